@@ -1,0 +1,87 @@
+"""Every error symdiag raises on purpose: a stable code, one clear line, a hint at what to do.
+
+SymdiagError
+├── UsageError            the call itself is wrong (options, names, combinations)
+├── InputError            a file or array cannot be used
+│   ├── UnreadableError   cannot be opened, truncated, empty, not a checkpoint
+│   ├── UnsafeError       would need code execution to read; refused
+│   ├── LimitError        declared sizes exceed what we are willing to allocate
+│   └── UnsupportedError  well formed, but not something symdiag can vouch for
+├── SymmetryError         a claimed symmetry does not hold
+├── TrainingError         optimisation diverged or cannot continue
+└── OutputError           the result could not be written
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SymdiagError(Exception):
+    """Base class. ``code`` is stable and kebab-case; ``hint`` says what to do next."""
+
+    default_code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint
+
+    def to_dict(self) -> dict[str, str]:
+        """The ``error`` object of the JSON contract."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class UsageError(SymdiagError):
+    """An option, name or combination of options is not valid."""
+
+    default_code = "usage"
+
+
+class InputError(SymdiagError):
+    """An input file or array cannot be used."""
+
+    default_code = "bad-input"
+
+
+class UnreadableError(InputError):
+    """The file cannot be opened or is not a checkpoint at all."""
+
+    default_code = "unreadable"
+
+
+class UnsafeError(InputError):
+    """Reading the file would mean running code from it. Never done, whatever the flags."""
+
+    default_code = "unsafe-checkpoint"
+
+
+class LimitError(InputError):
+    """Declared sizes exceed the limits; refused before anything is allocated."""
+
+    default_code = "limit-exceeded"
+
+
+class UnsupportedError(InputError):
+    """Well formed, but not something symdiag knows how to read correctly."""
+
+    default_code = "unsupported"
+
+
+class SymmetryError(SymdiagError):
+    """A claimed symmetry of the network does not hold."""
+
+    default_code = "symmetry-violated"
+
+
+class TrainingError(SymdiagError):
+    """Optimisation diverged or cannot continue."""
+
+    default_code = "training-failed"
+
+
+class OutputError(SymdiagError):
+    """The result could not be written; nothing was left half written."""
+
+    default_code = "write-failed"

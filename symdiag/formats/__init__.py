@@ -1,0 +1,1 @@
+"""Checkpoint files → posteriors. One file per container and one per dialect; see docs/ARCHITECTURE.md."""

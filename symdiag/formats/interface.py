@@ -1,0 +1,107 @@
+"""What a container and a dialect must provide; one file each implements them.
+
+A *container* turns bytes into a tree of named arrays without running code from the file. A *dialect*
+knows one library's (or convention's) keys and scale transform, and turns the tree into a Posterior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.posterior import Posterior
+
+Tree: TypeAlias = Any
+"""Nested dicts and lists of numpy arrays and plain scalars (int, float, bool, str, None)."""
+
+
+@dataclass(frozen=True)
+class RawCheckpoint:
+    """A file's content as named arrays, before anyone says what they mean.
+
+    Arrays keep their stored dtype; dtypes numpy lacks (bfloat16, float8) arrive as float32 and are
+    listed in ``foreign_dtypes`` (flat key → dtype name) so that they can be written back.
+    ``tied`` lists sets of flat keys that share one storage.
+    """
+
+    path: str
+    sha256: str
+    container: str
+    tree: Tree
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    foreign_dtypes: Mapping[str, str] = field(default_factory=dict)
+    tied: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class HeaderEntry:
+    """One tensor as the file's header declares it."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user may have to tell us about a file.
+
+    ``scale_transform``: one of softplus, exp, identity, exp-half (std = exp(logvar/2)), sqrt (variance stored).
+    ``companion``: a second file some libraries need (laplace-torch's model state dict).
+    ``model_shapes``: tensor name → shape, in model order, for flat-vector files that hold neither.
+    """
+
+    scale_transform: str | None = None
+    companion: RawCheckpoint | None = None
+    model_shapes: Mapping[str, tuple[int, ...]] | None = None
+
+
+class Container(Protocol):
+    """One file format on disk. Implementations are modules or instances named in ``containers``."""
+
+    name: str
+
+    def matches(self, head: bytes) -> bool:
+        """Whether the first bytes are this format's (never the extension)."""
+        ...
+
+    def header(self, path: Path) -> tuple[HeaderEntry, ...]:
+        """Names, shapes and dtypes without reading data (and without importing torch if avoidable)."""
+        ...
+
+    def read(self, path: Path) -> RawCheckpoint:
+        """The whole file. Raises InputError subclasses only."""
+        ...
+
+    def write(self, raw: RawCheckpoint, path: Path) -> None:
+        """Write ``raw.tree`` to ``path`` (already a private temporary file; the caller renames it)."""
+        ...
+
+
+class Dialect(Protocol):
+    """One library's way of naming loc and scale."""
+
+    name: str
+    priority: int  # higher is asked first; full key patterns of a library outrank loose conventions
+
+    def matches(self, raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether the full key pattern of this dialect is present. ``arrays``: the chosen state dict, flat."""
+        ...
+
+    def read(self, raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]], options: ReadOptions) -> Posterior:
+        """The posterior, float64, names like ``fc1.weight``; ``source.template`` remembers what write needs."""
+        ...
+
+    def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
+        """``raw.tree`` with loc and scale replaced by ``posterior``'s, same keys, dtypes and structure."""
+        ...
+
+
+def to_float64(array: NDArray[Any]) -> NDArray[np.float64]:
+    """A float64 copy."""
+    return np.array(array, dtype=np.float64)

@@ -1,0 +1,158 @@
+"""Gaussian posteriors over named weight tensors, as read from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A key of the file that was not used, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a posterior came from; ``keys`` maps tensor name → role → key in the file, for writing back.
+
+    ``template`` is the dialect's own memory of the file (opaque to everyone else).
+    """
+
+    path: str
+    sha256: str
+    container: str
+    dialect: str
+    scale_transform: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[Ignored, ...] = ()
+    notes: tuple[str, ...] = ()
+    template: Any = None
+
+
+@dataclass(frozen=True)
+class GaussianPrior:
+    """Independent Gaussian prior per tensor: loc and scale broadcastable to the tensor's shape."""
+
+    loc: Mapping[str, Array]
+    scale: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """Correlations beyond the marginals, over the flat concatenation of ``order`` (C order each).
+
+    Covariance = ``factor @ factor.T + diag(diagonal)``; ``factor`` is (D, R). A full covariance is
+    ``factor`` = its Cholesky factor with ``diagonal`` zero.
+    """
+
+    order: tuple[str, ...]
+    factor: Array  # (D, R)
+    diagonal: Array  # (D,)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian over named weight tensors, in the file's own layout, as float64.
+
+    ``loc`` and ``scale`` share names and shapes. Scale 0 marks a deterministic weight (a density of
+    zero width). ``buffers`` are non-weights that move with units (BatchNorm running statistics) or
+    that the forward pass needs. ``covariance`` is None for mean-field posteriors; otherwise ``scale``
+    holds the marginal stds.
+    """
+
+    loc: Mapping[str, Array]
+    scale: Mapping[str, Array]
+    buffers: Mapping[str, Array] = field(default_factory=dict)
+    prior: GaussianPrior | None = None
+    covariance: Covariance | None = None
+    source: Source | None = None
+
+    def __post_init__(self) -> None:
+        if self.loc.keys() != self.scale.keys():
+            raise ValueError("loc and scale must name the same tensors")
+        for name, loc in self.loc.items():
+            if loc.shape != self.scale[name].shape:
+                raise ValueError(f"{name}: loc {loc.shape} and scale {self.scale[name].shape} differ in shape")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Tensor names, in file order."""
+        return tuple(self.loc)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Tensor name → shape."""
+        return {name: loc.shape for name, loc in self.loc.items()}
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of scalar weights, deterministic ones included."""
+        return sum(loc.size for loc in self.loc.values())
+
+    @property
+    def is_mean_field(self) -> bool:
+        """Whether all weights are independent under the posterior."""
+        return self.covariance is None
+
+    def sample(self, generator: np.random.Generator, num_samples: int = 1) -> dict[str, Array]:
+        """Independent weight draws, tensor name → (S, *shape). Exactly ``loc`` where scale is 0."""
+        if self.covariance is not None:
+            return self._sample_correlated(generator, num_samples)
+        return {
+            name: loc + self.scale[name] * generator.standard_normal((num_samples, *loc.shape))
+            for name, loc in self.loc.items()
+        }
+
+    def _sample_correlated(self, generator: np.random.Generator, num_samples: int) -> dict[str, Array]:
+        cov = self.covariance
+        assert cov is not None
+        size, rank = cov.factor.shape
+        noise = generator.standard_normal((num_samples, rank)) @ cov.factor.T
+        noise += generator.standard_normal((num_samples, size)) * np.sqrt(cov.diagonal)
+        draws = {n: np.broadcast_to(loc, (num_samples, *loc.shape)).copy() for n, loc in self.loc.items()}
+        start = 0
+        for name in cov.order:
+            stop = start + self.loc[name].size
+            draws[name] += noise[:, start:stop].reshape(draws[name].shape)
+            start = stop
+        for name in set(self.loc) - set(cov.order):
+            draws[name] += self.scale[name] * generator.standard_normal(draws[name].shape)
+        return draws
+
+    def entropy(self) -> float:
+        """Differential entropy of the mean-field marginals, nats (deterministic weights left out)."""
+        total = 0.0
+        for scale in self.scale.values():
+            positive = scale[scale > 0]
+            total += 0.5 * positive.size * (1.0 + _LOG_2PI) + float(np.log(positive).sum())
+        return total
+
+    def kl_to(self, prior: GaussianPrior) -> float:
+        """Closed-form KL(q || prior) of the marginals summed over non-deterministic weights, nats."""
+        total = 0.0
+        for name, loc in self.loc.items():
+            scale = self.scale[name]
+            if name not in prior.loc:
+                continue
+            prior_loc = np.broadcast_to(prior.loc[name], loc.shape)
+            prior_scale = np.broadcast_to(prior.scale[name], loc.shape)
+            random = scale > 0
+            ratio = scale[random] / prior_scale[random]
+            shift = (loc[random] - prior_loc[random]) / prior_scale[random]
+            total += float((0.5 * (ratio**2 + shift**2 - 1.0) - np.log(ratio)).sum())
+        return total
+
+    def replace(self, **changes: Any) -> Posterior:
+        """A copy with some fields changed."""
+        return replace(self, **changes)

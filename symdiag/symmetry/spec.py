@@ -1,0 +1,84 @@
+"""Permutation specs: which axes of which tensors one group of neurons moves together.
+
+A *group* is one set of interchangeable units (a hidden layer, the channels of a convolution, a
+residual stream, the heads of an attention layer). A *member* is one tensor axis it acts on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Member:
+    """One tensor axis on which a group acts.
+
+    The axis, of length ``outer * width * inner``, is read as shape ``(outer, width, inner)`` in C
+    order and the group permutes the middle index: ``inner > 1`` for the columns that one channel
+    owns after a flatten (C, H, W) or for the rows of one attention head; ``outer > 1`` for stacked
+    gates or q/k/v. ``flips`` says whether a sign flip of the unit negates these entries.
+    """
+
+    tensor: str
+    axis: int
+    outer: int = 1
+    inner: int = 1
+    flips: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """``width`` interchangeable units; ``signed`` adds sign flips (odd activation): order 2^n n!."""
+
+    name: str
+    width: int
+    members: tuple[Member, ...]
+    signed: bool = False
+
+    @property
+    def log_order(self) -> float:
+        """log|G| in nats: log n!, plus n log 2 with sign flips."""
+        signs = self.width * math.log(2.0) if self.signed else 0.0
+        return math.lgamma(self.width + 1) + signs
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors touched, each once, in member order."""
+        return tuple(dict.fromkeys(m.tensor for m in self.members))
+
+    @property
+    def is_matrix_permanent(self) -> bool:
+        """Whether, other groups held fixed, the symmetrised density is one matrix permanent.
+
+        It is not when the group acts on two axes of the same tensor (recurrent weights).
+        """
+        return len(self.tensors) == len(self.members)
+
+
+@dataclass(frozen=True)
+class PermutationSpec:
+    """The groups found in a network. ``notes`` records assumptions made while inferring them."""
+
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def log_order(self) -> float:
+        """log|G| of the product group, nats."""
+        return sum(g.log_order for g in self.groups)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def group(self, name: str) -> Group:
+        """The group called ``name`` (KeyError if there is none)."""
+        return {g.name: g for g in self.groups}[name]
+
+    def adjacent(self, first: Group, second: Group) -> bool:
+        """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do not)."""
+        return bool(set(first.tensors) & set(second.tensors))
