@@ -1,0 +1,193 @@
+r"""Slot densities of interchangeable units: the matrix whose permanent is the symmetrised density.
+
+With all other groups at the identity and independent unit blocks under q (mean-field suffices),
+``Σ_π q(π⁻¹ω) / q(ω) = perm(exp A)`` with ``A[i, j] = log q_i(ω_j) − log q_j(ω_j)``: slot i's density at
+unit j's sampled block (incoming weights, bias, outgoing weights; DESIGN.md 1.3). With sign flips
+``A[i, j] = log(q_i(ω_j) + q_i(−ω_j)) − log q_j(ω_j)`` (1.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from symdiag.symmetry.spec import Group, Member
+
+_DIRECT_LIMIT = 1 << 22  # entries of the (chunk, n, n, D) difference array below which no expansion is used
+_COLUMN_CHUNK = 512
+
+
+def unit_blocks(tensor: Tensor, member: Member, width: int, *, batched: bool = False) -> Tensor:
+    """The member's entries by unit: (*shape) → (n, D), or (S, *shape) → (S, n, D) when ``batched``."""
+    lead = 1 if batched else 0
+    moved = torch.movedim(tensor, member.axis + lead, lead)
+    split = moved.reshape(*moved.shape[:lead], member.outer, width, member.inner, -1)
+    return split.movedim(lead + 1, lead).reshape(*moved.shape[:lead], width, -1)
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """One member's slot parameters, (n, D) each; deterministic entries have precision and log scale 0."""
+
+    member: Member
+    loc: Tensor
+    precision: Tensor
+    log_scale: Tensor  # (n,) summed over D
+
+
+class SlotDensity:
+    """log q_i(ω_j) for all slots i and units j of one group, relative to log q_j(ω_j).
+
+    Args:
+        group: The group; it must not act twice on one tensor.
+        loc: Tensor name → posterior mean, file layout (may require grad).
+        scale: Tensor name → posterior std, same shapes; 0 marks a deterministic weight.
+        tensors: Restrict to these tensors (default: all the group touches).
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        loc: Mapping[str, Tensor],
+        scale: Mapping[str, Tensor],
+        tensors: Sequence[str] | None = None,
+    ) -> None:
+        if not group.is_matrix_permanent:
+            raise ValueError(f"group {group.name} acts twice on one tensor: not a matrix permanent")
+        self.group = group
+        self.members = tuple(m for m in group.members if tensors is None or m.tensor in tensors)
+        self.signed = group.signed
+        self._slots = [self._slot(m, loc[m.tensor].double(), scale[m.tensor].double()) for m in self.members]
+        self._allowed = [self._allowed_pairs(loc, scale, flipped) for flipped in (False, True)[: 1 + self.signed]]
+
+    def _slot(self, member: Member, loc: Tensor, scale: Tensor) -> _Slots:
+        mean = unit_blocks(loc, member, self.group.width)
+        std = unit_blocks(scale, member, self.group.width)
+        random = std > 0
+        safe = torch.where(random, std, torch.ones_like(std))
+        precision = torch.where(random, 1.0 / safe, torch.zeros_like(std)) ** 2
+        return _Slots(member, mean, precision, torch.log(safe).sum(-1))
+
+    def _allowed_pairs(self, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], flipped: bool) -> Tensor | None:
+        """Pairs whose deterministic weights agree (n, n); None when there are no deterministic weights.
+
+        A deterministic weight is a density of zero width: units that differ in one cannot swap.
+        """
+        left, right = [], []
+        for member in self.members:
+            mean = unit_blocks(loc[member.tensor].detach().double(), member, self.group.width)
+            fixed = unit_blocks(scale[member.tensor].detach(), member, self.group.width) <= 0
+            if not bool(fixed.any()):
+                continue
+            sign = -1.0 if flipped and member.flips else 1.0
+            # + 0.0 turns -0.0 into 0.0 so that equal values have equal bytes
+            value = torch.where(fixed, mean, torch.zeros_like(mean)) + 0.0
+            left.append(torch.cat([value, fixed.double()], -1).cpu().numpy())
+            right.append(torch.cat([sign * value + 0.0, fixed.double()], -1).cpu().numpy())
+        if not left:
+            return None
+        rows = np.concatenate([np.concatenate(left, -1), np.concatenate(right, -1)])
+        _, label = np.unique(rows, axis=0, return_inverse=True)
+        slot, unit = np.split(label.reshape(-1), 2)
+        device = loc[self.members[0].tensor].device
+        return torch.as_tensor(slot[:, None] == unit[None, :], device=device)
+
+    def __call__(self, draws: Mapping[str, Tensor]) -> Tensor:
+        """Relative log densities.
+
+        Args:
+            draws: Tensor name → weight draws (S, *shape).
+
+        Returns:
+            (S, n, n) float64, ``[s, i, j] = log q_i(ω_j) − log q_j(ω_j)`` in nats; the diagonal is 0 for
+            unsigned groups. −inf where a deterministic weight forbids the exchange.
+        """
+        kept, flipped = self.signed_parts(draws)
+        return kept if flipped is None else torch.logaddexp(kept, flipped)
+
+    def signed_parts(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The two terms of a signed entry, (S, n, n) each: without and with a flip (None if unsigned)."""
+        blocks = [
+            unit_blocks(draws[s.member.tensor].double(), s.member, self.group.width, batched=True) for s in self._slots
+        ]
+        own = self._own_log_density(blocks)  # (S, n)
+        kept = self._masked(self._log_density(blocks, flip=False) - own[:, None, :], 0)
+        kept = _with_diagonal(kept, torch.zeros_like(own))
+        if not self.signed:
+            return kept, None
+        flipped = self._masked(self._log_density(blocks, flip=True) - own[:, None, :], 1)
+        return kept, flipped
+
+    def _masked(self, values: Tensor, which: int) -> Tensor:
+        allowed = self._allowed[which]
+        return values if allowed is None else values.masked_fill(~allowed, -torch.inf)
+
+    def _own_log_density(self, blocks: Sequence[Tensor]) -> Tensor:
+        terms = [
+            -0.5 * ((x - s.loc) ** 2 * s.precision).sum(-1) - s.log_scale
+            for x, s in zip(blocks, self._slots, strict=True)
+        ]
+        return torch.stack(terms).sum(0)
+
+    def _log_density(self, blocks: Sequence[Tensor], *, flip: bool) -> Tensor:
+        """Unnormalised log q_i(±ω_j), (S, n, n)."""
+        total: Tensor | None = None
+        for x, slot in zip(blocks, self._slots, strict=True):
+            point = -x if flip and slot.member.flips else x
+            term = -0.5 * squared_distances(slot.loc, slot.precision, point) - slot.log_scale[:, None]
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+
+def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
+    eye = torch.eye(matrix.shape[-1], dtype=torch.bool, device=matrix.device)
+    return torch.where(eye, diagonal[:, None, :], matrix)
+
+
+def squared_distances(loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
+    """Σ_d precision[i, d] (points[s, j, d] − loc[i, d])², (S, n, n), in float64.
+
+    Small problems use the differences themselves; large ones matrix products about a common centre,
+    in column chunks so that no (n, n, D) temporary exists. Entries that matter and that the expansion
+    cannot resolve are recomputed directly.
+    """
+    draws, width, size = points.shape
+    if draws * width * width * size <= _DIRECT_LIMIT:
+        return (precision[None, :, None, :] * (points[:, None, :, :] - loc[None, :, None, :]) ** 2).sum(-1)
+    total = points.new_zeros(draws, width, width)
+    magnitude = points.new_zeros(draws, width, width)
+    for start in range(0, size, _COLUMN_CHUNK):
+        cols = slice(start, start + _COLUMN_CHUNK)
+        centre = loc[:, cols].detach().mean(0)
+        mean, weight, x = loc[:, cols] - centre, precision[:, cols], points[..., cols] - centre
+        cross = mean * weight
+        terms = (x**2) @ weight.T + (mean * cross).sum(-1)
+        magnitude += terms.detach()
+        total = total + terms - 2.0 * (x @ cross.T)
+    return _refine(total.transpose(-1, -2), magnitude.transpose(-1, -2), loc, precision, points)
+
+
+def _refine(total: Tensor, magnitude: Tensor, loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
+    """Recompute directly the entries that matter and whose cancellation error may exceed 1e-8."""
+    error = 8 * torch.finfo(torch.float64).eps * magnitude
+    matter = (total.detach() < 200.0 + points.shape[-1] * 4.0) & (error > 1e-8)
+    where = matter.nonzero()
+    if len(where) == 0:
+        return total
+    parts = []
+    for chunk in torch.split(where, max(1, _DIRECT_LIMIT // points.shape[-1])):  # type: ignore[no-untyped-call]
+        s, i, j = chunk.unbind(-1)
+        parts.append((precision[i] * (points[s, j] - loc[i]) ** 2).sum(-1))
+    return total.index_put(tuple(where.unbind(-1)), torch.cat(parts))
+
+
+def log_density_matrices(
+    group: Group, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], draws: Mapping[str, Tensor]
+) -> Tensor:
+    """Differentiable relative log-density matrices (S, n, n) of one group; see :class:`SlotDensity`."""
+    return SlotDensity(group, loc, scale)(draws)
