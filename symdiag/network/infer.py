@@ -1,0 +1,88 @@
+"""Read the architecture off names and shapes: what a checkpoint determines, and what it leaves open.
+
+A file holds no graph. A plain chain (linear, convolution, norm layers in file order) is determined by its shapes up to
+the storage order of the weights; whatever else is assumed is written into ``Network.notes``, and what cannot be read as
+a chain is refused with the code ``broken-chain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symdiag.errors import UnsupportedError, UsageError
+from symdiag.network.architecture import ACTIVATIONS, Network
+from symdiag.network.chain import Break, Reading, read_chain
+from symdiag.network.naming import Module, group_modules, natural_key
+from symdiag.network.suspicions import residual_suspicion
+from symdiag.posterior import Posterior
+
+ASK = "describe the network with --model package.module:factory or --spec spec.toml"
+
+
+def infer_network(posterior: Posterior, *, activation: str | None = None) -> Network:
+    """The network whose tensors ``posterior`` holds, as far as names and shapes determine it.
+
+    Args:
+        posterior: tensors in file order, named ``fc1.weight`` and the like; ``source.metadata`` may hold
+            ``activation`` and ``layout`` (``out,in`` or ``in,out``).
+        activation: name of the activation between layers; overrides the metadata. None and no metadata: unknown.
+
+    Returns:
+        Layers in forward order. ``notes`` holds every assumption made.
+
+    Raises:
+        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their shapes.
+        UsageError: the activation is not one of ``ACTIVATIONS``.
+    """
+    name, notes = _activation(posterior, activation)
+    modules = group_modules([*posterior.names, *posterior.buffers])
+    shapes = {**posterior.shapes, **{key: value.shape for key, value in posterior.buffers.items()}}
+    reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior))
+    notes += [*order_notes, *reading.notes]
+    suspicion = residual_suspicion(reading.layers)
+    if suspicion:
+        notes.append(suspicion)
+    return Network(tuple(reading.layers), name, tuple(notes))
+
+
+def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, list[str]]:
+    stored = posterior.source.metadata.get("activation") if posterior.source else None
+    name = given or stored
+    if name is None:
+        return None, ["activation unknown: sign flips were not considered"]
+    name = name.strip().lower()
+    if name not in ACTIVATIONS:
+        known = ", ".join(sorted(ACTIVATIONS))
+        raise UsageError(f"unknown activation '{name}'", code="unknown-activation", hint=f"known: {known}")
+    return name, []
+
+
+def _layout_hint(posterior: Posterior) -> bool | None:
+    """Whether the source says weights are stored (in, out); None when it says nothing."""
+    if posterior.source is None:
+        return None
+    layout = posterior.source.metadata.get("layout", "").replace("_", ",").replace(" ", "")
+    if layout in {"in,out", "out,in"}:
+        return layout == "in,out"
+    return True if posterior.source.dialect == "numpyro" else None
+
+
+def _in_some_order(
+    modules: Sequence[Module], shapes: dict[str, tuple[int, ...]], hint: bool | None
+) -> tuple[Reading, list[str]]:
+    """The chain in file order, or in the natural order of names where the file's order is only alphabetical."""
+    names = [module.name for module in modules]
+    natural = sorted(modules, key=lambda module: natural_key(module.name))
+    orders = [list(modules)]
+    if natural != orders[0]:
+        orders.insert(0 if names == sorted(names) else 1, natural)
+    breaks: list[Break] = []
+    for order in orders:
+        result = read_chain(order, shapes, hint)
+        if isinstance(result, Reading):
+            told = order == list(modules)
+            note = "layers were put in the numerical order of their names: the file lists them in another order"
+            return result, [] if told else [note]
+        breaks.append(result)
+    worst = breaks[0]
+    raise UnsupportedError(worst.message, code="broken-chain", hint=worst.hint or ASK)

@@ -1,0 +1,150 @@
+"""A symmetry is never assumed: random group elements must leave the network's outputs unchanged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element, act
+from symdiag.symmetry.spec import Group, PermutationSpec
+
+FloatArray = NDArray[np.floating]
+ForwardFn = Callable[[Mapping[str, FloatArray], Mapping[str, FloatArray]], FloatArray]
+"""``(weights, buffers) → outputs`` on fixed inputs of the caller's choice, float64, any shape."""
+
+TOLERANCE = 1e-9
+"""Largest accepted change of an output, relative to the outputs' spread: rounding of float64 sums, with room."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A group whose elements change the outputs: ``error`` relative to the outputs' size, above ``tolerance``."""
+
+    group: str
+    error: float
+    tolerance: float
+
+    @property
+    def message(self) -> str:
+        """One line for a finding."""
+        if math.isinf(self.error):
+            return f"{self.group}: its elements do not fit the tensors or give non-finite outputs"
+        return f"{self.group}: outputs change by {self.error:.2g} (relative), more than {self.tolerance:.0e}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The part of a spec that was seen to hold, and the groups that were dropped."""
+
+    kept: PermutationSpec
+    failures: tuple[Failure, ...]
+
+
+def verify(
+    spec: PermutationSpec,
+    posterior: Posterior,
+    forward_fn: ForwardFn,
+    generator: np.random.Generator,
+    *,
+    tolerance: float = TOLERANCE,
+) -> Verification:
+    """Apply random elements of each group to means and buffers together and compare outputs.
+
+    A signed group whose flips fail but whose permutations hold is kept unsigned, and the failure recorded. Means that
+    coincide or vanish could hide a broken symmetry, so each is first moved by a random amount of its own size.
+
+    Args:
+        spec: the groups to check, one at a time.
+        posterior: supplies the tensors.
+        forward_fn: outputs for given weights and buffers, on inputs that exercise the network.
+        generator: source of the random elements and of the perturbation.
+        tolerance: largest relative change of outputs that counts as rounding.
+
+    Returns:
+        The groups that held, and the failures.
+    """
+    weights, buffers = _generic(posterior.loc, generator), _generic(posterior.buffers, generator)
+    reference = np.asarray(forward_fn(weights, buffers), dtype=np.float64)
+
+    def error(group: Group, element: Element) -> float:
+        one = PermutationSpec((group,))
+        try:
+            moved = {kind: act(one, {group.name: element}, arrays) for kind, arrays in both.items()}
+        except (ValueError, IndexError):
+            return math.inf
+        return _relative_change(reference, forward_fn(moved["weights"], moved["buffers"]))
+
+    both: dict[str, Mapping[str, FloatArray]] = {"weights": weights, "buffers": buffers}
+    kept: list[Group] = []
+    failures: list[Failure] = []
+    for group in spec:
+        holds, failure = _check(group, error, generator, tolerance)
+        kept += [holds] if holds else []
+        failures += [failure] if failure else []
+    return Verification(PermutationSpec(tuple(kept), spec.notes), tuple(failures))
+
+
+def _check(
+    group: Group, error: Callable[[Group, Element], float], generator: np.random.Generator, tolerance: float
+) -> tuple[Group | None, Failure | None]:
+    """The group as far as it holds, and its failure."""
+    worst = max(error(group, element) for element in _permutations(group, generator))
+    if worst > tolerance:
+        return None, Failure(group.name, worst, tolerance)
+    if not group.signed:
+        return group, None
+    worst = max(error(group, element) for element in _flips(group, generator))
+    if worst > tolerance:
+        unsigned = Group(group.name, group.width, group.members, signed=False)
+        return unsigned, Failure(f"{group.name} (sign flips)", worst, tolerance)
+    return group, None
+
+
+def _permutations(group: Group, generator: np.random.Generator) -> Iterator[Element]:
+    """Elements that generate S_n: one transposition and one n-cycle, and random ones."""
+    ones = np.ones(group.width)
+    yield Element(np.roll(np.arange(group.width), 1), ones)
+    swap = np.arange(group.width)
+    swap[:2] = swap[:2][::-1]
+    yield Element(swap, ones)
+    for _ in range(2):
+        yield Element(generator.permutation(group.width), ones)
+
+
+def _flips(group: Group, generator: np.random.Generator) -> Iterator[Element]:
+    """One unit flipped (with the permutations it generates all flips), and random signs."""
+    order = np.arange(group.width)
+    first = np.ones(group.width)
+    first[0] = -1.0
+    yield Element(order, first)
+    yield Element(order, generator.choice(np.array([-1.0, 1.0]), size=group.width))
+
+
+def _generic(arrays: Mapping[str, FloatArray], generator: np.random.Generator) -> dict[str, FloatArray]:
+    """Each array times random factors, plus noise of its own size (signs kept). Equal tensors stay equal: they may
+    be one parameter under two names.
+    """
+    moved: dict[tuple[tuple[int, ...], bytes], FloatArray] = {}
+    for array in arrays.values():
+        moved.setdefault((array.shape, array.tobytes()), _perturbed(array, generator))
+    return {name: moved[array.shape, array.tobytes()] for name, array in arrays.items()}
+
+
+def _perturbed(array: FloatArray, generator: np.random.Generator) -> FloatArray:
+    factors, offsets = generator.uniform(0.5, 1.5, size=(2, *array.shape))
+    size = float(np.abs(array).mean()) if array.size else 0.0
+    floor = 0.1 * (size if size > 0 else 1.0) * offsets
+    return np.asarray(array * factors + np.where(array < 0, -floor, floor))
+
+
+def _relative_change(reference: FloatArray, outputs: FloatArray) -> float:
+    outputs = np.asarray(outputs, dtype=np.float64)
+    if outputs.shape != reference.shape or not (np.isfinite(outputs).all() and np.isfinite(reference).all()):
+        return math.inf
+    scale = float(np.abs(reference).max())
+    return float(np.abs(outputs - reference).max()) / scale if scale > 0 else math.inf
