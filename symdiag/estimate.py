@@ -17,12 +17,22 @@ Interval = Literal["exact", "certified", "probability", "expectation"]
 
 
 @dataclass(frozen=True)
+class Bracket:
+    """One labelled interval, Monte Carlo error over weight draws included."""
+
+    kind: Interval
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A scalar estimate in nats.
 
-    ``value ± 2 std_error`` is Monte Carlo error over weight draws; ``lower``/``upper`` contain that
-    and what the method brackets. ``std_error`` is None when it cannot be had (a single draw), and
-    ``lower``/``upper`` are then -inf/inf unless the quantity itself is bounded.
+    ``value ± 2 std_error`` is Monte Carlo error over weight draws; ``lower``/``upper`` contain that and
+    what the method brackets. ``std_error`` is None when it cannot be had (a single draw), and
+    ``lower``/``upper`` are then the quantity's own limits. ``brackets`` lists every kind of interval that
+    was computed, apart from each other; ``interval`` names the headline one.
     """
 
     value: float
@@ -32,6 +42,7 @@ class Estimate:
     method: str
     samples: int
     interval: Interval = "exact"
+    brackets: tuple[Bracket, ...] = ()
 
     def __post_init__(self) -> None:
         if math.isnan(self.value) or math.isnan(self.lower) or math.isnan(self.upper):

@@ -180,7 +180,7 @@ def _refine(total: Tensor, magnitude: Tensor, loc: Tensor, precision: Tensor, po
     if len(where) == 0:
         return total
     parts = []
-    for chunk in torch.split(where, max(1, _DIRECT_LIMIT // points.shape[-1])):  # type: ignore[no-untyped-call]
+    for chunk in torch.split(where, max(1, _DIRECT_LIMIT // points.shape[-1])):
         s, i, j = chunk.unbind(-1)
         parts.append((precision[i] * (points[s, j] - loc[i]) ** 2).sum(-1))
     return total.index_put(tuple(where.unbind(-1)), torch.cat(parts))

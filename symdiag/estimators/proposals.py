@@ -1,0 +1,116 @@
+"""Proposals τ(g | ω) over group elements, with tractable probabilities (DESIGN.md 1.7).
+
+Per group: a permutation drawn by sequential importance sampling on the slot-density matrix, then, for
+signed groups, independent signs. A group that shares tensors with later groups mixes two matrices, one on
+all its tensors and one on those that no later group touches, because the true conditional lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, logsumexp
+from torch import Tensor
+
+from symdiag.estimators.densities import SlotDensity
+from symdiag.estimators.log_ratio import ElementBatch
+from symdiag.permanents import assignment_log_prob, sample_assignments
+from symdiag.symmetry.spec import Group
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Component:
+    weights: Array  # (n, n) log weights, signs summed out
+    plus: Array | None  # (n, n) log odds of sign + at (slot, unit)
+
+
+class GroupProposal:
+    """τ(g | ω) for one group and one draw."""
+
+    def __init__(self, group: Group, components: Sequence[_Component]) -> None:
+        self.group = group
+        self.components = tuple(components)
+
+    def sample(self, count: int, generator: np.random.Generator) -> tuple[ElementBatch, Array]:
+        """``count`` elements and their log probabilities (count,)."""
+        choice = np.sort(generator.integers(len(self.components), size=count))
+        parts = [
+            self._sample_component(c, int((choice == k).sum()), generator)
+            for k, c in enumerate(self.components)
+            if (choice == k).any()
+        ]
+        batch = ElementBatch(np.concatenate([p.permutations for p in parts]), np.concatenate([p.signs for p in parts]))
+        order = generator.permutation(count)
+        batch = ElementBatch(batch.permutations[order], batch.signs[order])
+        return batch, self.log_prob(batch)
+
+    def _sample_component(self, component: _Component, count: int, generator: np.random.Generator) -> ElementBatch:
+        permutations, _ = sample_assignments(component.weights, count, generator)
+        signs = np.ones(permutations.shape)
+        if component.plus is not None:
+            odds = component.plus[np.arange(self.group.width), permutations]
+            signs = np.where(generator.random(odds.shape) < expit(odds), 1.0, -1.0)
+        return ElementBatch(permutations, signs)
+
+    def log_prob(self, batch: ElementBatch) -> Array:
+        """log τ of each element, (K,)."""
+        terms = [self._component_log_prob(c, batch) for c in self.components]
+        return np.asarray(logsumexp(terms, axis=0) - np.log(len(terms)), dtype=np.float64)
+
+    def _component_log_prob(self, component: _Component, batch: ElementBatch) -> Array:
+        result = assignment_log_prob(component.weights, batch.permutations)
+        if component.plus is not None:
+            odds = component.plus[np.arange(self.group.width), batch.permutations]
+            result = result + log_expit(batch.signs * odds).sum(-1)
+        return np.asarray(result, dtype=np.float64)
+
+
+class ProposalFamily:
+    """Builds :class:`GroupProposal` objects of one group for given draws; slot parameters prepared once."""
+
+    def __init__(
+        self, group: Group, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], later: Sequence[Group]
+    ) -> None:
+        self.group = group
+        once = one_axis_per_tensor(group)
+        densities = [SlotDensity(once, loc, scale)]
+        private = exclusive_tensors(group, later)
+        if later and 0 < len(private) < len(once.members):
+            densities.append(SlotDensity(once, loc, scale, private))
+        self._densities = densities
+
+    def __call__(self, draws: Mapping[str, Tensor]) -> list[GroupProposal]:
+        """One proposal for each of S draws (name → (S, *shape))."""
+        parts = [d.signed_parts(draws) for d in self._densities]
+        count = len(parts[0][0])
+        return [
+            GroupProposal(self.group, [_component(kept, flipped, s) for kept, flipped in parts]) for s in range(count)
+        ]
+
+
+def _component(kept: Tensor, flipped: Tensor | None, s: int) -> _Component:
+    plus = kept[s].numpy()
+    if flipped is None:
+        return _Component(plus, None)
+    minus = flipped[s].numpy()
+    with np.errstate(invalid="ignore"):
+        odds = np.where(np.isneginf(plus) & np.isneginf(minus), 0.0, plus - minus)
+    return _Component(np.logaddexp(plus, minus), odds)
+
+
+def one_axis_per_tensor(group: Group) -> Group:
+    """The group with only the first axis of each tensor: a matrix permanent that stands in for proposals."""
+    first = {m.tensor: m for m in reversed(group.members)}
+    members = tuple(m for m in group.members if first[m.tensor] is m)
+    return Group(group.name, group.width, members, group.signed)
+
+
+def exclusive_tensors(group: Group, others: Sequence[Group]) -> tuple[str, ...]:
+    """The group's tensors that none of ``others`` touches."""
+    shared = {name for other in others for name in other.tensors}
+    return tuple(name for name in group.tensors if name not in shared)

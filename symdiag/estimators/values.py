@@ -1,0 +1,155 @@
+"""Per-draw values with their brackets, and how draws become an Estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.estimate import Bracket, Estimate, Interval
+
+Array = NDArray[np.float64]
+
+_NEGLIGIBLE = 1e-9  # nats; a bracket this narrow counts as exact
+
+
+@dataclass(frozen=True)
+class DrawValues:
+    """log Σ_g q(g⁻¹ω)/q(ω) for S weight draws, nats, with everything known about each.
+
+    ``certified_*`` may be NaN for draws that were not certified (a subset is enough: see ``summarise``).
+    """
+
+    value: Array  # (S,)
+    certified_lower: Array  # (S,) rigorous per draw
+    certified_upper: Array  # (S,)
+    expected_lower: Array  # (S,) hold in expectation over ω ~ q
+    expected_upper: Array  # (S,)
+    probable_lower: Array  # (S,) holds with probability 1 − δ
+    exact: NDArray[np.bool_]  # (S,)
+    methods: tuple[str, ...] = ()
+
+    @classmethod
+    def of_exact(cls, value: Array, method: str) -> DrawValues:
+        """Values known exactly."""
+        every = np.ones(len(value), dtype=bool)
+        return cls(value, value, value, value, value, value, every, (method,))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+def concatenate(parts: Sequence[DrawValues]) -> DrawValues:
+    """All draws of several batches."""
+    arrays = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts])
+        for f in dataclasses.fields(DrawValues)
+        if f.name != "methods"
+    }
+    methods = tuple(dict.fromkeys(m for p in parts for m in p.methods))
+    return DrawValues(**arrays, methods=methods)
+
+
+def add(parts: Sequence[DrawValues]) -> DrawValues:
+    """Draw-wise sum over groups (same draws in each part)."""
+    if not parts:
+        return DrawValues.of_exact(np.zeros(0), "none")
+    arrays = {
+        name: np.sum([getattr(p, name) for p in parts], axis=0)
+        for name in (
+            "value",
+            "certified_lower",
+            "certified_upper",
+            "expected_lower",
+            "expected_upper",
+            "probable_lower",
+        )
+    }
+    exact = np.logical_and.reduce([p.exact for p in parts])
+    methods = tuple(dict.fromkeys(m for p in parts for m in p.methods))
+    return DrawValues(**arrays, exact=exact, methods=methods)
+
+
+def mean_and_error(values: Array) -> tuple[float, float | None]:
+    """Mean and standard error of independent draws; the error is None for a single draw."""
+    if len(values) < 2:
+        return float(values.mean()), None
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _bound(values: DrawValues, ends: Array, sign: float) -> float:
+    """Mean bound plus two standard errors in direction ``sign``.
+
+    Where only a subset of draws has the bound, its distance to the value is averaged over the subset and
+    added to the value averaged over all draws (the value is the control variate).
+    """
+    known = ~np.isnan(ends)
+    if not known.any():
+        return sign * np.inf
+    if not np.isfinite(ends[known]).all():
+        return sign * np.inf
+    if known.all():
+        centre, error = mean_and_error(ends)
+        return centre + sign * np.inf if error is None else centre + sign * 2.0 * error
+    centre, error = mean_and_error(values.value)
+    gap, gap_error = mean_and_error(ends[known] - values.value[known])
+    if error is None or gap_error is None:
+        return sign * np.inf
+    return centre + gap + sign * 2.0 * float(np.hypot(error, gap_error))
+
+
+def summarise(values: DrawValues, ceiling: float) -> Estimate:
+    """The Estimate of E[value] in [0, ceiling].
+
+    Brackets of every kind are kept apart; the headline interval is the exact one, else the certified one
+    where it is as tight as the sandwich, else the sandwich (valid because ω ~ q; Sobolev & Vetrov 2019).
+    """
+    centre, error = mean_and_error(values.value)
+    brackets = [_bracket("certified", values, values.certified_lower, values.certified_upper, ceiling)]
+    if not values.exact.all():
+        brackets.append(_bracket("expectation", values, values.expected_lower, values.expected_upper, ceiling))
+        if np.isfinite(values.probable_lower).any():
+            brackets.append(
+                _bracket("probability", values, values.probable_lower, np.full(len(values), np.nan), ceiling)
+            )
+    best = _headline(brackets, exact=bool(values.exact.all()))
+    value = min(max(centre, 0.0), ceiling)
+    kind: Interval = "exact" if values.exact.all() else best.kind
+    return Estimate(
+        value=value,
+        std_error=error,
+        lower=min(best.lower, value),
+        upper=max(best.upper, value),
+        method="+".join(values.methods) or "none",
+        samples=len(values),
+        interval=kind,
+        brackets=() if values.exact.all() else tuple(brackets),
+    )
+
+
+def _bracket(kind: Interval, values: DrawValues, lower: Array, upper: Array, ceiling: float) -> Bracket:
+    low, high = _bound(values, lower, -1.0), _bound(values, upper, 1.0)
+    return Bracket(kind, min(max(low, 0.0), ceiling), max(min(high, ceiling), 0.0))
+
+
+def _headline(brackets: Sequence[Bracket], *, exact: bool) -> Bracket:
+    certified = brackets[0]
+    if exact or len(brackets) == 1:
+        return certified
+    expectation = brackets[1]
+    slack = (certified.upper - certified.lower) - (expectation.upper - expectation.lower)
+    return certified if slack <= _NEGLIGIBLE else expectation
+
+
+def complement(estimate: Estimate, ceiling: float) -> Estimate:
+    """The Estimate of ceiling − quantity (I = log|G| − H)."""
+    return dataclasses.replace(
+        estimate,
+        value=ceiling - estimate.value,
+        lower=ceiling - estimate.upper,
+        upper=ceiling - estimate.lower,
+        brackets=tuple(Bracket(b.kind, ceiling - b.upper, ceiling - b.lower) for b in estimate.brackets),
+    )
