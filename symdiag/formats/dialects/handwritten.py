@@ -1,0 +1,174 @@
+"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``, ``mu_w``/``log_sigma_w``, ….
+
+Words settle the transform only where everybody means the same by them: ``log_sigma`` and its spellings are logs,
+``logvar`` a log variance, ``var`` a variance, ``std`` and ``scale`` a std (if all positive). ``rho`` is softplus in
+most code and exp in some; ``sigma`` is a std in some and a rho in other: for these the user has to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.errors import UnsupportedError
+from symdiag.formats.assemble import assemble, draft_from_pairs
+from symdiag.formats.fields import Field, Slot, check_finite, written
+from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
+from symdiag.formats.keyed import check_pair
+from symdiag.formats.naming import is_weight_like, tidy
+from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.transforms import EXP, EXP_HALF, IDENTITY, SOFTPLUS, SQRT, Transform, transform_named
+from symdiag.posterior import GaussianPrior, Posterior
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_LOC_WORDS = ("mu", "mean", "loc")
+_SCALE_WORDS: dict[str, Transform | None] = {
+    **dict.fromkeys(("log_sigma", "logsigma", "log_std", "logstd", "log_sd", "logsd", "log_scale", "logscale"), EXP),
+    **dict.fromkeys(("log_var", "logvar", "log_variance", "logvariance"), EXP_HALF),
+    **dict.fromkeys(("std", "stddev", "sd", "scale"), IDENTITY),
+    **dict.fromkeys(("var", "variance"), SQRT),
+    **dict.fromkeys(("rho", "sigma", "p"), None),
+}
+_NOT_A_POSTERIOR = re.compile(r"prior|running_(mean|var)$|_sampler\.|(^|[._])eps([._]|$)", re.I)
+
+
+def _splitter(words: tuple[str, ...]) -> re.Pattern[str]:
+    either = "|".join(sorted(words, key=len, reverse=True))
+    return re.compile(
+        rf"^(?P<head>(?:.*\.)?)_?(?:(?P<pre>{either})_(?P<rest>[^.]+)|(?P<base>[^.]*?)[._]?(?P<post>{either}))$"
+    )
+
+
+_LOC = _splitter(_LOC_WORDS)
+_SCALE = _splitter(tuple(_SCALE_WORDS))
+
+
+def _split(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
+    """(name of the tensor, word) of a key such as ``fc1.weight_mu`` or ``fc1.mu_weight``."""
+    match = pattern.match(key)
+    if match is None or _NOT_A_POSTERIOR.search(key):
+        return None
+    if match["pre"]:
+        return match["head"] + match["rest"], match["pre"]
+    if match["base"] and not re.search(rf"[._]{match['post']}$", key):
+        return None  # "gamma" does not end in the word "ma"
+    base = (match["head"] + match["base"]).rstrip("._")
+    return (base, match["post"]) if base else None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A mean and a scale that belong together."""
+
+    base: str
+    loc: str
+    scale: str
+    word: str
+
+
+def _pairs(arrays: Arrays) -> list[_Found]:
+    means = {split[0]: key for key in arrays if (split := _split(key, _LOC))}
+    scales = {split[0]: (key, split[1]) for key in arrays if (split := _split(key, _SCALE))}
+    found = [_Found(base, key, *scales[base]) for base, key in means.items() if base in scales]
+    for base, (key, word) in scales.items():
+        log = _SCALE_WORDS[word] in (EXP, EXP_HALF)
+        if base not in means and log and base in arrays and arrays[base].shape == arrays[key].shape:
+            found.append(_Found(base, base, key, word))  # a plain ``weight`` beside ``weight_logvar``
+    return found
+
+
+class Handwritten:
+    """Pairs of words; see the module's docstring."""
+
+    name = "handwritten"
+    priority = 10
+
+    def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
+        """Whether any mean has a scale beside it."""
+        return bool(_pairs(arrays))
+
+    def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
+        """The posterior.
+
+        Raises:
+            UnsupportedError: ``ambiguous-scale-transform`` when the words leave the transform open.
+            InputError: ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``.
+        """
+        found = _pairs(arrays)
+        _check_lonely(arrays, found)
+        paths = find_state_dict(raw.tree).paths
+        fields = []
+        for key in (key for pair in found for key in (pair.loc, pair.scale)):
+            check_finite(to_float64(arrays[key]), key)
+        for pair in found:
+            check_pair(pair.loc, pair.scale, arrays)
+            loc, scale = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale))
+            fields.append(Field(tidy(pair.base), loc, scale, _transform(pair, found, arrays, options)))
+        used = [key for pair in found for key in (pair.loc, pair.scale)]
+        prior = _global_prior(arrays, fields)
+        return assemble(raw, self.name, draft_from_pairs(raw, arrays, fields, used, prior=prior))
+
+    def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
+        """``raw.tree`` with the posterior's means and scales, same keys, dtypes and structure."""
+        assert posterior.source is not None
+        return written(posterior, posterior.source.template, raw.tree)
+
+
+def _transform(pair: _Found, found: list[_Found], arrays: Arrays, options: ReadOptions) -> Transform:
+    if options.scale_transform:
+        return transform_named(options.scale_transform)
+    transform = _SCALE_WORDS[pair.word]
+    if transform is None:
+        raise ambiguous([f.scale for f in found if f.word == pair.word], arrays)
+    return transform
+
+
+def ambiguous(keys: list[str], arrays: Arrays) -> UnsupportedError:
+    """The refusal of a scale whose transform nobody declared, with the ranges of std it could mean."""
+    values = np.concatenate([to_float64(arrays[key]).reshape(-1) for key in keys])
+    candidates = [SOFTPLUS, EXP, *([IDENTITY] if np.all(values > 0) else [])]
+    ranges = []
+    for transform in candidates:
+        std = transform.forward(values)
+        ranges.append(f"{transform.name}: σ in [{std.min():.3g}, {std.max():.3g}]")
+    more = f" and {len(keys) - 1} more like it" if len(keys) > 1 else ""
+    return UnsupportedError(
+        f"{keys[0]}{more} could mean different stds: {'; '.join(ranges)}",
+        code="ambiguous-scale-transform",
+        hint=f"say which with --scale-transform {'|'.join(t.name for t in candidates)}",
+    )
+
+
+def _check_lonely(arrays: Arrays, found: list[_Found]) -> None:
+    """Raise InputError ``missing-scale`` for a weight's mean that has no scale."""
+    paired = {pair.loc for pair in found}
+    for key in arrays:
+        split = _split(key, _LOC)
+        if split and key not in paired and is_weight_like(split[0]):
+            check_pair(key, _partner(key, found[0]), arrays)
+
+
+def _partner(key: str, model: _Found) -> str:
+    """The scale key ``key`` should have had, by analogy with a pair that is complete."""
+    loc_word = _split(model.loc, _LOC)
+    return re.sub(rf"\b_?{loc_word[1]}\b|(?<=_){loc_word[1]}|{loc_word[1]}(?=_)", model.word, key) if loc_word else key
+
+
+def _global_prior(arrays: Arrays, fields: list[Field]) -> GaussianPrior | None:
+    """A prior kept as two scalars ``prior_mu`` and ``prior_std`` (or ``prior_sigma``) for all weights."""
+    means = [arrays[k] for k in ("prior_mu", "prior_mean") if k in arrays and arrays[k].size == 1]
+    stds = [arrays[k] for k in ("prior_std", "prior_sigma") if k in arrays and arrays[k].size == 1]
+    if not stds:
+        return None
+    loc = to_float64(means[0]).reshape(()) if means else np.zeros(())
+    scale = to_float64(stds[0]).reshape(())
+    return GaussianPrior({f.name: loc for f in fields}, {f.name: scale for f in fields}) if scale > 0 else None
+
+
+DIALECT = Handwritten()

@@ -1,0 +1,191 @@
+"""Where in a file each tensor's mean and scale are stored: reading them, checking them, putting new values back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.errors import InputError, OutputError
+from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
+from symdiag.formats.state_dict import Path, at, dotted, replaced
+from symdiag.formats.transforms import Array, Transform
+from symdiag.posterior import Posterior
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A stored array, or (with ``start``) the piece of a flat vector that holds a tensor of ``shape`` in C order."""
+
+    path: Path
+    shape: tuple[int, ...]
+    start: int | None = None
+
+    def get(self, tree: Tree) -> NDArray[Any]:
+        """The stored values, shape ``self.shape``, in the stored dtype."""
+        array: NDArray[Any] = at(tree, self.path)
+        if self.start is None:
+            return array.reshape(self.shape)
+        return array.reshape(-1)[self.start : self.start + int(np.prod(self.shape))].reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One tensor of the posterior: ``name``, where its mean is, and where and how its std is (None: deterministic).
+
+    The ``copies`` are further places that hold the same numbers (blitz keeps everything twice).
+    """
+
+    name: str
+    loc: Slot
+    scale: Slot | None = None
+    transform: Transform | None = None
+    loc_copies: tuple[Slot, ...] = ()
+    scale_copies: tuple[Slot, ...] = ()
+
+
+@dataclass(frozen=True)
+class Template:
+    """What a dialect remembers of a file in ``Source.template`` so that it can write it back."""
+
+    raw: RawCheckpoint
+    fields: tuple[Field, ...]
+    buffers: Mapping[str, Slot] = field(default_factory=dict)
+    extra: Any = None
+
+
+def read_loc(item: Field, tree: Tree) -> Array:
+    """The means, float64. Raises InputError ``non-finite``."""
+    values = to_float64(item.loc.get(tree))
+    check_finite(values, dotted(item.loc.path))
+    return values
+
+
+def read_scale(item: Field, tree: Tree) -> Array:
+    """The stds, float64; zeros for a deterministic tensor. Raises InputError ``non-finite`` or ``bad-scale``."""
+    if item.scale is None or item.transform is None:
+        return np.zeros(item.loc.shape)
+    key = dotted(item.scale.path)
+    stored = to_float64(item.scale.get(tree))
+    check_finite(stored, key)
+    scale = item.transform.forward(stored)
+    check_scale(scale, stored, key, item.transform)
+    return scale
+
+
+def check_finite(values: Array, key: str) -> None:
+    """Raise InputError ``non-finite`` naming the tensor, the count and the first place."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise InputError(
+            f"{key}: {_count(bad)} not finite, the first is {_first(values, bad)}",
+            code="non-finite",
+            hint="the run that wrote this checkpoint diverged; use an earlier one",
+        )
+
+
+def check_scale(scale: Array, stored: Array, key: str, transform: Transform) -> None:
+    """Raise InputError ``bad-scale`` unless every std is positive and finite."""
+    bad = ~(np.isfinite(scale) & (scale > 0))
+    if transform.positive:
+        bad |= stored <= 0
+    if bad.any():
+        raise InputError(
+            f"{key}: {_count(bad)} not a positive, finite std under the {transform.name!r} transform, "
+            f"the first is stored as {_first(stored, bad)}",
+            code="bad-scale",
+            hint="if the file stores something else than assumed, name it with --scale-transform",
+        )
+
+
+def _count(bad: NDArray[np.bool_]) -> str:
+    number = int(bad.sum())
+    return f"{number} of {bad.size} values {'is' if number == 1 else 'are'}"
+
+
+def _first(values: Array, bad: NDArray[np.bool_]) -> str:
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+    return f"{values[index]:g} at index {list(index)}"
+
+
+def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
+    """``tree`` with the posterior's values in the template's slots; what did not change keeps its bits.
+
+    A value that the tensor held before (a neuron that moved) gets the very bits it was stored with.
+
+    Raises:
+        OutputError: ``cannot-represent`` when a std has no stored form (a deterministic weight made random).
+    """
+    old = template.raw.tree
+    changes: dict[Path, NDArray[Any]] = {}
+    for item in template.fields:
+        loc = posterior.loc[item.name]
+        put(changes, tree, (item.loc, *item.loc_copies), _stored_loc(loc, item, old))
+        scale = posterior.scale[item.name]
+        if item.scale is not None:
+            put(changes, tree, (item.scale, *item.scale_copies), _stored_scale(scale, item, old))
+        elif np.any(scale != 0):
+            raise OutputError(f"{item.name}: deterministic in the file, cannot be given a std", code="cannot-represent")
+    for name, slot in template.buffers.items():
+        raw = slot.get(old)
+        put(changes, tree, (slot,), recovered(posterior.buffers[name], to_float64(raw), raw, posterior.buffers[name]))
+    return replaced(tree, changes)
+
+
+def _stored_loc(loc: Array, item: Field, tree: Tree) -> NDArray[Any]:
+    raw = item.loc.get(tree)
+    return recovered(loc, to_float64(raw), raw, loc)
+
+
+def _stored_scale(scale: Array, item: Field, tree: Tree) -> NDArray[Any]:
+    assert item.scale is not None
+    assert item.transform is not None
+    raw = item.scale.get(tree)
+    result = recovered(scale, item.transform.forward(to_float64(raw)), raw, item.transform.inverse(scale))
+    if not np.all(np.isfinite(result.astype(np.float64))):
+        raise OutputError(
+            f"{item.name}: a std has no stored form in {dotted(item.scale.path)}", code="cannot-represent"
+        )
+    return result
+
+
+def recovered(new: Array, old: Array, raw: NDArray[Any], computed: Array) -> NDArray[Any]:
+    """Stored values for ``new``: the old bits where ``new`` occurs in ``old`` (same place first), else ``computed``."""
+    with np.errstate(over="ignore"):
+        result = computed.astype(raw.dtype)
+    order = np.argsort(old, axis=None, kind="stable")
+    known = old.reshape(-1)[order]
+    place = np.minimum(np.searchsorted(known, new.reshape(-1)), max(known.size - 1, 0))
+    if known.size:
+        found = (known[place] == new.reshape(-1)).reshape(new.shape)
+        result = np.where(found, raw.reshape(-1)[order][place].reshape(new.shape), result)
+    return np.where(new == old, raw, result).astype(raw.dtype, copy=False)
+
+
+def put(changes: dict[Path, NDArray[Any]], tree: Tree, slots: Sequence[Slot], values: NDArray[Any]) -> None:
+    """Note in ``changes`` that ``values`` go into ``slots`` of ``tree`` (pieces of one flat vector add up)."""
+    for slot in slots:
+        array = changes.get(slot.path)
+        if array is None:
+            array = changes[slot.path] = np.array(at(tree, slot.path), order="C")
+        if slot.start is None:
+            array[...] = values.reshape(array.shape)
+        else:
+            array.reshape(-1)[slot.start : slot.start + values.size] = values.reshape(-1)
+
+
+def flat_slots(path: Path, shapes: Mapping[str, tuple[int, ...]], start: int = 0) -> dict[str, Slot]:
+    """One slot per tensor of ``shapes`` (in that order) in the flat vector at ``path``."""
+    slots: dict[str, Slot] = {}
+    for name, shape in shapes.items():
+        slots[name] = Slot(path, tuple(shape), start)
+        start += int(np.prod(shape))
+    return slots
+
+
+def total_size(shapes: Iterable[tuple[int, ...]]) -> int:
+    """Number of scalars in tensors of these shapes."""
+    return sum(int(np.prod(shape)) for shape in shapes)

@@ -1,0 +1,142 @@
+"""The common kind of dialect: one key for the mean and one for the scale of each tensor, told apart by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from symdiag.errors import InputError
+from symdiag.formats.assemble import assemble, draft_from_pairs
+from symdiag.formats.fields import Field, Slot, Template, written
+from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.transforms import Transform, transform_named
+from symdiag.posterior import GaussianPrior, Ignored, Posterior
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Where the mean and the scale of one tensor are, by key, and what they were called in the file's terms."""
+
+    layer: str
+    part: str
+    name: str
+    loc: str
+    scale: str
+
+
+@dataclass(frozen=True)
+class KeyedDialect:
+    """A library that stores ``loc`` and ``scale`` of each tensor under keys made from templates.
+
+    Templates hold ``{layer}`` (the module's prefix with its trailing dot, or nothing) and ``{part}``. A pair counts
+    only when every key of ``requires`` is there as well: that is what makes the pattern the *library's*.
+
+    Attributes:
+        name: the dialect's name in reports.
+        priority: higher is asked first.
+        transform: what turns the stored scale into a std.
+        loc: template of the mean's key.
+        scale: template of the scale's key.
+        parts: the file's word for a tensor → parameter name; empty: any word, kept.
+        requires: templates of keys that must accompany each pair.
+        loc_copies: templates of keys that hold the mean again.
+        scale_copies: templates of keys that hold the scale again.
+        unpaired: why a pair without its ``requires`` is ignored; empty: it is not claimed at all.
+    """
+
+    name: str
+    priority: int
+    transform: Transform
+    loc: str
+    scale: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    loc_copies: tuple[str, ...] = ()
+    scale_copies: tuple[str, ...] = ()
+    unpaired: str = ""
+
+    def pairs(self, arrays: Arrays) -> Iterator[Pair]:
+        """Every pair of keys of this dialect, with or without what it ``requires``."""
+        pattern = self._pattern(self.loc)
+        for key in arrays:
+            if match := pattern.match(key):
+                layer, part = match["layer"], match["part"]
+                scale = self.scale.format(layer=layer, part=part)
+                yield Pair(layer, part, layer + self.parts.get(part, part), key, scale)
+
+    def complete(self, pair: Pair, arrays: Arrays) -> bool:
+        """Whether the scale and everything ``requires`` names is there."""
+        needed = (t.format(layer=pair.layer, part=pair.part) for t in self.requires)
+        return pair.scale in arrays and all(key in arrays for key in needed)
+
+    def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
+        """Whether at least one pair shows the library's full key pattern."""
+        return any(self.complete(pair, arrays) for pair in self.pairs(arrays))
+
+    def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
+        """The posterior. Raises InputError ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``."""
+        transform = transform_named(options.scale_transform) if options.scale_transform else self.transform
+        paths = find_state_dict(raw.tree).paths
+        fields: list[Field] = []
+        used: set[str] = set()
+        ignored: list[Ignored] = []
+        for pair in self.pairs(arrays):
+            if self.unpaired and not self.complete(pair, arrays):
+                ignored += [Ignored(key, self.unpaired) for key in (pair.loc, pair.scale) if key in arrays]
+                used |= {pair.loc, pair.scale}
+                continue
+            check_pair(pair.loc, pair.scale, arrays)
+            copies = [self._existing(t, pair, arrays) for t in (self.loc_copies, self.scale_copies)]
+            slots = {key: Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale, *copies[0], *copies[1])}
+            fields.append(
+                Field(
+                    pair.name, slots[pair.loc], slots[pair.scale], transform,
+                    tuple(slots[k] for k in copies[0]), tuple(slots[k] for k in copies[1]),
+                )
+            )  # fmt: skip
+            ignored += [Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])]
+            used |= slots.keys()
+        prior = self.prior(arrays, {f.name: f for f in fields})
+        draft = draft_from_pairs(raw, arrays, fields, used, ignored=tuple(ignored), prior=prior)
+        return assemble(raw, self.name, draft)
+
+    def prior(self, arrays: Arrays, fields: Mapping[str, Field]) -> GaussianPrior | None:
+        """The prior where the file holds one; None here, for libraries that keep it in code."""
+        return None
+
+    def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
+        """``raw.tree`` with the posterior's means and scales, same keys, dtypes and structure."""
+        assert posterior.source is not None
+        template: Template = posterior.source.template
+        return written(posterior, template, raw.tree)
+
+    def _pattern(self, template: str) -> re.Pattern[str]:
+        part = "|".join(map(re.escape, self.parts)) if self.parts else r"[^.]+?"
+        text = (
+            re.escape(template).replace(r"\{layer\}", r"(?P<layer>(?:.*\.)?)").replace(r"\{part\}", f"(?P<part>{part})")
+        )
+        return re.compile(f"^{text}$")
+
+    def _existing(self, templates: tuple[str, ...], pair: Pair, arrays: Arrays) -> list[str]:
+        keys = (t.format(layer=pair.layer, part=pair.part) for t in templates)
+        return [key for key in keys if key in arrays]
+
+
+def check_pair(loc: str, scale: str, arrays: Arrays) -> None:
+    """Raise InputError unless ``scale`` is there and shaped like ``loc``."""
+    if scale not in arrays:
+        raise InputError(
+            f"{loc} has no scale: {scale} is missing", code="missing-scale",
+            hint="the file is incomplete, or mixes conventions; a deterministic weight must not be named like a mean",
+        )  # fmt: skip
+    if arrays[loc].shape != arrays[scale].shape:
+        raise InputError(
+            f"{loc} {arrays[loc].shape} and {scale} {arrays[scale].shape} differ in shape", code="shape-mismatch"
+        )

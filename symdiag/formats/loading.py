@@ -1,0 +1,134 @@
+"""A checkpoint file → its posterior, and a posterior → the same kind of file."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from symdiag.errors import InputError, UnsupportedError, UsageError
+from symdiag.formats.dialects import dialect_named, dialects
+from symdiag.formats.interface import RawCheckpoint, ReadOptions
+from symdiag.formats.keyed import KeyedDialect
+from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.transforms import transform_named
+from symdiag.posterior import Posterior
+
+PREFIX = "symdiag."
+"""Metadata keys of ours: ``symdiag.scale_transform``, ``symdiag.activation``, …"""
+
+
+def load(
+    path: str | Path,
+    *,
+    scale_transform: str | None = None,
+    companion: str | Path | None = None,
+    model_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Posterior:
+    """Read a checkpoint; nothing in it is executed.
+
+    Args:
+        path: the file (any container and dialect of symdiag).
+        scale_transform: what turns the stored scale into a std, where the file leaves it open. One of softplus, exp,
+            identity, exp-half (log variance), sqrt (variance), 1e-06+softplus. Overrides what the dialect declares.
+        companion: a second file that some libraries need (laplace-torch: the model's state dict).
+        model_shapes: tensor name → shape in model order, for files that hold one flat vector.
+
+    Raises:
+        InputError: unreadable, unsafe, too large, or not a posterior symdiag can vouch for; ``code`` says which.
+    """
+    from symdiag.formats.reading import read_raw
+
+    raw = with_sidecar(read_raw(Path(path)))
+    second = None if companion is None else read_raw(Path(companion))
+    return interpret(raw, ReadOptions(scale_transform, second, model_shapes))
+
+
+def save(posterior: Posterior, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write ``posterior`` in the dialect and container it was read from: the library's own keys, shapes and dtypes.
+
+    Values that did not change keep their bits. Raises UsageError ``no-source`` for a posterior that was not read from a
+    file, OutputError when it cannot be written.
+    """
+    from symdiag.formats.reading import write_raw
+
+    write_raw(to_raw(posterior), Path(path), overwrite=overwrite)
+
+
+def to_raw(posterior: Posterior) -> RawCheckpoint:
+    """The checkpoint ``posterior`` came from, with its present values."""
+    source = posterior.source
+    if source is None or source.template is None:
+        raise UsageError(
+            "this posterior was not read from a file", code="no-source", hint="only a loaded one can be saved"
+        )
+    raw: RawCheckpoint = source.template.raw
+    return replace(raw, tree=dialect_named(source.dialect).write(posterior, raw))
+
+
+def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posterior:
+    """Recognise the dialect of ``raw`` and read it. Raises InputError ``no-scales-found`` and what dialects raise."""
+    options = options or ReadOptions()
+    declared = raw.metadata.get(f"{PREFIX}scale_transform")
+    if options.scale_transform is None and declared:
+        options = replace(options, scale_transform=declared)
+    if options.scale_transform is not None:
+        transform_named(options.scale_transform)
+    arrays = find_state_dict(raw.tree).arrays
+    dialect = next((d for d in dialects() if d.matches(raw, arrays)), None)
+    if dialect is None:
+        raise _no_scales(arrays)
+    return dialect.read(raw, arrays, options)
+
+
+def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
+    """``raw`` with the entries of ``<checkpoint>.symdiag.json``, where there is one, added to its metadata.
+
+    Keys are ``scale_transform``, ``activation`` and the like; they appear as ``symdiag.scale_transform``, ….
+    """
+    sidecar = Path(f"{raw.path}.symdiag.json")
+    if not sidecar.is_file():
+        return raw
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{sidecar.name}: not readable as JSON ({error})", code="bad-sidecar") from None
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise InputError(f"{sidecar.name}: not a JSON object of strings", code="bad-sidecar")
+    ours = {PREFIX + key.removeprefix(PREFIX): value for key, value in content.items()}
+    return replace(raw, metadata={**raw.metadata, **ours})
+
+
+def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
+    """The refusal of a file without a posterior: what was seen, and what came nearest."""
+    if not arrays:
+        return UnsupportedError("no arrays found in the file", code="no-scales-found")
+    keys = list(arrays)
+    shown = ", ".join(keys[:6]) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
+    return UnsupportedError(
+        f"no scales found: this looks like a deterministic network (keys: {shown})",
+        code="no-scales-found",
+        hint=f"symdiag reads posteriors: a mean and a scale per weight. Nearest known pattern: {_nearest(keys)}",
+    )
+
+
+def _nearest(keys: Iterable[str]) -> str:
+    """The dialect whose key pattern looks most like ``keys``."""
+    leaves = {key.rsplit(".", 1)[-1] for key in keys}
+    known = {
+        text.format(layer="", part=part): dialect
+        for dialect in dialects()
+        if isinstance(dialect, KeyedDialect)
+        for text in (dialect.scale, dialect.loc)
+        for part in (*dialect.parts, "weight")
+    }
+    ratio = {word: max(difflib.SequenceMatcher(None, word, leaf).ratio() for leaf in leaves) for word in known}
+    best = max(ratio, key=lambda word: ratio[word])
+    dialect = known[best]
+    example = (dialect.loc.format(layer="LAYER.", part="weight"), dialect.scale.format(layer="LAYER.", part="weight"))
+    return f"{dialect.name} ({', '.join(example)})"
