@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.formats.limits import Limits
 from symdiag.posterior import Posterior
 
 Tree: TypeAlias = Any
@@ -61,25 +61,41 @@ class ReadOptions:
     model_shapes: Mapping[str, tuple[int, ...]] | None = None
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a container's ``read`` finds: the part of a `RawCheckpoint` that does not depend on where it came from."""
+
+    tree: Tree
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    foreign_dtypes: Mapping[str, str] = field(default_factory=dict)
+    tied: tuple[tuple[str, ...], ...] = ()
+
+
 class Container(Protocol):
-    """One file format on disk. Implementations are modules or instances named in ``containers``."""
+    """One file format on disk: a module of `symdiag.formats.containers` with these names.
 
-    name: str
+    Streams are seekable and hold the whole file; `symdiag.formats.reading` opens, hashes and dispatches.
+    """
 
-    def matches(self, head: bytes) -> bool:
-        """Whether the first bytes are this format's (never the extension)."""
+    @property
+    def name(self) -> str:
+        """Stable name, shown in reports."""
         ...
 
-    def header(self, path: Path) -> tuple[HeaderEntry, ...]:
-        """Names, shapes and dtypes without reading data (and without importing torch if avoidable)."""
+    def matches(self, stream: BinaryIO, limits: Limits) -> bool:
+        """Whether the content is this format's (never the extension). May raise InputError for a broken file."""
         ...
 
-    def read(self, path: Path) -> RawCheckpoint:
+    def header(self, stream: BinaryIO, limits: Limits) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
+        """Names, shapes and dtypes without reading data or importing torch, and the file's metadata."""
+        ...
+
+    def read(self, stream: BinaryIO, limits: Limits) -> Content:
         """The whole file. Raises InputError subclasses only."""
         ...
 
-    def write(self, raw: RawCheckpoint, path: Path) -> None:
-        """Write ``raw.tree`` to ``path`` (already a private temporary file; the caller renames it)."""
+    def encode(self, raw: RawCheckpoint) -> bytes:
+        """``raw.tree`` as a file of this format, dtypes preserved."""
         ...
 
 

@@ -1,0 +1,129 @@
+"""npz: a zip of npy arrays. Never unpickles: object arrays are refused before numpy sees them."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from symdiag.errors import InputError, LimitError, OutputError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.formats import dtypes, tree
+from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
+from symdiag.formats.limits import Limits
+from symdiag.formats.pickle_skeleton import RECIPE
+from symdiag.formats.quoting import shown
+from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
+
+name = "npz"
+_SUFFIX = ".npy"
+_MAX_EXTENT = 1 << 62
+
+
+def matches(stream: BinaryIO, limits: Limits) -> bool:
+    """Whether this is a zip archive with an npy member and no pickle of torch's."""
+    stream.seek(0)
+    if stream.read(4) != LOCAL_MAGIC:
+        return False
+    names = open_archive(stream, limits, allow_deflate=True).members
+    return any(n.endswith(_SUFFIX) for n in names) and not any(n.endswith("data.pkl") for n in names)
+
+
+def header(stream: BinaryIO, limits: Limits) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
+    """Names, shapes and dtypes of the arrays, each checked as for reading."""
+    archive = _open(stream, limits)
+    found = []
+    for member in archive.members:
+        shape, _, dtype, _ = _npy_header(archive, member)
+        found.append(HeaderEntry(member.removesuffix(_SUFFIX), shape, dtype.name))
+    return tuple(found), {}
+
+
+def read(stream: BinaryIO, limits: Limits) -> Content:
+    """All arrays as a flat dict; arrays of text become (lists of) str."""
+    archive = _open(stream, limits)
+    return Content(tree={member.removesuffix(_SUFFIX): _array(archive, member) for member in archive.members})
+
+
+def encode(raw: RawCheckpoint) -> bytes:
+    """``raw.tree``, flattened, as an uncompressed npz file."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for key, leaf in tree.leaves(raw.tree):
+        if not isinstance(leaf, (np.ndarray, np.generic, int, float, bool, str)):
+            raise OutputError(f"npz holds arrays only; {shown(key)} is a {type(leaf).__name__}")
+        arrays[key] = np.asarray(leaf)
+    out = io.BytesIO()
+    np.savez(out, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # numpy's stub takes arrays for options
+    return out.getvalue()
+
+
+def _open(stream: BinaryIO, limits: Limits) -> Archive:
+    archive = open_archive(stream, limits, allow_deflate=True)
+    for member in archive.members:
+        if not member.endswith(_SUFFIX):
+            raise UnreadableError(
+                f"ambiguous zip archive: member {shown(member)} is not an npy array",
+                code="ambiguous-archive",
+                hint="Save the arrays alone with numpy.savez.",
+            )
+    return archive
+
+
+def _npy_header(archive: Archive, member: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], bytes]:
+    """Shape, order, dtype and data bytes, whose length matches what the header declares."""
+    data = archive.payload(member)
+    stream = io.BytesIO(data)
+    try:
+        version = npy.read_magic(stream)
+        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = reader(stream)
+    except InputError:
+        raise
+    except Exception as error:  # the header is a Python literal; numpy raises many kinds of error over it
+        _malformed(member, f"its header cannot be read ({type(error).__name__})")
+    _check_dtype(dtype, member)
+    extent = math.prod(shape) * dtype.itemsize
+    if extent > _MAX_EXTENT or any(n < 0 for n in shape):
+        raise LimitError(f"array {shown(member)} declares {shown(shape)} elements: more than any machine holds")
+    rest = len(data) - stream.tell()
+    if rest != extent:
+        _malformed(member, f"its header declares {extent} bytes, {rest} follow")
+    return shape, fortran, dtype, data[stream.tell() :]
+
+
+def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
+    if dtype.hasobject:
+        raise UnsafeError(f"array {shown(member)} holds pickled Python objects", hint=RECIPE)
+    if dtype.kind != "U" and dtype.name not in dtypes.NATIVE:
+        raise UnsupportedError(
+            f"array {shown(member)} has dtype {shown(dtype.str)}, which symdiag does not read",
+            code="unsupported-dtype",
+            hint="Convert it to float32 before saving.",
+        )
+
+
+def _array(archive: Archive, member: str) -> Any:
+    shape, fortran, dtype, data = _npy_header(archive, member)
+    array = np.frombuffer(data, dtype) if dtype.itemsize else np.zeros(math.prod(shape), dtype)
+    array = array.reshape(shape, order="F" if fortran else "C")
+    if dtype.kind == "U":
+        return _text(array, member)
+    return np.array(array, dtype=dtype.newbyteorder("="))
+
+
+def _text(array: NDArray[Any], member: str) -> Any:
+    try:
+        return array.tolist()
+    except (ValueError, UnicodeError):
+        _malformed(member, "it holds invalid text")
+
+
+def _malformed(member: str, message: str) -> NoReturn:
+    raise UnreadableError(
+        f"malformed npz file: array {shown(member)}: {message}",
+        code="malformed-header",
+        hint="Save it anew with numpy.savez.",
+    )

@@ -1,0 +1,49 @@
+"""How much a file may claim before we stop believing it. Every limit is checked before anything is allocated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from symdiag.errors import LimitError
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps on what a file may contain or unfold to.
+
+    ``free_bytes`` may always be unfolded; beyond that, at most ``max_ratio`` times the bytes that are really there.
+    """
+
+    max_file_bytes: int = 4 * GIB
+    max_header_bytes: int = 100_000_000
+    max_pickle_bytes: int = 64 * MIB
+    max_pickle_ops: int = 5_000_000
+    max_members: int = 100_000
+    max_nodes: int = 1_000_000
+    max_depth: int = 64
+    max_total_bytes: int = 8 * GIB
+    max_ratio: int = 200
+    free_bytes: int = 64 * MIB
+
+    def check_unfolded(self, declared: int, available: int, what: str) -> None:
+        """Refuse ``declared`` bytes unfolding from ``available`` ones when that is out of proportion.
+
+        Raises:
+            LimitError: more than the total cap, or a ratio only a decompression bomb has.
+        """
+        if declared > self.max_total_bytes:
+            raise LimitError(
+                f"{what} declares {declared} bytes; at most {self.max_total_bytes} are read",
+                hint="If the file is genuine, split it or store only the posterior's own tensors.",
+            )
+        if declared > self.free_bytes + self.max_ratio * available:
+            raise LimitError(
+                f"{what} declares {declared} bytes but holds only {available}: looks like a decompression bomb",
+                hint="If the file is genuine, save it uncompressed, without expanded (stride 0) tensors.",
+            )
+
+
+DEFAULT = Limits()

@@ -1,0 +1,342 @@
+"""What a torch pickle would build, worked out without building it.
+
+A pickle is a program. Here its instructions are walked by an interpreter that knows only the handful torch.save
+writes, imports nothing, calls nothing, and represents each tensor by the numbers that describe it. It runs before
+torch.load, so that globals, sizes and tensor kinds are judged first, and it alone serves `inspect`, without torch.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from symdiag.errors import LimitError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.formats.inert import Inert, is_inert, stub
+from symdiag.formats.limits import Limits
+from symdiag.formats.quoting import listed, shown
+
+RECIPE = (
+    "If you trust its origin, convert it once where it was made, saving tensors only: torch.save(model.state_dict(), "
+    "'model.pt') (or safetensors.torch.save_file). symdiag has no option that runs a pickle."
+)
+_STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+}
+_UNTYPED = ("torch.storage.UntypedStorage", "torch.UntypedStorage")
+_DTYPE_WORDS = ("float", "bfloat", "int", "uint", "bool", "complex", "double", "half", "long")
+_PLAIN_REBUILDS = frozenset(
+    f"torch._utils._rebuild_{name}"
+    for name in ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state")
+) | {"torch._tensor._rebuild_from_type_v2"}
+_ODD_REBUILDS = {
+    "torch._utils._rebuild_qtensor": "quantised",
+    "torch._utils._rebuild_sparse_tensor": "sparse",
+    "torch._utils._rebuild_sparse_csr_tensor": "sparse",
+    "torch._utils._rebuild_meta_tensor_no_storage": "meta (it has no data)",
+    "torch._utils._rebuild_nested_tensor": "nested",
+    "torch._utils._rebuild_device_tensor_from_numpy": "device-specific",
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": "device-specific",
+    "torch._utils._rebuild_wrapper_subclass": "a wrapper subclass",
+}
+_TENSOR_TYPES = ("torch.Tensor", "torch.nn.parameter.Parameter")
+_HARMLESS = frozenset({"collections.OrderedDict", "torch.Size", "torch.device", *_TENSOR_TYPES, *_UNTYPED})
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A block of raw numbers in the archive; ``numel`` counts elements of ``dtype`` (bytes when untyped)."""
+
+    key: str
+    dtype: str | None
+    numel: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor as its pickle describes it. ``kind`` is empty for an ordinary dense tensor."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    offset: int = 0
+    storage: Storage | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name the pickle refers to."""
+
+    name: str
+
+
+class _Mark:
+    """Separates stack frames."""
+
+
+class OpaqueSet(tuple[Any, ...]):
+    """Elements of a set, in no promised order."""
+
+
+def scan_globals(data: bytes, limits: Limits) -> tuple[list[str], bool]:
+    """Every global a pickle names, without running it, and whether it parses up to its STOP instruction."""
+    names: dict[str, None] = {}
+    strings: list[str] = []
+    try:
+        for count, (op, arg, _) in enumerate(pickletools.genops(data)):
+            if count > limits.max_pickle_ops:
+                break
+            if op.name in ("GLOBAL", "INST"):
+                names[str(arg).replace(" ", ".")] = None
+            elif op.name == "STACK_GLOBAL":
+                names[".".join(strings[-2:])] = None
+            elif isinstance(arg, str):
+                strings.append(arg)
+            if op.name == "STOP":
+                return list(names), True
+    except Exception:  # pickletools raises whatever its argument decoders raise
+        return list(names), False
+    return list(names), False
+
+
+def refuse_pickle(names: list[str], what: str) -> NoReturn:
+    """Refuse a pickle, naming the globals it wants to call.
+
+    Raises:
+        UnsafeError: always.
+    """
+    wants = f" that calls {listed(names)}" if names else ""
+    raise UnsafeError(f"{what}{wants}; reading it would run code from the file", hint=RECIPE)
+
+
+def check_globals(data: bytes, limits: Limits) -> tuple[str, ...]:
+    """The constraint classes a torch pickle mentions; any other name beyond plain tensors is refused.
+
+    Raises:
+        UnsafeError: names of classes or functions outside the short list torch.save needs for tensors.
+    """
+    names, _ = scan_globals(data, limits)
+    unknown = [n for n in names if not _is_known(n)]
+    if any(n.startswith("torch.nn.modules.") or _looks_like_module(n) for n in unknown):
+        refuse_pickle(unknown, "a whole pickled model, not a state dict,")
+    if unknown:
+        refuse_pickle(unknown, "a pickle")
+    return tuple(n for n in names if is_inert(n))
+
+
+def _looks_like_module(name: str) -> bool:
+    return any(word in name for word in (".layers.", ".nn.", ".modules.", ".guides."))
+
+
+def _is_known(name: str) -> bool:
+    if name in _HARMLESS or name in _PLAIN_REBUILDS or name in _ODD_REBUILDS or is_inert(name):
+        return True
+    module, _, last = name.rpartition(".")
+    return module == "torch" and (last in _STORAGES or last.startswith(_DTYPE_WORDS))
+
+
+def skeleton(data: bytes, limits: Limits) -> Any:
+    """The tree a torch pickle describes, with a `TensorSpec` for every tensor.
+
+    Raises:
+        UnreadableError: not a well-formed pickle (``corrupt``).
+        UnsupportedError: instructions torch.save does not write.
+        LimitError: too many instructions.
+    """
+    machine = _Machine()
+    try:
+        for count, (op, arg, _) in enumerate(pickletools.genops(data)):
+            if count > limits.max_pickle_ops:
+                raise LimitError(f"pickle has more than {limits.max_pickle_ops} instructions")
+            if op.name == "STOP":
+                return machine.stack.pop()
+            handler = _HANDLERS.get(op.name)
+            if handler is None:
+                raise UnsupportedError(f"pickle instruction {op.name} is not one torch.save writes", hint=RECIPE)
+            handler(machine, arg)
+    except (LimitError, UnsupportedError, UnsafeError, UnreadableError):
+        raise
+    except Exception as error:  # a malformed program can fail in any way; none of them matters
+        raise UnreadableError(
+            f"damaged pickle in the archive ({type(error).__name__})", code="corrupt", hint="Save the file anew."
+        ) from error
+    raise UnreadableError("damaged pickle in the archive (no end)", code="corrupt", hint="Save the file anew.")
+
+
+class _Machine:
+    """The stack and memo of one run."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def frame(self) -> list[Any]:
+        """Pop everything above the last mark, and the mark."""
+        place = max(i for i, item in enumerate(self.stack) if item is _Mark)
+        items = self.stack[place + 1 :]
+        del self.stack[place:]
+        return items
+
+    def put(self, index: Any) -> None:
+        self.memo[index] = self.stack[-1]
+
+    def get(self, index: Any) -> None:
+        self.stack.append(self.memo[index])
+
+    def take(self, count: int) -> None:
+        items = tuple(self.stack[-count:])
+        if len(items) != count:
+            raise ValueError("stack underflow")
+        self.stack[-count:] = [items]
+
+    def append(self, _: Any) -> None:
+        item = self.stack.pop()
+        _exact(self.stack[-1], list).append(item)
+
+    def appends(self, _: Any) -> None:
+        items = self.frame()
+        _exact(self.stack[-1], list).extend(items)
+
+    def set_item(self, _: Any) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _exact(self.stack[-1], dict)[_key(key)] = value
+
+    def set_items(self, _: Any) -> None:
+        items = self.frame()
+        target = _exact(self.stack[-1], dict)
+        target.update({_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)})
+
+    def new_object(self, _: Any) -> None:
+        _args, cls = self.stack.pop(), self.stack.pop()
+        if not (isinstance(cls, Global) and is_inert(cls.name)):
+            raise UnsafeError(f"a pickle creates an object of {shown(getattr(cls, 'name', cls))}", hint=RECIPE)
+        self.stack.append(stub(cls.name)())
+
+    def reduce(self, _: Any) -> None:
+        args, function = self.stack.pop(), self.stack.pop()
+        self.stack.append(_called(function, _exact(args, tuple)))
+
+    def build(self, _: Any) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Inert):
+            self.stack[-1].__setstate__(state)
+        elif not isinstance(self.stack[-1], dict):  # an OrderedDict's attributes (_metadata) are not ours to read
+            raise UnsafeError("a pickle sets the state of something other than a dict", hint=RECIPE)
+
+    def persistent(self, _: Any) -> None:
+        tag, kind, key, _location, numel = _exact(self.stack.pop(), tuple)
+        if tag != "storage" or not isinstance(kind, Global):
+            raise ValueError("unknown persistent id")
+        dtype = None if kind.name in _UNTYPED else _STORAGES[kind.name.removeprefix("torch.")]
+        self.stack.append(Storage(_exact(key, str), dtype, _count(numel)))
+
+
+def _exact(value: Any, kind: type) -> Any:
+    """``value``, which must be exactly of type ``kind``."""
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}")
+    return value
+
+
+def _count(value: Any) -> int:
+    """A non-negative int."""
+    if type(value) is not int or value < 0:
+        raise ValueError("not a count")
+    return value
+
+
+def _key(key: Any) -> Any:
+    """A dict key: a plain scalar, or a flat tuple of them (hashing a nested one could take for ever)."""
+    parts = key if type(key) is tuple else (key,)
+    if len(parts) > 16 or not all(isinstance(p, (str, int, float, bool, type(None))) for p in parts):
+        raise TypeError("not a plain dict key")
+    return key
+
+
+def _called(function: Any, args: tuple[Any, ...]) -> Any:
+    """What calling ``function`` would give, described rather than done."""
+    if not isinstance(function, Global):
+        raise TypeError("not callable")
+    name = function.name
+    if name in _ODD_REBUILDS:
+        return TensorSpec(dtype="", kind=_ODD_REBUILDS[name])
+    if name == "collections.OrderedDict" and not args:
+        return {}
+    if name in ("torch.Size", "torch.device"):
+        return tuple(_count(n) for n in args[0]) if name == "torch.Size" else str(args[0])
+    if name == "torch._tensor._rebuild_from_type_v2":
+        return _called(args[0], _exact(args[2], tuple))
+    if name.startswith("torch._utils._rebuild_parameter"):
+        return args[0]
+    if name.startswith("torch._utils._rebuild_tensor"):
+        return _tensor(name, args)
+    if is_inert(name):
+        return stub(name)()
+    raise UnsafeError(f"a pickle calls {shown(name)}", hint=RECIPE)
+
+
+def _tensor(name: str, args: tuple[Any, ...]) -> TensorSpec:
+    """A dense tensor: storage, offset, shape, stride (and dtype, for storages without one)."""
+    storage, offset, shape, stride = args[:4]
+    if not isinstance(storage, Storage):
+        raise TypeError("tensor without a storage")
+    dtype = storage.dtype
+    if name.endswith("_v3"):
+        dtype = args[6].name.removeprefix("torch.")
+    return TensorSpec(
+        dtype=dtype or "uint8",
+        shape=tuple(_count(n) for n in shape),
+        stride=tuple(_count(n) for n in stride),
+        offset=_count(offset),
+        storage=storage,
+    )
+
+
+def _push(make: Callable[[Any], Any]) -> Callable[[_Machine, Any], None]:
+    """A handler that pushes ``make(argument)``."""
+    return lambda machine, arg: machine.stack.append(make(arg))
+
+
+_Handler = Callable[[_Machine, Any], None]
+_HANDLERS: dict[str, _Handler] = {
+    "PROTO": lambda machine, arg: None,
+    "GLOBAL": _push(lambda arg: Global(arg.replace(" ", "."))),
+    "MARK": _push(lambda arg: _Mark),
+    "NONE": _push(lambda arg: None),
+    "NEWTRUE": _push(lambda arg: True),
+    "NEWFALSE": _push(lambda arg: False),
+    "EMPTY_TUPLE": _push(lambda arg: ()),
+    "EMPTY_LIST": _push(lambda arg: []),
+    "EMPTY_DICT": _push(lambda arg: {}),
+    "TUPLE": lambda machine, arg: machine.stack.append(tuple(machine.frame())),
+    "TUPLE1": lambda machine, arg: machine.take(1),
+    "TUPLE2": lambda machine, arg: machine.take(2),
+    "TUPLE3": lambda machine, arg: machine.take(3),
+    "APPEND": _Machine.append,
+    "APPENDS": _Machine.appends,
+    "SETITEM": _Machine.set_item,
+    "SETITEMS": _Machine.set_items,
+    "NEWOBJ": _Machine.new_object,
+    "REDUCE": _Machine.reduce,
+    "BUILD": _Machine.build,
+    "BINPERSID": _Machine.persistent,
+    **{name: _push(lambda arg: arg) for name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")},
+    **{name: _Machine.put for name in ("BINPUT", "LONG_BINPUT")},
+    **{name: _Machine.get for name in ("BINGET", "LONG_BINGET")},
+}

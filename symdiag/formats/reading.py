@@ -1,0 +1,197 @@
+"""Opening a checkpoint: the file's bytes are read once, hashed, recognised by content, and parsed from memory.
+
+One read means that what was hashed, checked and parsed are the same bytes, even if the file is replaced meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from symdiag.errors import LimitError, UnreadableError, UnsupportedError
+from symdiag.formats.atomic import write_bytes
+from symdiag.formats.containers import all_containers
+from symdiag.formats.interface import Container, HeaderEntry, RawCheckpoint
+from symdiag.formats.limits import DEFAULT, Limits
+from symdiag.formats.pickle_skeleton import refuse_pickle, scan_globals
+from symdiag.formats.quoting import shown
+from symdiag.formats.zip_archive import LOCAL_MAGIC
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_OTHERS = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow)",
+    b"\x93NUMPY": "a single npy array",
+    b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstandard file",
+    b"GGUF": "a GGUF file",
+    b"%PDF": "a PDF document",
+}
+_PEEK = 1 << 20
+
+
+def read_raw(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> RawCheckpoint:
+    """Read a checkpoint without running code from it.
+
+    Args:
+        path: A torch zip, safetensors or npz file; its extension is ignored.
+        limits: Caps on what it may contain.
+
+    Returns:
+        Named arrays, with the SHA-256 of exactly the bytes they were parsed from.
+
+    Raises:
+        InputError: one of its subclasses, with a stable code; docs/security.md lists them.
+    """
+    where = Path(path)
+    with _opened(where) as file:
+        data = _read_once(file, where, limits)
+    stream = io.BytesIO(data)
+    container = _recognised(stream, where, limits)
+    content = container.read(stream, limits)
+    return RawCheckpoint(
+        path=str(path),
+        sha256=hashlib.sha256(data).hexdigest(),
+        container=container.name,
+        tree=content.tree,
+        metadata=content.metadata,
+        foreign_dtypes=content.foreign_dtypes,
+        tied=content.tied,
+    )
+
+
+def read_header(
+    path: str | os.PathLike[str], *, limits: Limits = DEFAULT
+) -> tuple[str, tuple[HeaderEntry, ...], dict[str, str]]:
+    """Container name, tensors as the header declares them, and metadata; never imports torch.
+
+    Raises:
+        InputError: as `read_raw`, for what can be seen without reading the data.
+    """
+    where = Path(path)
+    with _opened(where) as file:
+        _check_size(os.fstat(file.fileno()).st_size, where, limits)
+        container = _recognised(file, where, limits)
+        entries, metadata = container.header(file, limits)
+    return container.name, entries, metadata
+
+
+def write_raw(raw: RawCheckpoint, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write ``raw.tree`` to ``path`` in the container it came from, atomically, dtypes preserved.
+
+    Raises:
+        OutputError: cannot be written, or the file exists and ``overwrite`` is False.
+    """
+    container = next(c for c in all_containers() if c.name == raw.container)
+    write_bytes(path, container.encode(raw), overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The regular file at ``path``, opened so that a pipe put in its place cannot block us."""
+    try:
+        _check_kind(path.stat().st_mode, path)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        file: BinaryIO = os.fdopen(os.open(path, flags), "rb")
+    except (OSError, ValueError) as error:
+        _refuse_open(path, error)
+    with file:
+        _check_kind(os.fstat(file.fileno()).st_mode, path)
+        try:
+            yield file
+        except OSError as error:
+            _refuse_open(path, error)
+
+
+def _check_kind(mode: int, path: Path) -> None:
+    kinds = {stat.S_ISDIR: "a directory", stat.S_ISFIFO: "a named pipe", stat.S_ISCHR: "a device"}
+    kinds |= {stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
+    if not stat.S_ISREG(mode):
+        kind = next((word for test, word in kinds.items() if test(mode)), "not a regular file")
+        raise UnreadableError(
+            f"{shown(path)} is {kind}, not a file", code="not-a-file", hint="Name the checkpoint file itself."
+        )
+
+
+def _check_size(size: int, path: Path, limits: Limits) -> None:
+    if size == 0:
+        raise UnreadableError(f"{shown(path)} is empty (0 bytes)", code="empty-file", hint="Save or fetch it again.")
+    if size > limits.max_file_bytes:
+        raise LimitError(
+            f"{shown(path)} has {size} bytes; at most {limits.max_file_bytes} are read",
+            hint="Save the posterior's tensors alone, without optimizer state.",
+        )
+
+
+def _read_once(file: BinaryIO, path: Path, limits: Limits) -> bytes:
+    """All bytes, from one open file; a size that changes meanwhile is refused."""
+    size = os.fstat(file.fileno()).st_size
+    _check_size(size, path, limits)
+    data = file.read(size + 1)
+    if len(data) != size:
+        raise UnreadableError(
+            f"{shown(path)} changed while it was read: expected {size} bytes, got {len(data)}",
+            code="changed-while-reading",
+            hint="Wait until whoever writes it has finished.",
+        )
+    return data
+
+
+def _recognised(stream: BinaryIO, path: Path, limits: Limits) -> Container:
+    """The container whose format the content has, or the reason why there is none."""
+    stream.seek(0)
+    head = stream.read(_PEEK)
+    _refuse_text(head, path)
+    found = next((c for c in all_containers() if c.matches(stream, limits)), None)
+    if found is None:
+        _refuse_unknown(head, path, limits)
+    return found
+
+
+def _refuse_text(head: bytes, path: Path) -> None:
+    """Say so when the file is what a failed download leaves behind."""
+    if head.startswith(_LFS):
+        raise UnreadableError(
+            f"{shown(path)} is a git-LFS pointer, not the file itself", code="lfs-pointer", hint="Run: git lfs pull"
+        )
+    start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        raise UnreadableError(
+            f"{shown(path)} is a web page, not a checkpoint",
+            code="html-page",
+            hint="The download gave an error or login page; use the raw or resolve address.",
+        )
+
+
+def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
+    if head.startswith(_LEGACY_TORCH):
+        refuse_pickle(scan_globals(head[len(_LEGACY_TORCH) :], limits)[0], "a torch file older than the zip format")
+    names, complete = scan_globals(head, limits)
+    if names or (complete and len(head) > 1):
+        refuse_pickle(names, "a bare pickle")
+    for magic, kind in _OTHERS.items():
+        if head.startswith(magic):
+            raise UnsupportedError(f"{shown(path)} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz.")
+    kind = "a zip archive without arrays" if head.startswith(LOCAL_MAGIC) else "not a checkpoint in any known format"
+    raise UnreadableError(
+        f"{shown(path)} is {kind}", code="unrecognised", hint="symdiag reads torch (.pt), safetensors and npz files."
+    )
+
+
+def _refuse_open(path: Path, error: Exception) -> NoReturn:
+    if isinstance(error, FileNotFoundError):
+        raise UnreadableError(f"no such file: {shown(path)}", code="not-found", hint="Check the path.") from error
+    if isinstance(error, PermissionError):
+        raise UnreadableError(
+            f"no permission to read {shown(path)}", code="permission-denied", hint="Check the file's mode and owner."
+        ) from error
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    raise UnreadableError(f"cannot read {shown(path)}: {reason}", hint="Check the path.") from error
