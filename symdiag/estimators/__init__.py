@@ -1,1 +1,17 @@
-"""."""
+"""Straddling entropy and its brackets: exact, layerwise, joint sandwich, and the paper's baseline."""
+
+from symdiag.estimators.densities import SlotDensity, log_density_matrices
+from symdiag.estimators.infonce import infonce
+from symdiag.estimators.pairs import separations
+from symdiag.estimators.straddling import GroupStraddling, Straddling, StraddlingEstimator, estimate_straddling
+
+__all__ = [
+    "GroupStraddling",
+    "SlotDensity",
+    "Straddling",
+    "StraddlingEstimator",
+    "estimate_straddling",
+    "infonce",
+    "log_density_matrices",
+    "separations",
+]

@@ -107,7 +107,7 @@ class SlotDensity:
             unsigned groups. −inf where a deterministic weight forbids the exchange.
         """
         kept, flipped = self.signed_parts(draws)
-        return kept if flipped is None else torch.logaddexp(kept, flipped)
+        return kept if flipped is None else log_add(kept, flipped)
 
     def signed_parts(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """The two terms of a signed entry, (S, n, n) each: without and with a flip (None if unsigned)."""
@@ -142,6 +142,13 @@ class SlotDensity:
             total = term if total is None else total + term
         assert total is not None
         return total
+
+
+def log_add(first: Tensor, second: Tensor) -> Tensor:
+    """log(exp first + exp second) whose gradient is 0, not NaN, where both are −inf."""
+    never = torch.isneginf(first) & torch.isneginf(second)
+    total = torch.logaddexp(first.masked_fill(never, 0.0), second.masked_fill(never, 0.0))
+    return total.masked_fill(never, -torch.inf)
 
 
 def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
