@@ -1,0 +1,30 @@
+"""Squared distance of the means alone, as the point-weight matchers use; blind to the stds."""
+
+from __future__ import annotations
+
+from symdiag.alignment.cost import Weights, order_statistics, squared_distances
+from symdiag.posterior import Array
+
+
+class SquaredMeans:
+    """For comparison with tools that match point weights."""
+
+    name = "mean"
+    unit = "squared weight units"
+    needs_width = False
+    is_metric = True
+
+    def elementwise(self, model: Weights, reference: Weights) -> Array:
+        """(μ − μ')²."""
+        return (model.loc - reference.loc) ** 2
+
+    def pairwise(self, model: Weights, reference: Weights) -> Array:
+        """One matrix product."""
+        return squared_distances(model.loc, reference.loc)
+
+    def unordered(self, model: Weights, reference: Weights) -> Array:
+        """Sorted means."""
+        return squared_distances(order_statistics(model.loc), order_statistics(reference.loc))
+
+
+COST = SquaredMeans()

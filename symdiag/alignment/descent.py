@@ -1,0 +1,131 @@
+"""Hungarian coordinate descent: each group solved exactly with the others held fixed, until none improves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from symdiag.alignment.cost import Weights
+from symdiag.alignment.problem import Block, Problem, State, moved_weights, rows
+from symdiag.posterior import Array
+from symdiag.symmetry.elements import Element
+
+_RELATIVE_TOLERANCE = 1e-12
+
+
+class Solver:
+    """Cost matrices of one problem; what only one group touches is computed once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._static = [self._static_costs(g) for g in range(len(problem.groups))]
+
+    def costs(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> Array:
+        """Cost of every unit pair with the other groups at ``state``: (2 or 1, n, n), axis 0 the sign +, −.
+
+        Tensors shared with a group in ``free`` count with a lower bound over all its arrangements instead.
+        """
+        total = self._static[group].copy()
+        for block in self.problem.touching(group):
+            for k in block.positions(group):
+                if len(block.axes) == 1:
+                    continue
+                relaxed = frozenset(i for i, a in enumerate(block.axes) if i != k and a.group in free)
+                total += self._contribution(block, k, state, relaxed)
+        return total
+
+    def solve(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> tuple[Element, float]:
+        """The best element of ``group``, and by how much it lowers the (linearised) cost; 0 if it stays."""
+        both = self.costs(group, state, free=free)
+        best = both.min(axis=0)
+        row, column = linear_sum_assignment(best)
+        current = state[group]
+        now = both[_sign_index(current, both), row, current.permutation].sum()
+        gain = float(now - best[row, column].sum())
+        if gain <= _RELATIVE_TOLERANCE * (abs(float(best.max())) * len(row) + abs(float(now))):
+            return current, 0.0
+        signs = np.where(both.argmin(axis=0)[row, column] == 0, 1.0, -1.0)
+        return Element(column.astype(np.intp), signs), gain
+
+    def descend(self, state: State, order: Iterable[int] | None = None) -> State:
+        """Coordinate descent from ``state``: only groups with a changed neighbour are solved again.
+
+        Every accepted step lowers the total, so it ends. ``order``: the order of the first sweep.
+        """
+        queue = list(range(len(self.problem.groups)) if order is None else order)
+        while queue:
+            group = queue.pop(0)
+            element, gain = self.solve(group, state)
+            if gain <= 0.0:
+                continue
+            after = (*state[:group], element, *state[group + 1 :])
+            if group in self.problem.neighbours[group] and not self._improves(group, state, after):
+                continue
+            state = after
+            queue += [g for g in sorted(self.problem.neighbours[group]) if g not in queue]
+        return state
+
+    def _improves(self, group: int, before: State, after: State) -> bool:
+        """True costs compared: for a group on two axes of one tensor the assignment is only a linearisation."""
+        touched = self.problem.touching(group)
+        was = sum(self.problem.block_distance(b, before) for b in touched)
+        now = sum(self.problem.block_distance(b, after) for b in touched)
+        return now < was * (1.0 - _RELATIVE_TOLERANCE)
+
+    def _static_costs(self, group: int) -> Array:
+        width, signed = self.problem.groups[group].width, self.problem.groups[group].signed
+        total = np.zeros((2 if signed else 1, width, width))
+        for block in self.problem.touching(group):
+            if len(block.axes) == 1:
+                total += self._contribution(block, 0, self.problem.identity(), frozenset())
+        return total
+
+    def _contribution(self, block: Block, k: int, state: State, relaxed: frozenset[int]) -> Array:
+        """(2 or 1, n, n) costs of one tensor's unit blocks along axis ``k``."""
+        pairwise = self.problem.cost.pairwise
+        if relaxed:
+            model, reference = unordered_rows(block, k, relaxed, state)
+            pairwise = self.problem.cost.unordered
+        else:
+            model, reference = rows(moved_weights(block, state, but=k), k), rows(block.reference, k)
+        plus = pairwise(model, reference)
+        axis = block.axes[k]
+        if not self.problem.groups[axis.group].signed:
+            return plus[None]
+        sign_is_free = any(block.axes[i].flips for i in relaxed)
+        return np.stack([plus, pairwise(model.flipped(), reference) if axis.flips and not sign_is_free else plus])
+
+
+def unordered_rows(block: Block, k: int, relaxed: frozenset[int], state: State) -> tuple[Weights, Weights]:
+    """Both sides of ``block`` as (n, u, f): units along axis ``k``, then the axes whose order is unknown, then the rest.
+
+    Axes neither ``k`` nor ``relaxed`` are moved by ``state``. Where an unknown sign could flip the entries,
+    means are replaced by their sizes: min over signs of the cost is the cost of the sizes.
+    """
+    fixed = tuple(Element.identity(len(e.permutation)) if _is_relaxed(block, g, relaxed) else e for g, e in enumerate(state))
+    absolute = any(block.axes[i].flips for i in relaxed)
+    order = [k, *sorted(relaxed), *(i for i in range(len(block.axes) + 1) if i != k and i not in relaxed)]
+
+    def arrange(array: Array) -> Array:
+        moved = array.transpose(order)
+        unknown = int(np.prod(moved.shape[1 : 1 + len(relaxed)]))
+        return np.ascontiguousarray(moved).reshape(len(moved), unknown, -1)
+
+    def side(weights: Weights) -> Weights:
+        loc = arrange(np.abs(weights.loc) if absolute else weights.loc)
+        return Weights(loc, None if weights.scale is None else arrange(weights.scale))
+
+    return side(moved_weights(block, fixed, but=k)), side(block.reference)
+
+
+def _is_relaxed(block: Block, group: int, relaxed: frozenset[int]) -> bool:
+    return any(block.axes[i].group == group for i in relaxed)
+
+
+def _sign_index(element: Element, both: Array) -> NDArray[np.intp]:
+    if len(both) == 1:
+        return np.zeros(len(element.signs), dtype=np.intp)
+    return (element.signs < 0).astype(np.intp)

@@ -1,0 +1,157 @@
+"""The search: seeds, descent from each, joint moves of adjacent groups, kicks of the best state found.
+
+All randomness acts in the reference's order of units, on states that move along with a reordering of the model;
+and the last round of joint moves and kicks found nothing better. So aligning an aligned model changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from symdiag.alignment.descent import Solver
+from symdiag.alignment.problem import Problem, State
+from symdiag.symmetry.elements import Element
+
+_JOINT_MOVE_WORK = 2e11  # multiply-adds of one round of joint moves and kicks that we are willing to spend
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where one descent began and the distance it reached."""
+
+    kind: str  # identity, signature, random, joint, kick
+    distance: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best state, its distance, and every start tried."""
+
+    state: State
+    distance: float
+    starts: tuple[Start, ...]
+
+    @property
+    def agreement(self) -> float:
+        """Fraction of the independent starts (not joint moves or kicks) that reached the best distance."""
+        independent = [s for s in self.starts if s.kind in {"identity", "signature", "random"}]
+        reached = [s for s in independent if s.distance <= self.distance * (1 + _SAME) + 1e-300]
+        return len(reached) / max(len(independent), 1)
+
+
+class Search:
+    """One search over the states of a problem."""
+
+    def __init__(self, problem: Problem, restarts: int, seed: int) -> None:
+        self.problem = problem
+        self.solver = Solver(problem)
+        self.restarts = restarts
+        self.seed = seed
+        self.starts: list[Start] = []
+        self.state = problem.identity()
+        self.distance = np.inf
+        self._zero = 1e-13 * _scale(problem)
+
+    def run(self) -> Found:
+        """Seeds first; random restarts, joint moves and kicks only while something could still improve."""
+        self._try("identity", self.problem.identity())
+        if self._settled:
+            return self._found()
+        seeded = signature_state(self.solver)
+        self._try("signature", seeded)
+        generator = np.random.default_rng(self.seed)
+        for _ in range(self.restarts):
+            if self._settled:
+                break
+            self._try("random", scrambled(self.problem, seeded, generator))
+        if self.restarts:
+            self._improve_jointly()
+        return self._found()
+
+    @property
+    def _settled(self) -> bool:
+        return self.problem.is_separable or self.distance <= self._zero
+
+    def _found(self) -> Found:
+        return Found(self.state, self.distance, tuple(self.starts))
+
+    def _try(self, kind: str, start: State) -> bool:
+        """Descend from ``start``; keep the result if it is better than the best so far."""
+        state = self.solver.descend(start)
+        distance = self.problem.distance(state)
+        self.starts.append(Start(kind, distance))
+        if distance >= self.distance * (1.0 - _SAME) and np.isfinite(self.distance):
+            return False
+        self.state, self.distance = state, distance
+        return True
+
+    def _improve_jointly(self) -> None:
+        """Rounds of joint moves and kicks from the best state, until a whole round finds nothing better."""
+        if descent_work(self.problem) * max(len(self.problem.groups), self.restarts) > _JOINT_MOVE_WORK:
+            return
+        improved = True
+        while improved and not self._settled:
+            improved = False
+            for group, other in adjacent_pairs(self.problem):
+                improved |= self._try("joint", self._released(group, other))
+            generator = np.random.default_rng([self.seed, 1])
+            for _ in range(self.restarts):
+                improved |= self._try("kick", kicked(self.problem, self.state, generator))
+
+    def _released(self, group: int, other: int) -> State:
+        """``group`` solved as if ``other`` could follow it in any way, then ``other`` solved to match."""
+        element, _ = self.solver.solve(group, self.state, free=frozenset({other}))
+        state = (*self.state[:group], element, *self.state[group + 1 :])
+        follower, _ = self.solver.solve(other, state)
+        return (*state[:other], follower, *state[other + 1 :])
+
+
+def signature_state(solver: Solver) -> State:
+    """Each group matched by its units' sorted incident tensors: the orders of all other groups left unknown."""
+    problem = solver.problem
+    start = problem.identity()
+    return tuple(
+        solver.solve(g, start, free=problem.neighbours[g])[0] for g in range(len(problem.groups))
+    )
+
+
+def scrambled(problem: Problem, state: State, generator: np.random.Generator) -> State:
+    """A uniformly random state, drawn relative to ``state`` in the reference's order of units."""
+    return tuple(e.compose(Element.random(g, generator)) for e, g in zip(state, problem.groups, strict=True))
+
+
+def kicked(problem: Problem, state: State, generator: np.random.Generator) -> State:
+    """``state`` with a few units of each of one or two coupled groups shuffled."""
+    coupled = [g for g, near in enumerate(problem.neighbours) if near]
+    first = int(generator.choice(coupled))
+    chosen = {first, int(generator.choice(sorted(problem.neighbours[first])))}
+    return tuple(
+        e.compose(_shuffle(problem.groups[g].width, generator)) if g in chosen else e for g, e in enumerate(state)
+    )
+
+
+def _shuffle(width: int, generator: np.random.Generator) -> Element:
+    """A random reordering of 2 to about a third of the units."""
+    count = min(width, int(generator.integers(2, max(3, width // 3 + 1))))
+    units = generator.choice(width, size=count, replace=False)
+    permutation = np.arange(width)
+    permutation[units] = np.roll(units, 1)
+    return Element(permutation, np.ones(width))
+
+
+def adjacent_pairs(problem: Problem) -> list[tuple[int, int]]:
+    """Ordered pairs of different groups that share a tensor."""
+    return [(g, h) for g, near in enumerate(problem.neighbours) for h in sorted(near) if h != g]
+
+
+def descent_work(problem: Problem) -> float:
+    """Multiply-adds of one sweep over all groups."""
+    return float(sum(b.model.loc.size * b.model.loc.shape[k] for b in problem.blocks for k in range(len(b.axes))))
+
+
+def _scale(problem: Problem) -> float:
+    """The cost of moving everything to zero: what a distance is negligible against."""
+    return sum(float((b.reference.loc**2).sum() + (b.model.loc**2).sum()) for b in problem.blocks)
