@@ -1,0 +1,111 @@
+"""Settings from ``symdiag.toml`` or ``[tool.symdiag]``: below the command line and the environment."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from symdiag.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_NEVER_FROM_FILE = frozenset({"model", "help", "version", "config", "debug", "verbose"})
+"""``model`` names code to import: a file that happens to lie in the folder must not choose it."""
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest ``symdiag.toml``, or ``pyproject.toml`` with ``[tool.symdiag]``, from ``start`` upwards."""
+    for folder in (start, *start.parents):
+        own = folder / "symdiag.toml"
+        if own.is_file():
+            return own
+        shared = folder / "pyproject.toml"
+        if shared.is_file() and "symdiag" in _read(shared).get("tool", {}):
+            return shared
+    return None
+
+
+def load_config(path: Path | None) -> dict[str, Any]:
+    """The settings of a file: ``[tool.symdiag]`` of a pyproject.toml, the whole of any other.
+
+    Raises:
+        UsageError: The file cannot be read or is not TOML.
+    """
+    if path is None:
+        return {}
+    data = _read(path)
+    settings = data.get("tool", {}).get("symdiag", {}) if path.name == "pyproject.toml" else data
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path}: [tool.symdiag] is not a table", code="bad-config")
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}", code="bad-config") from error
+
+
+def default_map(settings: Mapping[str, Any], commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Command → parameter → value, for click. Top-level keys hold for every command that has the option.
+
+    Raises:
+        UsageError: An unknown key, with the nearest known one.
+    """
+    known = {name: _parameters(command) for name, command in commands.items()}
+    shared = {k: v for k, v in settings.items() if k not in known}
+    _refuse_unknown(shared, {key for parameters in known.values() for key in parameters}, "config key")
+    result = {}
+    for name, parameters in known.items():
+        own = settings.get(name, {})
+        if not isinstance(own, dict):
+            raise UsageError(f"config key {name!r} should be a table", code="bad-config")
+        _refuse_unknown(own, parameters, f"config key in [{name}]")
+        merged = {**shared, **own}
+        result[name] = {parameters[_key(k)]: v for k, v in merged.items() if _key(k) in parameters}
+    return result
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _parameters(command: Any) -> dict[str, str]:
+    """Key in the file → parameter name, for the long options of a command."""
+    options = ((opt[2:], p.name) for p in command.params for opt in p.opts if opt.startswith("--"))
+    return {key: name for key, name in options if key not in _NEVER_FROM_FILE}
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    known = sorted(known)
+    for name in given:
+        if _key(name) not in known:
+            near = difflib.get_close_matches(_key(name), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise UsageError(f"unknown {what} {name!r}", code="bad-config", hint=hint)
+
+
+def check_environment(commands: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse misspelt ``SYMDIAG_*`` variables, which would otherwise be ignored in silence.
+
+    Raises:
+        UsageError: An unknown variable, with the nearest known one.
+    """
+    known = {"SYMDIAG_CONFIG"}
+    for command in commands.values():
+        for parameter in command.params:
+            named = getattr(parameter, "envvar", None)
+            known |= {named} if isinstance(named, str) else set(named or ())
+    for name in environ:
+        if name.startswith("SYMDIAG_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise UsageError(f"unknown environment variable {name}", code="bad-config", hint=hint)

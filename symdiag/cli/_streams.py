@@ -1,0 +1,72 @@
+"""stdout for the report, stderr for everything else; neither may ever raise at the user."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import TextIO
+
+from symdiag.errors import OutputError
+
+
+def is_tty(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal (a closed or missing one is not)."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+def speaks_unicode(stream: TextIO | None) -> bool:
+    """Whether a stream can show any character."""
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+
+
+def wants_color(choice: str) -> bool:
+    """Whether stdout gets colour: ``--color`` first, then NO_COLOR, then FORCE_COLOR, then the terminal."""
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return is_tty(sys.stdout) and os.environ.get("TERM") != "dumb"
+
+
+def write_stdout(text: str) -> None:
+    """Write and flush. A reader that went away (``| head -1``) is no error.
+
+    Raises:
+        OutputError: stdout cannot take the text, such as on a full disk.
+    """
+    try:
+        _write(sys.stdout, text)
+    except BrokenPipeError:
+        _abandon(sys.stdout)
+    except (OSError, ValueError) as error:
+        _abandon(sys.stdout)
+        if getattr(error, "errno", None) == errno.EINVAL and os.name == "nt":  # how Windows spells EPIPE
+            return
+        raise OutputError(f"cannot write to standard output: {error}") from error
+
+
+def write_stderr(text: str) -> None:
+    """Write a line to stderr if anyone can read it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        _write(sys.stderr, text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _abandon(stream: TextIO) -> None:
+    """Point a broken stream at nothing, so that the interpreter's own flush at exit stays quiet."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

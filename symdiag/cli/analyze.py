@@ -1,0 +1,85 @@
+"""``symdiag analyze``: how many equivalent modes does a posterior straddle?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from symdiag.cli import _options as opt
+from symdiag.cli._exits import NO_VERDICT, error_line, exit_code, explained
+from symdiag.cli._output import emit, resolve_output
+from symdiag.cli._progress import progress_bar
+from symdiag.cli._streams import write_stderr
+
+EXAMPLE = "Example: symdiag analyze posterior.pt --activation relu --format json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("analyze", epilog=EXAMPLE)(analyze)
+
+
+def analyze(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Checkpoints to diagnose.")],
+    format: opt.Format = None,
+    output: opt.Output = None,
+    activation: opt.Activation = None,
+    scale_transform: opt.ScaleTransform = None,
+    companion: opt.Companion = None,
+    model: opt.Model = None,
+    spec: opt.Spec = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Test data: adds predictive scores.")] = None,
+    reference: Annotated[Path | None, typer.Option("--reference", help="Align to this posterior first.")] = None,
+    max_straddling: opt.MaxStraddling = 1.0,
+    precision: opt.Precision = None,
+    budget: opt.Budget = None,
+    samples: opt.Samples = None,
+    seed: opt.Seed = 0,
+    device: opt.Device = "cpu",
+    exit_zero: opt.ExitZero = False,
+    strict: opt.Strict = False,
+    color: opt.Color = "auto",
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = 0,
+    debug: opt.Debug = False,
+) -> int:
+    """Diagnose how weight-space symmetry has affected trained posteriors.
+
+    Exits 0 below the limit, 1 above it, 2 without a verdict.
+    """
+    out = resolve_output(format, output or (), color, quiet, verbose, paths)
+    given = dict(activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec)
+    given |= dict(samples=samples, precision=precision, budget=budget, data=data, test=test, reference=reference)
+    chosen = {key: value for key, value in given.items() if value is not None}
+    settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
+    items = [_analyze_one(path, settings, many=len(paths) > 1, quiet=quiet) for path in paths]
+    emit(out, items)
+    return _code(items, exit_zero, strict)
+
+
+def _analyze_one(path: Path, settings: dict[str, Any], *, many: bool, quiet: bool) -> Any:
+    """A report; or, in a run over several files, the failure of this one, so that the others go on."""
+    from symdiag.api import analyze as run
+
+    try:
+        with progress_bar(not quiet) as progress:
+            return run(path, progress=progress, **settings)
+    except Exception as error:
+        if not many:
+            raise
+        from symdiag.report import Failure
+
+        failure = Failure(str(path), explained(error))
+        write_stderr(f"{path}: {error_line(failure.error)}")
+        return failure
+
+
+def _code(items: list[Any], exit_zero: bool, strict: bool) -> int:
+    from symdiag.report import Failure
+
+    if any(isinstance(item, Failure) for item in items):
+        return NO_VERDICT
+    return exit_code(items, exit_zero=exit_zero, strict=strict)

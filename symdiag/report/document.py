@@ -1,0 +1,136 @@
+"""What a report says, apart from how a format shows it.
+
+A *view* (one file per kind of report) turns a report into a ``Document``; a *format* (one file each)
+turns documents into a string. Strings in a document are raw: escaping is each format's duty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Tone = Literal["good", "warn", "bad", "muted", "plain"]
+Severity = Literal["info", "warning", "error"]
+Outcome = Literal["passed", "failed", "skipped", "error"]
+
+SEVERITY_ORDER: dict[str, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Label and value pairs."""
+
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of short texts."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table column; numeric ones align right and never wrap."""
+
+    header: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, one per column, with a caption that explains the columns."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: ``value`` in [0, 1]; ``note`` is shown beside or on hover."""
+
+    label: str
+    value: float
+    note: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A bar chart. Graphical formats draw it; the others leave it to the tables."""
+
+    caption: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A finding: what, where, measured against allowed, what it means, what to do next."""
+
+    code: str
+    severity: Severity
+    where: str
+    message: str
+    measured: str = ""
+    meaning: str = ""
+    action: str = ""
+
+
+Block: TypeAlias = Paragraph | Facts | Bullets | Table | Bars | Notice
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled sequence of blocks. ``detail`` sections appear only with -v (and always in HTML)."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    detail: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a test report. It fails only where the exit code would."""
+
+    name: str
+    outcome: Outcome
+    message: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report on one subject: the headline says it all in one sentence."""
+
+    subject: str
+    verdict: str
+    tone: Tone
+    headline: str
+    sections: tuple[Section, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """Every finding in the document, worst first."""
+        found = [b for s in self.sections for b in s.blocks if isinstance(b, Notice)]
+        return tuple(sorted(found, key=lambda n: SEVERITY_ORDER[n.severity]))
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How to show it. ``detail``: 0 the verdict only, 1 normal, 2 everything."""
+
+    color: bool = False
+    ascii: bool = False
+    width: int = 80
+    detail: int = 1

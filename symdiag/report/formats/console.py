@@ -1,0 +1,138 @@
+"""The terminal: colour and line drawing where the stream can show them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD, Box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from symdiag.report.document import (
+    Bars,
+    Block,
+    Bullets,
+    Document,
+    Facts,
+    Notice,
+    Paragraph,
+    RenderOptions,
+    Section,
+    Table,
+    Tone,
+)
+from symdiag.report.text import ascii_safe, printable
+
+if TYPE_CHECKING:
+    from symdiag.report.render import Entry
+
+EXTENSIONS = (".ansi",)
+
+_STYLES: dict[str, str] = {
+    "good": "bold green",
+    "warn": "bold yellow",
+    "bad": "bold red",
+    "muted": "dim",
+    "plain": "",
+    "error": "bold red",
+    "warning": "bold yellow",
+    "info": "bold cyan",
+}
+_ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+def render(entries: Sequence[Entry], options: RenderOptions) -> str:
+    """Every document one below the other, headlines first in each."""
+    console = Console(
+        file=io.StringIO(),
+        width=options.width,
+        force_terminal=options.color,
+        color_system="standard" if options.color else None,
+        no_color=not options.color,
+        legacy_windows=False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+    shown = _Painter(options)
+    with console.capture() as capture:
+        for position, entry in enumerate(entries):
+            if position:
+                console.print()
+            for part in shown.document(entry.document):
+                console.print(part)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+class _Painter:
+    """Blocks → rich renderables. Every string passes through ``text``, which escapes it."""
+
+    def __init__(self, options: RenderOptions) -> None:
+        self.options = options
+        self.clean = ascii_safe if options.ascii else printable
+
+    def text(self, raw: str, style: str = "") -> Text:
+        return Text(self.clean(raw), style=style, overflow="fold")
+
+    def document(self, document: Document) -> list[RenderableType]:
+        headline = self.text(document.headline, _STYLES[document.tone])
+        parts: list[RenderableType] = [self.text(document.subject, "bold"), headline]
+        for section in document.sections:
+            if self.options.detail >= (2 if section.detail else 1):
+                parts += self.section(section)
+        return parts
+
+    def section(self, section: Section) -> list[RenderableType]:
+        blocks = [b for b in section.blocks if not isinstance(b, Bars)]
+        title = [Text(""), self.text(section.title, "bold underline" if self.options.color else "")]
+        return [*title, *(Padding(self.block(b), (0, 0, 0, 2)) for b in blocks)] if blocks else []
+
+    def block(self, block: Block) -> RenderableType:
+        if isinstance(block, Paragraph):
+            return self.text(block.text, _STYLES[block.tone])
+        if isinstance(block, Facts):
+            return self.grid(block.rows)
+        if isinstance(block, Bullets):
+            return self.grid([("•", item) for item in block.items])
+        if isinstance(block, Table):
+            return self.table(block)
+        assert isinstance(block, Notice)
+        return self.notice(block)
+
+    def grid(self, rows: Sequence[tuple[str, str]]) -> RichTable:
+        grid = RichTable.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True, max_width=24)
+        grid.add_column(overflow="fold")
+        for label, value in rows:
+            grid.add_row(self.text(label), self.text(value))
+        return grid
+
+    def table(self, table: Table) -> RenderableType:
+        head = _ASCII_HEAD if self.options.ascii else SIMPLE_HEAD
+        rich = RichTable(box=head, pad_edge=False, collapse_padding=True, header_style="bold", show_edge=False)
+        for column in table.columns:
+            justify = "right" if column.numeric else "left"
+            header = self.text(column.header)
+            rich.add_column(header, justify=justify, no_wrap=column.numeric, overflow="fold")  # type: ignore[arg-type]
+        for row in table.rows:
+            rich.add_row(*(self.text(cell) for cell in row))
+        return Group(rich, self.text(table.caption, "dim")) if table.caption else rich
+
+    def notice(self, notice: Notice) -> RenderableType:
+        line = Text.assemble(
+            (f"{self.clean(notice.code)} {notice.severity}", _STYLES[notice.severity]),
+            self.clean(f"  {notice.where}: {notice.message}"),
+        )
+        rest = [self.text(t) for t in (notice.measured, notice.meaning) if t]
+        if notice.action:
+            rest.append(self.text(f"Next: {notice.action}"))
+        return Group(line, *(Padding(r, (0, 0, 0, 2)) for r in rest))
+
+
+def style_of(tone: Tone) -> str:
+    """The rich style of a tone, for messages outside a report."""
+    return _STYLES[tone]

@@ -1,0 +1,81 @@
+"""Strings that are safe to show: hostile names made visible, numbers in a fixed shape, an ASCII fallback."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+from symdiag.estimate import Estimate
+
+_ASCII = {
+    "ω": "w", "σ": "sigma", "μ": "mu", "π": "pi", "Σ": "sum", "∂": "d", "∞": "inf", "√": "sqrt", "τ": "tau",
+    "δ": "delta", "≤": "<=", "≥": ">=", "≈": "~", "±": "+/-", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...",
+    "·": "-", "→": "->", "⁻¹": "^-1", "∈": "in", "²": "^2", "ᴳ": "^G", "•": "*", "‖": "||", "Δ": "change ",
+    "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ",
+}  # fmt: skip
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """``text`` on one line with control, bidirectional and unpaired characters shown as escapes.
+
+    A tensor may be named anything: an ANSI sequence, a newline followed by a workflow command.
+    """
+    return "".join(_visible(c) for c in text)
+
+
+def _visible(char: str) -> str:
+    if unicodedata.category(char) not in _INVISIBLE:
+        return char
+    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def ascii_safe(text: str) -> str:
+    """``printable`` text in pure ASCII: our own symbols spelled out, anything else escaped."""
+    text = printable(text)
+    for symbol, plain in _ASCII.items():
+        text = text.replace(symbol, plain)
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A fixed-point number, switching to scientific notation when that would be long; None is "n/a"."""
+    if value is None:
+        return "n/a"
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    if abs(value) >= 1e6:
+        return f"{value:.2e}"
+    text = f"{value:.{digits if abs(value) < 1000 else 1}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def modes(estimate: Estimate, effective: float | None) -> str:
+    """exp(H), the number of equivalent modes straddled, as a power of ten where a double overflows."""
+    if effective is None:
+        if not math.isfinite(estimate.value):
+            return "∞"
+        return f"10^{estimate.value / math.log(10):.1f}"
+    return f"{effective:.1f}" if effective < 1e4 else f"{effective:.1e}"
+
+
+def interval(estimate: Estimate) -> str:
+    """The estimate's interval in brackets."""
+    return f"[{number(estimate.lower)}, {number(estimate.upper)}]"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in per cent; "n/a" of nothing."""
+    return "n/a" if whole == 0 else f"{100 * part / whole:.1f} %"
+
+
+def listing(items: tuple[object, ...], limit: int = 8) -> str:
+    """The first ``limit`` items, comma separated, and how many were left out."""
+    shown = ", ".join(str(i) for i in items[:limit])
+    return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
+
+
+def plural(count: int, noun: str) -> str:
+    """``3 neurons``, ``1 neuron``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
