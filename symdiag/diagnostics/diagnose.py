@@ -1,0 +1,86 @@
+"""Everything ``analyze`` says about a posterior, from its estimates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from symdiag.diagnostics.clusters import find_clusters
+from symdiag.diagnostics.collapse import collapsed
+from symdiag.diagnostics.model import GroupReport, Total
+from symdiag.diagnostics.units import describe_units
+from symdiag.estimators import GroupStraddling, Straddling, separations
+from symdiag.estimators.proposals import one_axis_per_tensor
+from symdiag.estimators.sensitivity import sensitivity
+from symdiag.posterior import Posterior
+from symdiag.symmetry.spec import PermutationSpec
+
+_SENSITIVITY_ENTRIES = 40_000_000  # weights x draws over all groups
+_OVERFLOW = 700.0
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Groups and their total."""
+
+    groups: tuple[GroupReport, ...]
+    total: Total
+
+
+def sensitivity_draws(parameters: int) -> int:
+    """Draws for marginals and gradients: 64, fewer for large networks, always even and at least 4."""
+    return max(4, min(64, _SENSITIVITY_ENTRIES // max(1, 8 * parameters))) // 2 * 2
+
+
+def diagnose(
+    posterior: Posterior,
+    spec: PermutationSpec,
+    straddling: Straddling,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Callable[[str, float], None] | None = None,
+) -> Diagnosis:
+    """Units, clusters and totals for every group of ``spec``."""
+    reports = []
+    for k, result in enumerate(straddling.groups):
+        generator = np.random.default_rng([seed, 1_000_003, k])
+        reports.append(_group_report(posterior, result, generator, device))
+        if progress is not None:
+            progress("diagnosing", (k + 1) / len(straddling.groups))
+    total = Total(
+        log_order=spec.log_order,
+        straddling_entropy=straddling.total,
+        mutual_information=straddling.total_information,
+        effective_modes=effective_modes(straddling.total.value),
+    )
+    return Diagnosis(tuple(reports), total)
+
+
+def effective_modes(entropy: float) -> float | None:
+    """exp H, the number of equivalent modes effectively covered; None where it overflows."""
+    return math.exp(entropy) if entropy < _OVERFLOW else None
+
+
+def _group_report(
+    posterior: Posterior, result: GroupStraddling, generator: np.random.Generator, device: str
+) -> GroupReport:
+    group = one_axis_per_tensor(result.group)
+    draws = sensitivity_draws(posterior.num_parameters)
+    found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
+    off = collapsed(posterior, result.group)
+    clusters = find_clusters(posterior, group, found.confusion, off, draws=min(draws, 16), generator=generator)
+    return GroupReport(
+        name=result.group.name,
+        width=result.group.width,
+        signed=result.group.signed,
+        log_order=result.group.log_order,
+        straddling_entropy=result.entropy,
+        mutual_information=result.information,
+        effective_modes=effective_modes(result.entropy.value),
+        neurons=describe_units(found, separations(posterior, group, device), off),
+        clusters=clusters,
+    )

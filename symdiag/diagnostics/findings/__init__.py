@@ -1,0 +1,1 @@
+"""Finding families. Each module defines ``EXPLANATIONS`` and ``find(context) -> Iterable[Finding]``."""

@@ -1,0 +1,98 @@
+"""SYM001, SYM002: the posterior straddles equivalent modes, or may."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from symdiag.diagnostics.context import Context
+from symdiag.diagnostics.explanation import Explanation
+from symdiag.diagnostics.model import Finding, GroupReport
+
+EXPLANATIONS = (
+    Explanation(
+        code="SYM001",
+        title="The posterior straddles equivalent modes",
+        meaning=(
+            "The straddling entropy H(g|ω) of this group exceeds the threshold: given a weight sample, it is uncertain "
+            "by H nats which of the |G| equivalent modes it came from, so the posterior effectively covers exp(H) of "
+            "them. Variational inference maximises the symmetrised evidence bound plus a bonus of H nats for "
+            "straddling, so means are drawn together, stds inflated and units pruned. H bounds the evidence that the "
+            "global optimum of the plain ELBO leaves on the table; from a local optimum more can be gained, and "
+            "sometimes nothing is."
+        ),
+        action=(
+            "Run `symdiag retrain MODEL --data train.npz -o fixed.pt` and compare with its control run; or add "
+            "`symdiag.StraddlingPenalty(model)` to your own loss. Raise --max-straddling if this level is acceptable."
+        ),
+        reference="Gelberg et al. 2024, Thm 4.1: L^G = L + I(g; ω) = L + log|G| − H(g|ω)",
+    ),
+    Explanation(
+        code="SYM002",
+        title="Straddling cannot be decided at this precision",
+        meaning=(
+            "The interval of the total straddling entropy contains the threshold: neither `ok` nor `straddling` "
+            "would be justified."
+        ),
+        action="Use more draws (--samples), a tighter --precision or a larger --budget; or move --max-straddling.",
+        reference="DESIGN: verdicts compare the whole interval with the threshold",
+    ),
+)
+
+
+def find(context: Context) -> Iterator[Finding]:
+    """One SYM001 per straddling group, or one SYM002 for an undecided total."""
+    if context.verdict == "straddling":
+        yield from (_straddling(context, g) for g in _culprits(context))
+    if context.verdict == "inconclusive":
+        yield _undecided(context)
+
+
+def _culprits(context: Context) -> list[GroupReport]:
+    """Groups that pass the threshold alone; failing that, the one that holds most of the total."""
+    alone = [g for g in context.groups if g.straddling_entropy.lower > context.max_straddling]
+    return alone or [max(context.groups, key=lambda g: g.straddling_entropy.value)]
+
+
+def _straddling(context: Context, group: GroupReport) -> Finding:
+    entropy = group.straddling_entropy
+    active = tuple(
+        n.index for n in sorted(group.neurons, key=lambda n: n.retention) if n.retention < 0.5 and not n.collapsed
+    )
+    return Finding(
+        code="SYM001",
+        severity="error",
+        group=group.name,
+        neurons=active,
+        message=(
+            f"{group.name} ({group.width} units) straddles about {_modes(entropy.value)} equivalent modes: "
+            f"H(g|ω) = {entropy.value:.2f} nats in [{entropy.lower:.2f}, {entropy.upper:.2f}] "
+            f"of at most {group.log_order:.1f}"
+        ),
+        measured=entropy.value,
+        threshold=context.max_straddling,
+        hint="symdiag retrain MODEL --data train.npz -o fixed.pt",
+    )
+
+
+def _modes(entropy: float) -> str:
+    if entropy < math.log(1000.0):
+        return f"{math.exp(entropy):.0f}"
+    return f"10^{entropy / math.log(10.0):.1f}"
+
+
+def _undecided(context: Context) -> Finding:
+    total = context.total.straddling_entropy
+    return Finding(
+        code="SYM002",
+        severity="warning",
+        group=None,
+        neurons=(),
+        message=(
+            f"H(g|ω) lies in [{total.lower:.3g}, {total.upper:.3g}] nats, on both sides of the threshold "
+            f"{context.max_straddling:g}"
+        ),
+        measured=total.value,
+        threshold=context.max_straddling,
+        hint="raise --samples or --budget, or tighten --precision",
+    )

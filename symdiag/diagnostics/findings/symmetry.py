@@ -1,0 +1,106 @@
+"""SYM101-SYM106: what the symmetry group rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from symdiag.diagnostics.context import Context
+from symdiag.diagnostics.explanation import Explanation
+from symdiag.diagnostics.model import Finding, Severity
+
+EXPLANATIONS = (
+    Explanation(
+        code="SYM101",
+        title="A claimed symmetry does not hold",
+        meaning=(
+            "Applying random elements of this group changed the network's outputs beyond rounding, so it is not a "
+            "symmetry of the function. The group was left out; every figure is about the others only."
+        ),
+        action="Give the true architecture with --model package.module:factory, or a corrected --spec spec.toml.",
+        reference="DESIGN, section 2: a symmetry is never assumed",
+    ),
+    Explanation(
+        code="SYM102",
+        title="Activation unknown: sign flips not considered",
+        meaning=(
+            "A checkpoint does not say which activation the network uses. With an odd one (tanh, erf, sin, identity) "
+            "flipping the sign of a unit is a symmetry too, and the group has 2^n n! elements instead of n!. Only "
+            "permutations were considered, so the straddling entropy may be understated."
+        ),
+        action="Pass --activation tanh (or relu, …), or store it in a sidecar file or safetensors metadata.",
+        reference="DESIGN 1.4",
+    ),
+    Explanation(
+        code="SYM103",
+        title="The stored prior is not invariant",
+        meaning=(
+            "The checkpoint's prior differs between interchangeable units, so the true posterior is not symmetric and "
+            "the symmetrised bound with this prior does not hold."
+        ),
+        action="Read the straddling entropy as a statement about q alone; do not credit symmetry with lost evidence.",
+        reference="Gelberg et al. 2024, section 3: the prior must be invariant under G",
+    ),
+    Explanation(
+        code="SYM104",
+        title="Something was assumed",
+        meaning="The file does not determine this, and the figures rest on the assumption stated.",
+        action="Settle it with --activation, --scale-transform, --model or --spec.",
+        reference="DESIGN, section 2",
+    ),
+    Explanation(
+        code="SYM105",
+        title="Deterministic weights pin units",
+        meaning=(
+            "Part of the network has no posterior: a deterministic weight is a density of zero width, and units that "
+            "differ in one cannot exchange, however wide the rest of their posterior is."
+        ),
+        action="Nothing to do; the straddling of such units is zero by construction.",
+        reference="limit σ → 0 of DESIGN 1.3",
+    ),
+    Explanation(
+        code="SYM106",
+        title="Only the marginals of a correlated posterior were used",
+        meaning=(
+            "The posterior has correlations between weights, but its covariance is too large to use exactly, so the "
+            "figures describe the product of its marginals."
+        ),
+        action="Treat the figures as those of the mean-field approximation of this posterior.",
+        reference="DESIGN 1.3: the permanent needs independent units",
+    ),
+)
+
+
+def find(context: Context) -> Iterator[Finding]:
+    """Everything that limits or conditions the figures."""
+    for d in context.dropped:
+        message = f"group {d.group} changes the outputs by {d.error:.2g}: left out"
+        yield _finding("SYM101", "warning", d.group, message, "--spec or --model", d.error, d.tolerance)
+    if context.activation is None and context.groups:
+        yield _finding(
+            "SYM102", "info", None, "activation unknown: sign flips were not considered", "--activation NAME"
+        )
+    for name in context.prior_not_invariant:
+        yield _finding(
+            "SYM103", "warning", None, f"the stored prior of {name} differs between units", "see explain SYM103"
+        )
+    for text in context.assumptions:
+        yield _finding("SYM104", "info", None, text, "settle it with --spec, --model or --activation")
+    if context.deterministic_parameters:
+        share = context.deterministic_parameters / max(1, context.parameters)
+        count = context.deterministic_parameters
+        message = f"{count} weights ({share:.0%}) are deterministic: units that differ in one cannot swap"
+        yield _finding("SYM105", "info", None, message, "")
+    if context.correlated:
+        yield _finding("SYM106", "warning", None, "correlations between weights were ignored (marginals only)", "")
+
+
+def _finding(
+    code: str,
+    severity: Severity,
+    group: str | None,
+    message: str,
+    hint: str,
+    measured: float | None = None,
+    threshold: float | None = None,
+) -> Finding:
+    return Finding(code, severity, group, (), message, measured, threshold, hint)
