@@ -13,24 +13,20 @@ from typing import NoReturn
 from symdiag.errors import OutputError
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
-    """Write ``data`` to ``path`` atomically. Pipes and devices (``/dev/stdout``) are written directly.
+def atomic_write(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:
+    """Write ``data`` (text as UTF-8) to ``path`` atomically. Pipes and devices are written to directly.
 
     Raises:
         OutputError: the file exists and ``overwrite`` is False (code ``exists``), or writing failed
             (``write-failed``); an existing file is then unchanged.
     """
+    content = data.encode("utf-8") if isinstance(data, str) else data
     target = Path(path)
     if _is_stream(target):
-        _write_stream(target, data)
+        _write_stream(target, content)
         return
     with replacing(target, overwrite=overwrite) as temporary:
-        temporary.write_bytes(data)
-
-
-def write_text(path: str | os.PathLike[str], text: str, *, overwrite: bool = False) -> None:
-    """Write ``text`` as UTF-8, line ends as given, like `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"), overwrite=overwrite)
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
@@ -38,7 +34,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
     """A private temporary file beside ``path``, to be filled in the ``with`` block; renamed to ``path`` at its end.
 
     Raises:
-        OutputError: as `write_bytes`. Whatever the block itself raises passes through; the temporary file is
+        OutputError: as `atomic_write`. Whatever the block itself raises passes through; the temporary file is
             removed and ``path`` is untouched either way.
     """
     target = Path(path)

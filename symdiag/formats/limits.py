@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from symdiag.errors import LimitError
+from symdiag.formats.quoting import shown
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -24,7 +27,8 @@ class Limits:
     max_members: int = 100_000
     max_nodes: int = 1_000_000
     max_depth: int = 64
-    max_total_bytes: int = 8 * GIB
+    max_total_bytes: int = 4 * GIB
+    max_dimensions: int = 32
     max_ratio: int = 200
     free_bytes: int = 64 * MIB
 
@@ -44,6 +48,21 @@ class Limits:
                 f"{what} declares {declared} bytes but holds only {available}: looks like a decompression bomb",
                 hint="If the file is genuine, save it uncompressed, without expanded (stride 0) tensors.",
             )
+
+    def check_shape(self, shape: Sequence[int], itemsize: int, what: str) -> int:
+        """Bytes an array of ``shape`` takes, once it is certain that nothing overflows.
+
+        Raises:
+            LimitError: too many axes, or more bytes than the total cap (also when another axis is 0).
+        """
+        if len(shape) > self.max_dimensions:
+            raise LimitError(f"{what} has {len(shape)} axes; at most {self.max_dimensions} are read")
+        if math.prod(max(n, 1) for n in shape) * itemsize > self.max_total_bytes:
+            raise LimitError(
+                f"{what} declares shape {shown(tuple(shape))}: more than the {self.max_total_bytes} bytes read at most",
+                hint="The file is damaged, or made to exhaust memory.",
+            )
+        return math.prod(shape) * itemsize
 
 
 DEFAULT = Limits()

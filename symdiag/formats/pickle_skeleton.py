@@ -8,6 +8,7 @@ torch.load, so that globals, sizes and tensor kinds are judged first, and it alo
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -39,7 +40,9 @@ _STORAGES = {
     "QInt32Storage": "qint32",
 }
 _UNTYPED = ("torch.storage.UntypedStorage", "torch.UntypedStorage")
-_DTYPE_WORDS = ("float", "bfloat", "int", "uint", "bool", "complex", "double", "half", "long")
+_CONSTANT = re.compile(
+    r"torch\.(bool|half|double|float|long|int|short|per_\w+|strided|sparse_\w+|(b?float|q?u?int|complex)\d+(_\w+)?)"
+)
 _PLAIN_REBUILDS = frozenset(
     f"torch._utils._rebuild_{name}"
     for name in ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state")
@@ -55,7 +58,16 @@ _ODD_REBUILDS = {
     "torch._utils._rebuild_wrapper_subclass": "a wrapper subclass",
 }
 _TENSOR_TYPES = ("torch.Tensor", "torch.nn.parameter.Parameter")
-_HARMLESS = frozenset({"collections.OrderedDict", "torch.Size", "torch.device", *_TENSOR_TYPES, *_UNTYPED})
+_HARMLESS = frozenset(
+    {
+        "collections.OrderedDict",
+        "torch.Size",
+        "torch.device",
+        "torch.serialization._get_layout",
+        *_TENSOR_TYPES,
+        *_UNTYPED,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,13 @@ class TensorSpec:
     storage: Storage | None = None
     kind: str = ""
 
+    @property
+    def span(self) -> int:
+        """Elements of the storage from the first used to the last used, both included; 0 for an empty tensor."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+
 
 @dataclass(frozen=True)
 class Global:
@@ -88,10 +107,6 @@ class Global:
 
 class _Mark:
     """Separates stack frames."""
-
-
-class OpaqueSet(tuple[Any, ...]):
-    """Elements of a set, in no promised order."""
 
 
 def scan_globals(data: bytes, limits: Limits) -> tuple[list[str], bool]:
@@ -147,8 +162,7 @@ def _looks_like_module(name: str) -> bool:
 def _is_known(name: str) -> bool:
     if name in _HARMLESS or name in _PLAIN_REBUILDS or name in _ODD_REBUILDS or is_inert(name):
         return True
-    module, _, last = name.rpartition(".")
-    return module == "torch" and (last in _STORAGES or last.startswith(_DTYPE_WORDS))
+    return name.removeprefix("torch.") in _STORAGES or _CONSTANT.fullmatch(name) is not None
 
 
 def skeleton(data: bytes, limits: Limits) -> Any:
@@ -278,8 +292,10 @@ def _called(function: Any, args: tuple[Any, ...]) -> Any:
         return TensorSpec(dtype="", kind=_ODD_REBUILDS[name])
     if name == "collections.OrderedDict" and not args:
         return {}
-    if name in ("torch.Size", "torch.device"):
-        return tuple(_count(n) for n in args[0]) if name == "torch.Size" else str(args[0])
+    if name == "torch.Size":
+        return tuple(_count(n) for n in args[0])
+    if name in ("torch.device", "torch.serialization._get_layout"):
+        return _exact(args[0], str)
     if name == "torch._tensor._rebuild_from_type_v2":
         return _called(args[0], _exact(args[2], tuple))
     if name.startswith("torch._utils._rebuild_parameter"):

@@ -7,9 +7,14 @@ from collections.abc import Iterable
 MAX_SHOWN = 80
 
 
+def one_line(text: object) -> str:
+    """``text`` with control and other unprintable characters escaped, uncut (for paths)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def shown(name: object) -> str:
-    """``name`` with control characters escaped and cut to a readable length."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    """``name`` with unprintable characters escaped, cut to a readable length."""
+    text = one_line(name)
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from symdiag.errors import LimitError
+from symdiag.formats.inert import Inert
 from symdiag.formats.interface import Tree
 from symdiag.formats.limits import DEFAULT, Limits
 
@@ -21,7 +22,7 @@ def leaves(tree: Any, *, limits: Limits = DEFAULT) -> Iterator[tuple[str, Any]]:
         LimitError: nested too deeply, or too many nodes.
     """
     seen = 0
-    stack: list[tuple[str, Any, int]] = [("", tree, 0)]
+    stack: list[tuple[str | None, Any, int]] = [(None, tree, 0)]
     while stack:
         key, node, depth = stack.pop()
         seen += 1
@@ -30,31 +31,32 @@ def leaves(tree: Any, *, limits: Limits = DEFAULT) -> Iterator[tuple[str, Any]]:
                 f"contents nest deeper than {limits.max_depth} levels or hold more than {limits.max_nodes} entries",
                 hint="Save only the state dict.",
             )
-        children = list(_children(node))
-        if children or isinstance(node, (dict, list, tuple)):
-            stack.extend((_join(key, name), child, depth + 1) for name, child in reversed(children))
+        children = _children(node)
+        if children is None:
+            yield key or "", node
         else:
-            yield key, node
+            stack.extend((_join(key, name), child, depth + 1) for name, child in reversed(children))
 
 
-def mapped(tree: Tree, change: Callable[[str, Any], Any], key: str = "") -> Tree:
+def mapped(tree: Tree, change: Callable[[str, Any], Any], key: str | None = None) -> Tree:
     """``tree`` with every leaf replaced by ``change(flat_key, leaf)``. Bound the depth with `leaves` first."""
     if isinstance(tree, dict):
         return {name: mapped(child, change, _join(key, name)) for name, child in tree.items()}
     if isinstance(tree, (list, tuple)):
         items = [mapped(child, change, _join(key, index)) for index, child in enumerate(tree)]
         return items if isinstance(tree, list) else tuple(items)
-    return change(key, tree)
+    return change(key or "", tree)
 
 
-def _children(node: Any) -> Iterator[tuple[Any, Any]]:
-    """The named children of a container node; none for a leaf."""
+def _children(node: Any) -> list[tuple[Any, Any]] | None:
+    """The named children of an inner node; None for a leaf."""
+    if isinstance(node, Inert):
+        return list(node.state.items())
     if isinstance(node, dict):
-        yield from node.items()
-    elif isinstance(node, (list, tuple)):
-        yield from enumerate(node)
+        return list(node.items())
+    return list(enumerate(node)) if isinstance(node, (list, tuple)) else None
 
 
-def _join(prefix: str, name: object) -> str:
+def _join(prefix: str | None, name: object) -> str:
     """One more component on a flat key."""
-    return f"{prefix}{SEPARATOR}{name}" if prefix else str(name)
+    return str(name) if prefix is None else f"{prefix}{SEPARATOR}{name}"

@@ -45,6 +45,14 @@ class Archive:
     stream: BinaryIO
     members: dict[str, Member]
 
+    def head(self, name: str, length: int) -> bytes:
+        """The first ``length`` bytes of a member (fewer if it is shorter), checksum not verified."""
+        member = self.members[name]
+        self.stream.seek(member.start)
+        if member.method == STORED:
+            return self.stream.read(min(length, member.size))
+        return _inflated(self.stream.read(min(member.packed_size, 2 * length + 64)), member, length)
+
     def payload(self, name: str) -> bytes:
         """The member's bytes, decompressed to exactly the declared size, checksum verified.
 
@@ -55,7 +63,12 @@ class Archive:
         self.stream.seek(member.start)
         data = self.stream.read(member.packed_size)
         if member.method == DEFLATED:
-            data = _inflated(data, member)
+            data = _inflated(data, member, member.size + 1)
+        if len(data) > member.size:
+            raise LimitError(
+                f"member {shown(name)} unpacks to more than the {member.size} bytes it declares",
+                hint="The archive is damaged or a decompression bomb.",
+            )
         if len(data) != member.size:
             _corrupt(f"member {shown(name)} has {len(data)} bytes, its directory entry says {member.size}")
         if zlib.crc32(data) != member.crc:
@@ -184,7 +197,7 @@ def _check_local(
 ) -> int:
     """Where the member's bytes start, once its local header agrees with the directory."""
     header = _peek(stream, offset, 30) if offset + 30 <= limit else b""
-    if len(header) != 30 or header[:4] != LOCAL_MAGIC:
+    if header[:4] != LOCAL_MAGIC:
         _corrupt(f"member {shown(name)} lies outside the file")
     fields = struct.unpack("<5H3L2H", header[4:])
     name_size, extra_size = fields[8:]
@@ -212,25 +225,21 @@ def _check_no_overlap(members: list[Member], directory: int) -> None:
         _ambiguous("bytes lie hidden before its central directory")
 
 
-def _inflated(data: bytes, member: Member) -> bytes:
-    """Raw deflate, never producing more than the declared size plus one byte."""
-    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+def _inflated(data: bytes, member: Member, length: int) -> bytes:
+    """Raw deflate, at most ``length`` bytes of it."""
     try:
-        out = decoder.decompress(data, member.size + 1)
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, length)
     except zlib.error as error:
         _corrupt(f"member {shown(member.name)} does not decompress ({error})")
-    if len(out) > member.size:
-        raise LimitError(
-            f"member {shown(member.name)} unpacks to more than the {member.size} bytes it declares",
-            hint="The archive is damaged or a decompression bomb.",
-        )
-    return out
 
 
 def _peek(stream: BinaryIO, offset: int, length: int) -> bytes:
-    """``length`` bytes at ``offset`` (fewer at the end of the file)."""
+    """Exactly ``length`` bytes at ``offset``."""
     stream.seek(offset)
-    return stream.read(length)
+    data = stream.read(length)
+    if len(data) != length:
+        _corrupt("it ends early")
+    return data
 
 
 def _decoded(name: bytes) -> str:
@@ -243,7 +252,7 @@ def _decoded(name: bytes) -> str:
 
 def _refuse_no_end(stream: BinaryIO, size: int) -> NoReturn:
     """No index at the very end: either cut off, or something was appended."""
-    tail = _peek(stream, max(0, size - 65_557), 65_557)
+    tail = _peek(stream, max(0, size - 65_557), min(size, 65_557))
     if _END_MAGIC in tail:
         _ambiguous("bytes follow its index (a comment or appended data)")
     raise UnreadableError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any, BinaryIO, NoReturn
+import warnings
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from symdiag.errors import InputError, LimitError, OutputError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.errors import OutputError, UnreadableError, UnsafeError, UnsupportedError
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
@@ -20,7 +21,16 @@ from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
 name = "npz"
 _SUFFIX = ".npy"
-_MAX_EXTENT = 1 << 62
+_MAX_HEADER = 10_000
+
+
+class _Npy(NamedTuple):
+    """What an npy header declares; ``start`` is where the data begin."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    start: int
 
 
 def matches(stream: BinaryIO, limits: Limits) -> bool:
@@ -37,15 +47,15 @@ def header(stream: BinaryIO, limits: Limits) -> tuple[tuple[HeaderEntry, ...], d
     archive = _open(stream, limits)
     found = []
     for member in archive.members:
-        shape, _, dtype, _ = _npy_header(archive, member)
-        found.append(HeaderEntry(member.removesuffix(_SUFFIX), shape, dtype.name))
+        array = _npy_header(archive, member, limits)
+        found.append(HeaderEntry(member.removesuffix(_SUFFIX), array.shape, array.dtype.name))
     return tuple(found), {}
 
 
 def read(stream: BinaryIO, limits: Limits) -> Content:
     """All arrays as a flat dict; arrays of text become (lists of) str."""
     archive = _open(stream, limits)
-    return Content(tree={member.removesuffix(_SUFFIX): _array(archive, member) for member in archive.members})
+    return Content(tree={member.removesuffix(_SUFFIX): _array(archive, member, limits) for member in archive.members})
 
 
 def encode(raw: RawCheckpoint) -> bytes:
@@ -56,7 +66,7 @@ def encode(raw: RawCheckpoint) -> bytes:
             raise OutputError(f"npz holds arrays only; {shown(key)} is a {type(leaf).__name__}")
         arrays[key] = np.asarray(leaf)
     out = io.BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # numpy's stub takes arrays for options
+    np.savez(out, allow_pickle=False, **arrays)
     return out.getvalue()
 
 
@@ -72,26 +82,25 @@ def _open(stream: BinaryIO, limits: Limits) -> Archive:
     return archive
 
 
-def _npy_header(archive: Archive, member: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], bytes]:
-    """Shape, order, dtype and data bytes, whose length matches what the header declares."""
-    data = archive.payload(member)
-    stream = io.BytesIO(data)
+def _npy_header(archive: Archive, member: str, limits: Limits) -> _Npy:
+    """The header of an npy member, whose declared extent must be what the member holds."""
+    stream = io.BytesIO(archive.head(member, _MAX_HEADER))
     try:
         version = npy.read_magic(stream)
-        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = reader(stream)
-    except InputError:
-        raise
+        reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy comments on headers written by Python 2
+            shape, fortran, dtype = reader(stream, max_header_size=_MAX_HEADER)
     except Exception as error:  # the header is a Python literal; numpy raises many kinds of error over it
         _malformed(member, f"its header cannot be read ({type(error).__name__})")
     _check_dtype(dtype, member)
-    extent = math.prod(shape) * dtype.itemsize
-    if extent > _MAX_EXTENT or any(n < 0 for n in shape):
-        raise LimitError(f"array {shown(member)} declares {shown(shape)} elements: more than any machine holds")
-    rest = len(data) - stream.tell()
+    if any(n < 0 for n in shape):
+        _malformed(member, "its shape is negative")
+    extent = limits.check_shape(shape, dtype.itemsize, f"array {shown(member)}")
+    rest = archive.members[member].size - stream.tell()
     if rest != extent:
         _malformed(member, f"its header declares {extent} bytes, {rest} follow")
-    return shape, fortran, dtype, data[stream.tell() :]
+    return _Npy(shape, fortran, dtype, stream.tell())
 
 
 def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
@@ -105,13 +114,14 @@ def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
         )
 
 
-def _array(archive: Archive, member: str) -> Any:
-    shape, fortran, dtype, data = _npy_header(archive, member)
-    array = np.frombuffer(data, dtype) if dtype.itemsize else np.zeros(math.prod(shape), dtype)
-    array = array.reshape(shape, order="F" if fortran else "C")
-    if dtype.kind == "U":
+def _array(archive: Archive, member: str, limits: Limits) -> Any:
+    found = _npy_header(archive, member, limits)
+    data = archive.payload(member)[found.start :]
+    array = np.frombuffer(data, found.dtype) if data else np.zeros(math.prod(found.shape), found.dtype)
+    array = array.reshape(found.shape, order="F" if found.fortran else "C")
+    if found.dtype.kind == "U":
         return _text(array, member)
-    return np.array(array, dtype=dtype.newbyteorder("="))
+    return np.array(array, dtype=found.dtype.newbyteorder("="))
 
 
 def _text(array: NDArray[Any], member: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import struct
 from typing import Any, BinaryIO, NoReturn
 
@@ -36,7 +35,6 @@ _DTYPES = {
     "BOOL": "bool",
 }
 _TAGS = {dtype: tag for tag, dtype in _DTYPES.items()}
-_MAX_EXTENT = 1 << 62
 
 
 def matches(stream: BinaryIO, limits: Limits) -> bool:
@@ -115,7 +113,7 @@ def _parse(stream: BinaryIO, limits: Limits) -> tuple[list[dict[str, Any]], dict
         _truncated(8 + length, size)
     table = _load_json(stream.read(length))
     metadata = _metadata(table.pop(_METADATA, {}))
-    entries = sorted((_entry(key, value) for key, value in table.items()), key=lambda e: (e["begin"], e["end"]))
+    entries = sorted((_entry(key, value, limits) for key, value in table.items()), key=lambda e: (e["begin"], e["end"]))
     _check_layout(entries, size - 8 - length)
     return entries, metadata, 8 + length
 
@@ -144,7 +142,7 @@ def _metadata(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _entry(key: str, value: Any) -> dict[str, Any]:
+def _entry(key: str, value: Any, limits: Limits) -> dict[str, Any]:
     """One tensor's declaration: dtype, shape and extent must agree."""
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         _malformed(f"tensor {shown(key)} lacks dtype, shape or data_offsets")
@@ -158,9 +156,7 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
             hint="Convert it to float32 before saving.",
         )
     dtype = _DTYPES[value["dtype"]]
-    extent = math.prod(shape) * dtypes.itemsize(dtype)
-    if extent > _MAX_EXTENT:
-        raise LimitError(f"tensor {shown(key)} declares {shown(shape)} elements: more than any machine holds")
+    extent = limits.check_shape(shape, dtypes.itemsize(dtype), f"tensor {shown(key)}")
     begin, end = offsets
     if end - begin != extent:
         _malformed(f"tensor {shown(key)} needs {extent} bytes, its offsets span {end - begin}")
@@ -168,7 +164,7 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
 
 
 def _are_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(n) is int and 0 <= n <= _MAX_EXTENT for n in value)
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in value)
 
 
 def _check_layout(entries: list[dict[str, Any]], available: int) -> None:

@@ -8,7 +8,6 @@ the same bytes. There is no fallback and no option that loosens this.
 from __future__ import annotations
 
 import io
-import math
 import pickle
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn
@@ -79,7 +78,7 @@ def _inspect(stream: BinaryIO, limits: Limits) -> tuple[Archive, list[tuple[str,
     constraints = check_globals(program, limits)
     found = tree.leaves(skeleton(program, limits), limits=limits)
     specs = [(key, leaf) for key, leaf in found if isinstance(leaf, TensorSpec)]
-    total = sum(_check_tensor(key, spec, archive, prefix) for key, spec in specs)
+    total = sum(_check_tensor(key, spec, archive, prefix, limits) for key, spec in specs)
     limits.check_unfolded(total, sum(m.size for m in archive.members.values()), "the tensors together")
     return archive, specs, constraints
 
@@ -105,7 +104,7 @@ def _is_storage(inner: str) -> bool:
     return folder == "data" and key.isascii() and key.isdigit()
 
 
-def _check_tensor(key: str, spec: TensorSpec, archive: Archive, prefix: str) -> int:
+def _check_tensor(key: str, spec: TensorSpec, archive: Archive, prefix: str, limits: Limits) -> int:
     """Bytes the tensor unfolds to, after checking that it is dense, of a known dtype, and inside its storage."""
     if spec.kind or spec.storage is None:
         _unsupported(f"tensor {shown(key)} is {spec.kind}", "unsupported-tensor", "Save it as a dense float32 tensor.")
@@ -120,11 +119,11 @@ def _check_tensor(key: str, spec: TensorSpec, archive: Archive, prefix: str) -> 
         _inconsistent(key, f"declares a storage of {declared} bytes, the archive holds {member.size if member else 0}")
     if len(spec.shape) != len(spec.stride):
         _inconsistent(key, "has a shape and strides of different length")
-    numel = math.prod(spec.shape)
-    last = spec.offset + sum((n - 1) * step for n, step in zip(spec.shape, spec.stride, strict=True)) + 1
-    if numel and last * width > declared:
-        _inconsistent(key, f"reaches {last * width} bytes into a storage of {declared}")
-    return numel * width
+    unfolded = limits.check_shape(spec.shape, width, f"tensor {shown(key)}")
+    reach = (spec.offset + spec.span) * width
+    if reach > declared and spec.span:
+        _inconsistent(key, f"reaches {reach} bytes into a storage of {declared}")
+    return unfolded
 
 
 _SIZED = dtypes.NATIVE | set(dtypes.FOREIGN_ITEMSIZE)
@@ -134,11 +133,10 @@ def _tied(specs: list[tuple[str, TensorSpec]]) -> tuple[tuple[str, ...], ...]:
     """Keys of tensors that overlap in one storage (disjoint slices of a flat vector are not tied)."""
     by_storage: dict[str, list[tuple[int, int, str]]] = {}
     for key, spec in specs:
-        if spec.storage is not None and math.prod(spec.shape):
+        if spec.storage is not None and spec.span:
             width = dtypes.itemsize(spec.dtype)
-            span = sum((n - 1) * step for n, step in zip(spec.shape, spec.stride, strict=True)) + 1
-            begin = spec.offset * width
-            by_storage.setdefault(spec.storage.key, []).append((begin, begin + span * width, key))
+            extent = (spec.offset * width, (spec.offset + spec.span) * width, key)
+            by_storage.setdefault(spec.storage.key, []).append(extent)
     return tuple(group for extents in by_storage.values() for group in _overlapping(sorted(extents)))
 
 
@@ -229,19 +227,21 @@ def _with_objects(node: Any) -> Any:
 class _Pickling:
     """The pickle module torch.save is given: writes stand-ins under the name of the class they stand for."""
 
-    class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the Python one, whose save can be overridden
+    class Pickler(pickle._Pickler):  # the Python one, whose save can be overridden
         """Writes stand-ins by name, everything else as usual."""
 
         def save(self, obj: Any, save_persistent_id: bool = True) -> None:
             """Write one object."""
             if not isinstance(obj, inert.Inert):
-                super().save(obj, save_persistent_id)
+                super().save(obj, save_persistent_id)  # type: ignore[misc]  # not in the library's stubs
                 return
             module, _, last = obj.global_name.rpartition(".")
-            self.write(pickle.GLOBAL + f"{module}\n{last}\n".encode() + pickle.EMPTY_TUPLE + pickle.NEWOBJ)
+            self.write(  # type: ignore[attr-defined]
+                pickle.GLOBAL + f"{module}\n{last}\n".encode() + pickle.EMPTY_TUPLE + pickle.NEWOBJ
+            )
             if obj.state:
                 self.save(obj.state)
-                self.write(pickle.BUILD)
+                self.write(pickle.BUILD)  # type: ignore[attr-defined]
 
     dumps = staticmethod(pickle.dumps)
 
