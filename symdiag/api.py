@@ -1,0 +1,196 @@
+"""The library's calls, composed of the layers below; re-exported lazily from ``symdiag``."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symdiag import formats
+from symdiag._version import __version__
+from symdiag.diagnostics.catalogue import collect
+from symdiag.diagnostics.context import Context, Dropped
+from symdiag.diagnostics.diagnose import Diagnosis, diagnose
+from symdiag.diagnostics.model import Finding
+from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
+from symdiag.errors import UsageError
+from symdiag.estimators import Straddling, estimate_straddling
+from symdiag.posterior import Posterior
+from symdiag.report.model import LayerInfo, ModelInfo, Report, Settings, Uncovered
+from symdiag.symmetry.discovery import Symmetry, discover
+
+Progress = Callable[[str, float], None]
+
+TOOL = {"name": "symdiag", "version": __version__}
+
+
+def load(path: str | Path, **options: Any) -> Posterior:
+    """Read a checkpoint into a Posterior; nothing in the file is executed. See :func:`symdiag.formats.load`."""
+    return formats.load(path, **options)
+
+
+def analyze(
+    source: str | Path | Posterior,
+    *,
+    activation: str | None = None,
+    scale_transform: str | None = None,
+    companion: str | Path | None = None,
+    model: str | None = None,
+    spec: Path | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    max_straddling: float = DEFAULT_MAX_STRADDLING,
+    precision: float | None = None,
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Diagnose what weight-space symmetry has done to a posterior.
+
+    Args:
+        source: Checkpoint file, or a Posterior already loaded.
+        activation: Activation between layers; odd ones (tanh, …) add sign flips to the group.
+        scale_transform: What turns the stored scale into a std, where the file leaves it open.
+        companion: Second file that some libraries need (laplace-torch: the model's state dict).
+        model: ``package.module:factory`` of the network, where the file does not determine it.
+        spec: Hand-written permutation spec (TOML).
+        samples: Exactly this many weight draws; by default precision and budget decide.
+        seed: Seed of all randomness.
+        device: Torch device for the slot densities.
+        max_straddling: Threshold on the total straddling entropy, nats.
+        precision: Target half-width, nats (default 0.05 + 1 % of the value).
+        budget: Nominal seconds to spend (see docs/ARCHITECTURE.md).
+        progress: Called with (stage, fraction done).
+
+    Returns:
+        The report; its ``to_dict()`` is the JSON contract.
+
+    Raises:
+        SymdiagError: Bad input or options; ``code`` says which.
+    """
+    started = time.time()
+    check_options(samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget)
+    posterior = _posterior(source, scale_transform, companion)
+    symmetry = discover(
+        posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
+    )
+    straddling = estimate_straddling(
+        posterior,
+        symmetry.spec,
+        samples=samples,
+        seed=seed,
+        precision=precision,
+        budget=budget,
+        device=device,
+        progress=progress,
+    )
+    diagnosis = diagnose(posterior, symmetry.spec, straddling, seed=seed, device=device, progress=progress)
+    return _report(posterior, symmetry, straddling, diagnosis, seed, max_straddling, started)
+
+
+def check_options(
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    max_straddling: float = 0.0,
+    precision: float | None = None,
+    budget: float | None = None,
+) -> None:
+    """Refuse options out of range (UsageError naming the range)."""
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples must be at least 1, got {samples}", code="bad-option")
+    if seed < 0:
+        raise UsageError(f"--seed must be 0 or more, got {seed}", code="bad-option")
+    for name, value in (("--max-straddling", max_straddling), ("--precision", precision), ("--budget", budget)):
+        if value is not None and not 0.0 <= value < float("inf"):
+            raise UsageError(f"{name} must be a finite number of at least 0, got {value}", code="bad-option")
+    if precision == 0.0 or budget == 0.0:
+        raise UsageError("--precision and --budget must be positive", code="bad-option")
+
+
+def _posterior(source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None) -> Posterior:
+    if isinstance(source, Posterior):
+        return source
+    return formats.load(source, scale_transform=scale_transform, companion=companion)
+
+
+def _report(
+    posterior: Posterior,
+    symmetry: Symmetry,
+    straddling: Straddling,
+    diagnosis: Diagnosis,
+    seed: int,
+    max_straddling: float,
+    started: float,
+) -> Report:
+    info = model_info(posterior, symmetry)
+    verdict = judge(straddling.total, symmetry.spec.log_order, max_straddling)
+    context = Context(
+        path=info.path,
+        groups=diagnosis.groups,
+        total=diagnosis.total,
+        verdict=verdict,
+        max_straddling=max_straddling,
+        activation=info.activation,
+        samples=straddling.samples,
+        notes=straddling.notes,
+        dropped=tuple(Dropped(f.group, f.error, f.tolerance) for f in symmetry.failures),
+        assumptions=info.assumptions,
+        deterministic_parameters=info.deterministic_parameters,
+        parameters=info.parameters,
+        covered_parameters=info.covered_parameters,
+    )
+    findings: tuple[Finding, ...] = collect(context)
+    return Report(
+        model=info,
+        groups=diagnosis.groups,
+        total=diagnosis.total,
+        findings=findings,
+        verdict=verdict,
+        settings=Settings(seed, straddling.samples, straddling.total.method, max_straddling),
+        tool=TOOL,
+        run=run_info(started),
+    )
+
+
+def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
+    """What was read, and how much of it the symmetry group covers."""
+    source = posterior.source
+    covered = {name for group in symmetry.spec for name in group.tensors}
+    random = np.concatenate([s[s > 0] for s in posterior.scale.values()] or [np.zeros(0)])
+    network = symmetry.network
+    layers = () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    return ModelInfo(
+        path=source.path if source else "<posterior>",
+        sha256=source.sha256 if source else "",
+        format=f"{source.container}/{source.dialect}" if source else "python",
+        parameters=posterior.num_parameters,
+        covered_parameters=sum(posterior.loc[n].size for n in covered if n in posterior.loc),
+        activation=network.activation if network else None,
+        layers=layers,
+        scale_transform=source.scale_transform if source else "",
+        scale_range=(float(random.min()), float(random.max())) if random.size else None,
+        deterministic_parameters=posterior.num_parameters - random.size,
+        uncovered=tuple(Uncovered(*u) for u in symmetry.uncovered),
+        ignored=tuple((i.key, i.reason) for i in source.ignored) if source else (),
+        assumptions=tuple(dict.fromkeys((source.notes if source else ()) + symmetry.notes)),
+    )
+
+
+def run_info(started: float) -> dict[str, Any]:
+    """Everything volatile about this run."""
+    import torch
+
+    return {
+        "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(time.time() - started, 3),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+        "host": platform.platform(),
+    }
