@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.errors import InputError
-from symdiag.formats.fields import Field, Slot, Template, read_loc, read_scale
+from symdiag.formats.fields import Field, Slot, Template, check_scale, read_finite, read_scale
 from symdiag.formats.interface import RawCheckpoint, to_float64
 from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, common_prefix, find_state_dict
+from symdiag.formats.state_dict import Path, common_prefix, dotted, find_state_dict
+from symdiag.formats.transforms import IDENTITY
 from symdiag.posterior import Covariance, GaussianPrior, Ignored, Posterior, Source
 
 _PLAIN_WEIGHT = re.compile(
@@ -40,6 +41,7 @@ class Draft:
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
     prior: GaussianPrior | None = None
+    priors: Mapping[str, tuple[Slot, Slot]] = field(default_factory=dict)
     covariance: Covariance | None = None
     extra: Any = None
 
@@ -87,7 +89,7 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
     """Read every field of ``draft`` from ``raw``. Raises InputError (``non-finite``, ``bad-scale``, …)."""
     draft = _without_prefix(draft)
     _check_names(draft.fields)
-    loc = {item.name: read_loc(item, raw.tree) for item in draft.fields}
+    loc = {item.name: read_finite(item.loc, raw.tree) for item in draft.fields}
     scale = {item.name: read_scale(item, raw.tree) for item in draft.fields}
     source = Source(
         path=raw.path,
@@ -98,10 +100,20 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
         metadata=dict(raw.metadata),
         ignored=draft.ignored,
         notes=(*draft.notes, *_notes(raw, draft)),
-        template=Template(raw, draft.fields, draft.buffers, draft.extra),
+        template=Template(raw, draft.fields, draft.buffers, draft.priors, draft.extra),
     )
     buffers = {name: to_float64(slot.get(raw.tree)) for name, slot in draft.buffers.items()}
-    return Posterior(loc, scale, buffers, draft.prior, draft.covariance, source)
+    prior = draft.prior or _read_prior(raw, draft)
+    return Posterior(loc, scale, buffers, prior, draft.covariance, source)
+
+
+def _read_prior(raw: RawCheckpoint, draft: Draft) -> GaussianPrior | None:
+    """The prior that the file holds tensor by tensor."""
+    loc = {name: read_finite(slots[0], raw.tree) for name, slots in draft.priors.items()}
+    scale = {name: read_finite(slots[1], raw.tree) for name, slots in draft.priors.items()}
+    for name, values in scale.items():
+        check_scale(values, values, dotted(draft.priors[name][1].path), IDENTITY)
+    return GaussianPrior(loc, scale) if loc else None
 
 
 def _check_names(fields: Sequence[Field]) -> None:
@@ -130,6 +142,7 @@ def _without_prefix(draft: Draft) -> Draft:
         draft,
         fields=tuple(replace(item, name=item.name.removeprefix(prefix)) for item in draft.fields),
         buffers=short(draft.buffers),
+        priors=short(draft.priors),
         notes=(*draft.notes, f"wrapper prefix {prefix!r} left out of the names"),
         prior=prior and GaussianPrior(short(prior.loc), short(prior.scale)),
         covariance=covariance and replace(covariance, order=tuple(n.removeprefix(prefix) for n in covariance.order)),

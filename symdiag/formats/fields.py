@@ -26,10 +26,17 @@ class Slot:
 
     def get(self, tree: Tree) -> NDArray[Any]:
         """The stored values, shape ``self.shape``, in the stored dtype."""
-        array: NDArray[Any] = at(tree, self.path)
-        if self.start is None:
-            return array.reshape(self.shape)
-        return array.reshape(-1)[self.start : self.start + int(np.prod(self.shape))].reshape(self.shape)
+        return self.cut(at(tree, self.path))
+
+    @property
+    def stop(self) -> int:
+        """Where the piece of the flat vector ends."""
+        return (self.start or 0) + int(np.prod(self.shape))
+
+    def cut(self, array: NDArray[Any]) -> NDArray[Any]:
+        """This slot's values out of the whole stored array."""
+        piece = array if self.start is None else array.reshape(-1)[self.start : self.stop]
+        return piece.reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -54,13 +61,14 @@ class Template:
     raw: RawCheckpoint
     fields: tuple[Field, ...]
     buffers: Mapping[str, Slot] = field(default_factory=dict)
+    priors: Mapping[str, tuple[Slot, Slot]] = field(default_factory=dict)
     extra: Any = None
 
 
-def read_loc(item: Field, tree: Tree) -> Array:
-    """The means, float64. Raises InputError ``non-finite``."""
-    values = to_float64(item.loc.get(tree))
-    check_finite(values, dotted(item.loc.path))
+def read_finite(slot: Slot, tree: Tree) -> Array:
+    """The values of ``slot``, float64. Raises InputError ``non-finite``."""
+    values = to_float64(slot.get(tree))
+    check_finite(values, dotted(slot.path))
     return values
 
 
@@ -69,8 +77,7 @@ def read_scale(item: Field, tree: Tree) -> Array:
     if item.scale is None or item.transform is None:
         return np.zeros(item.loc.shape)
     key = dotted(item.scale.path)
-    stored = to_float64(item.scale.get(tree))
-    check_finite(stored, key)
+    stored = read_finite(item.scale, tree)
     scale = item.transform.forward(stored)
     check_scale(scale, stored, key, item.transform)
     return scale
@@ -123,21 +130,25 @@ def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
     changes: dict[Path, NDArray[Any]] = {}
     for item in template.fields:
         loc = posterior.loc[item.name]
-        put(changes, tree, (item.loc, *item.loc_copies), _stored_loc(loc, item, old))
+        put(changes, tree, (item.loc, *item.loc_copies), _stored(loc, item.loc, old))
         scale = posterior.scale[item.name]
         if item.scale is not None:
             put(changes, tree, (item.scale, *item.scale_copies), _stored_scale(scale, item, old))
         elif np.any(scale != 0):
             raise OutputError(f"{item.name}: deterministic in the file, cannot be given a std", code="cannot-represent")
     for name, slot in template.buffers.items():
-        raw = slot.get(old)
-        put(changes, tree, (slot,), recovered(posterior.buffers[name], to_float64(raw), raw, posterior.buffers[name]))
+        put(changes, tree, (slot,), _stored(posterior.buffers[name], slot, old))
+    if posterior.prior is not None:
+        for name, slots in template.priors.items():
+            for values, slot in zip((posterior.prior.loc[name], posterior.prior.scale[name]), slots, strict=True):
+                put(changes, tree, (slot,), _stored(np.broadcast_to(values, slot.shape), slot, old))
     return replaced(tree, changes)
 
 
-def _stored_loc(loc: Array, item: Field, tree: Tree) -> NDArray[Any]:
-    raw = item.loc.get(tree)
-    return recovered(loc, to_float64(raw), raw, loc)
+def _stored(values: Array, slot: Slot, tree: Tree) -> NDArray[Any]:
+    """``values`` as they are stored without a transform."""
+    raw = slot.get(tree)
+    return recovered(values, to_float64(raw), raw, values)
 
 
 def _stored_scale(scale: Array, item: Field, tree: Tree) -> NDArray[Any]:

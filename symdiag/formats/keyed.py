@@ -13,7 +13,7 @@ from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
 from symdiag.formats.fields import Field, Slot, Template, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import Transform, transform_named
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
@@ -48,7 +48,9 @@ class KeyedDialect:
         requires: templates of keys that must accompany each pair.
         loc_copies: templates of keys that hold the mean again.
         scale_copies: templates of keys that hold the scale again.
-        unpaired: why a pair without its ``requires`` is ignored; empty: it is not claimed at all.
+        unpaired: why a pair without its ``requires`` is ignored; empty: it is read like the others.
+        prior_loc: template of the key of the prior's mean (of the tensor's shape); ``{word}`` is weight or bias.
+        prior_scale: the same for the prior's std.
     """
 
     name: str
@@ -61,6 +63,8 @@ class KeyedDialect:
     loc_copies: tuple[str, ...] = ()
     scale_copies: tuple[str, ...] = ()
     unpaired: str = ""
+    prior_loc: str = ""
+    prior_scale: str = ""
 
     def pairs(self, arrays: Arrays) -> Iterator[Pair]:
         """Every pair of keys of this dialect, with or without what it ``requires``."""
@@ -103,13 +107,34 @@ class KeyedDialect:
             )  # fmt: skip
             ignored += [Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])]
             used |= slots.keys()
-        prior = self.prior(arrays, {f.name: f for f in fields})
-        draft = draft_from_pairs(raw, arrays, fields, used, ignored=tuple(ignored), prior=prior)
+        extra = self.deterministic(arrays, paths)
+        parts = {"ignored": tuple(ignored), "notes": self.notes(arrays), "priors": self._prior_slots(arrays, paths)}
+        fields += extra.values()
+        draft = draft_from_pairs(raw, arrays, fields, used | extra.keys(), prior=self.prior(arrays), **parts)
         return assemble(raw, self.name, draft)
 
-    def prior(self, arrays: Arrays, fields: Mapping[str, Field]) -> GaussianPrior | None:
-        """The prior where the file holds one; None here, for libraries that keep it in code."""
+    def deterministic(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, Field]:
+        """Key → field of deterministic weights that only this library names so; none here."""
+        return {}
+
+    def notes(self, arrays: Arrays) -> tuple[str, ...]:
+        """What a reader of the report should know of this file; nothing here."""
+        return ()
+
+    def prior(self, arrays: Arrays) -> GaussianPrior | None:
+        """A prior the file holds in a form that cannot be read tensor by tensor; None here."""
         return None
+
+    def _prior_slots(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, tuple[Slot, Slot]]:
+        """Where the prior of each tensor is, for those whose full-shape prior the file holds."""
+        slots = {}
+        for pair in self.pairs(arrays) if self.prior_loc else ():
+            word = self.parts.get(pair.part, pair.part)
+            keys = [t.format(layer=pair.layer, part=pair.part, word=word) for t in (self.prior_loc, self.prior_scale)]
+            if all(key in arrays and arrays[key].shape == arrays[pair.loc].shape for key in keys):
+                loc, scale = (Slot(paths[key], arrays[key].shape) for key in keys)
+                slots[pair.name] = (loc, scale)
+        return slots
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
         """``raw.tree`` with the posterior's means and scales, same keys, dtypes and structure."""

@@ -15,6 +15,7 @@ from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats.dialects import dialect_named, dialects
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.keyed import KeyedDialect
+from symdiag.formats.reading import read_raw, write_raw
 from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import transform_named
 from symdiag.posterior import Posterior
@@ -42,8 +43,6 @@ def load(
     Raises:
         InputError: unreadable, unsafe, too large, or not a posterior symdiag can vouch for; ``code`` says which.
     """
-    from symdiag.formats.reading import read_raw
-
     raw = with_sidecar(read_raw(Path(path)))
     second = None if companion is None else read_raw(Path(companion))
     return interpret(raw, ReadOptions(scale_transform, second, model_shapes))
@@ -55,8 +54,6 @@ def save(posterior: Posterior, path: str | Path, *, overwrite: bool = False) -> 
     Values that did not change keep their bits. Raises UsageError ``no-source`` for a posterior that was not read from a
     file, OutputError when it cannot be written.
     """
-    from symdiag.formats.reading import write_raw
-
     write_raw(to_raw(posterior), Path(path), overwrite=overwrite)
 
 

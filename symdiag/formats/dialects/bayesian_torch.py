@@ -16,4 +16,6 @@ DIALECT = KeyedDialect(
     loc="{layer}mu_{part}",
     scale="{layer}rho_{part}",
     parts={"weight": "weight", "kernel": "weight", "bias": "bias"},
+    prior_loc="{layer}prior_{word}_mu",
+    prior_scale="{layer}prior_{word}_sigma",
 )

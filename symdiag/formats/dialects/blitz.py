@@ -5,10 +5,30 @@ The sampler's copies tell the library from the many hand-written ``weight_mu``/`
 
 from __future__ import annotations
 
-from symdiag.formats.keyed import KeyedDialect
+import numpy as np
+
+from symdiag.formats.interface import to_float64
+from symdiag.formats.keyed import Arrays, KeyedDialect
 from symdiag.formats.transforms import SOFTPLUS
 
-DIALECT = KeyedDialect(
+
+class Blitz(KeyedDialect):
+    """Keyed, with biases that may be in the file although the layer has none."""
+
+    def notes(self, arrays: Arrays) -> tuple[str, ...]:
+        """Linear and LSTM layers made with ``bias=False`` keep untouched bias parameters: say where it looks so."""
+        layers = [p.layer.rstrip(".") for p in self.pairs(arrays) if p.part == "bias" and _untouched(arrays[p.scale])]
+        if not layers:
+            return ()
+        return (f"the bias of {', '.join(layers)} still has its initial rho: it is unused if made with bias=False",)
+
+
+def _untouched(rho: np.ndarray) -> bool:
+    """Whether rho looks as blitz initialises it, N(-7, 0.1)."""
+    return bool(np.all(np.abs(to_float64(rho) + 7.0) < 0.6))
+
+
+DIALECT = Blitz(
     name="blitz",
     priority=60,
     transform=SOFTPLUS,
@@ -17,5 +37,5 @@ DIALECT = KeyedDialect(
     requires=("{layer}{part}_sampler.mu", "{layer}{part}_sampler.rho"),
     loc_copies=("{layer}{part}_sampler.mu",),
     scale_copies=("{layer}{part}_sampler.rho",),
-    unpaired="kept by the layer but not used (bias=False)",
+    unpaired="kept by the layer but not used",
 )
