@@ -1,0 +1,78 @@
+"""Permanents of matrices whose rows (or columns) repeat up to scale: closed form, or a recursion over counts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from symdiag.permanents.types import Array, IntArray
+
+_STATES = 2_000_000  # cells of the count table times columns we are willing to fill
+
+
+def rank_one_interval(log_weights: Array) -> tuple[float, float]:
+    """Certified (lower, upper) on log perm from the best rank-one fit log A_ij ~ r_i + c_j of finite (n, n) entries.
+
+    log n! + sum(r + c) + sum_i min_j E_ij <= log perm <= same with max, E the misfit. Equal for identical rows.
+    """
+    n = len(log_weights)
+    row = log_weights.mean(axis=1)
+    column = (log_weights - row[:, None]).mean(axis=0)
+    misfit = log_weights - row[:, None] - column
+    centre = math.lgamma(n + 1) + math.fsum(row.tolist()) + math.fsum(column.tolist())
+    slack = 1e-15 * n * float(np.abs(log_weights).max(initial=0.0)) + 1e-14 * centre
+    low = max(math.fsum(misfit.min(axis=1).tolist()), math.fsum(misfit.min(axis=0).tolist()))
+    high = min(math.fsum(misfit.max(axis=1).tolist()), math.fsum(misfit.max(axis=0).tolist()))
+    return centre + low - abs(slack), centre + high + abs(slack)
+
+
+def row_types(log_weights: Array, *, tolerance: float = 1e-12) -> tuple[Array, IntArray, float] | None:
+    """Distinct rows up to scale: (r, n) types, (r,) multiplicities, summed row scales; None when a table is too big."""
+    n = len(log_weights)
+    scale = log_weights.max(axis=1)
+    shape = log_weights - scale[:, None]
+    rest = np.arange(n)
+    types: list[Array] = []
+    counts: list[int] = []
+    while len(rest):
+        finite = np.isfinite(shape[rest[0]])
+        gap = np.where(finite, np.abs(shape[rest] - np.where(finite, shape[rest[0]], 0.0)), 0.0)
+        same = (gap <= tolerance).all(axis=1) & (np.isfinite(shape[rest]) == finite).all(axis=1)
+        types.append(shape[rest[0]])
+        counts.append(int(same.sum()))
+        rest = rest[~same]
+        if 2 * len(counts) > n or table_size(counts) * n > _STATES:
+            return None
+    return np.array(types), np.array(counts), math.fsum(scale.tolist())
+
+
+def table_size(counts: list[int]) -> int:
+    """States of the count recursion: every type but the most frequent is counted, the last follows from the column."""
+    ordered = sorted(counts)[:-1]
+    return math.prod(count + 1 for count in ordered)
+
+
+def count_log_permanent(types: Array, counts: IntArray) -> float:
+    """log perm of the matrix that repeats row ``types[t]`` ``counts[t]`` times (r types of n columns).
+
+    perm = prod_t counts_t! times the sum, over assignments of columns to types with those counts, of the product of
+    entries; columns are added one at a time to a table over the counts used so far.
+    """
+    order = np.argsort(counts)
+    types, counts = types[order], counts[order]
+    shape = tuple(int(count) + 1 for count in counts[:-1])
+    used = np.indices(shape).sum(axis=0) if shape else np.zeros((), dtype=np.int64)
+    table = np.full(shape, -np.inf)
+    table[(0,) * len(shape)] = 0.0
+    for j in range(types.shape[1]):
+        last = j + 1 - used  # rows of the most frequent type used after this column
+        new = np.where((last >= 1) & (last <= counts[-1]), table + types[-1, j], -np.inf)
+        for axis in range(len(shape)):
+            shifted = np.full(shape, -np.inf)
+            target = tuple(slice(1, None) if a == axis else slice(None) for a in range(len(shape)))
+            source = tuple(slice(None, -1) if a == axis else slice(None) for a in range(len(shape)))
+            shifted[target] = table[source] + types[axis, j]
+            new = np.logaddexp(new, np.where((last >= 0) & (last <= counts[-1]), shifted, -np.inf))
+        table = new
+    return float(table[tuple(size - 1 for size in shape)]) + sum(math.lgamma(int(count) + 1) for count in counts)

@@ -1,0 +1,87 @@
+"""Permanental marginals P_ij = d log perm / d log A_ij = chance that row i holds column j."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import numpy as np
+
+from symdiag.errors import UsageError
+from symdiag.permanents.bethe import beliefs
+from symdiag.permanents.exact import scaled_permanent
+from symdiag.permanents.mcmc import swap_mcmc
+from symdiag.permanents.planner import check, local_identity, plan
+from symdiag.permanents.results import DEFAULT, Effort, Marginals
+from symdiag.permanents.sinkhorn import sinkhorn
+from symdiag.permanents.types import Array, IntArray
+
+Method = Literal["auto", "exact", "bethe", "mcmc"]
+_FLAT = 0.2  # below this largest Sinkhorn marginal Bethe errs less than any affordable chain
+
+
+def marginals(
+    log_weights: Array,
+    *,
+    generator: np.random.Generator,
+    method: Method = "auto",
+    effort: Effort = DEFAULT,
+) -> Marginals:
+    """Marginals of each matrix; P is 0 where the permanent is zero.
+
+    Args:
+        log_weights: (B, n, n), -inf allowed.
+        generator: source of all randomness.
+        method: for blocks above ``effort.max_exact``: ``bethe`` (deterministic, biased), ``mcmc`` (swap chain from the
+            identity, unbiased when that is a posterior draw), ``auto`` (by regime), ``exact`` (refuse to approximate).
+        effort: ``max_exact`` and ``particles`` (chain length is ``particles`` times n swaps) matter here.
+
+    Raises:
+        UsageError: wrong shape or method, or ``exact`` with a block that is too large.
+    """
+    matrices = check(log_weights)
+    if method not in get_args(Method):
+        raise UsageError(f"unknown marginals method {method!r}", hint=f"one of {', '.join(get_args(Method))}")
+    results = [_one(matrix, generator, method, effort) for matrix in matrices]
+    return Marginals(
+        probabilities=np.array([p for p, _ in results]).reshape(matrices.shape),
+        exact=np.array([used == "exact" for _, used in results], dtype=np.bool_),
+        method=tuple(used for _, used in results),
+    )
+
+
+def _one(matrix: Array, generator: np.random.Generator, method: Method, effort: Effort) -> tuple[Array, str]:
+    n = len(matrix)
+    result = np.zeros((n, n))
+    planned = plan(matrix, effort)
+    if not math.isfinite(planned.scaled.offset):
+        return result, "exact"
+    identity = planned.identity()
+    used = {"exact"}
+    for block in planned.structure.blocks:
+        log_block = planned.block(block)
+        if len(block) <= effort.max_exact:
+            _, local = scaled_permanent(np.exp(log_block), with_marginals=True)
+        else:
+            start = local_identity(identity, block)
+            local, how = _large(log_block, start, generator, method, effort)
+            used.add(how)
+        result[np.ix_(block, planned.scaled.columns[block])] = local
+    return result, "+".join(sorted(used - {"exact"})) or "exact"
+
+
+def _large(
+    log_block: Array, start: IntArray | None, generator: np.random.Generator, method: Method, effort: Effort
+) -> tuple[Array, str]:
+    if method == "exact":
+        raise UsageError(
+            f"a block of {len(log_block)} neurons is too large for exact marginals",
+            hint="allow method 'auto', or raise max_exact (up to 24)",
+        )
+    balanced = sinkhorn(np.exp(log_block), tolerance=1e-3).weights
+    if method == "bethe" or (method == "auto" and (start is None or float(balanced.max()) < _FLAT)):
+        return beliefs(balanced), "bethe"
+    chain = swap_mcmc(
+        log_block, steps=effort.particles * len(log_block), generator=generator, start=start, proposal=balanced
+    )
+    return chain.marginals, "mcmc"

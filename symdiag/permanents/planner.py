@@ -1,0 +1,270 @@
+"""The one place that decides how a matrix is treated, by regime and effort, and says which way and why.
+
+After dual scaling and splitting into blocks: blocks up to ``max_exact`` exactly, identical rows by counts, near
+rank one by interval, the rest by SMC between certified bounds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from symdiag.errors import UsageError
+from symdiag.permanents import smc
+from symdiag.permanents.blocks import BlockStructure, block_structure
+from symdiag.permanents.certificates import certify
+from symdiag.permanents.exact import LARGEST, scaled_permanent
+from symdiag.permanents.identical import count_log_permanent, rank_one_interval, row_types
+from symdiag.permanents.macmahon import macmahon_upper
+from symdiag.permanents.results import DEFAULT, Effort, LogPermanent
+from symdiag.permanents.scaling import Scaled, centre, dual_scale
+from symdiag.permanents.sinkhorn import sinkhorn
+from symdiag.permanents.types import Array, IntArray
+
+_EXACT_WITHIN = 1e-10
+
+
+@dataclass(frozen=True)
+class Part:
+    """log perm of one block or matrix with its bounds, nats; names as in ``LogPermanent``."""
+
+    value: float
+    lower: float
+    upper: float
+    expected_lower: float
+    expected_upper: float
+    probable_lower: float
+    exact: bool
+    method: str
+    reason: str
+
+    @classmethod
+    def certain(cls, value: float, slack: float, method: str, reason: str) -> Part:
+        """Known to within ``slack`` nats."""
+        return cls(value, value - slack, value + slack, value, value, value, True, method, reason)
+
+
+def check(log_weights: Array) -> Array:
+    """(B, n, n) float64 without NaN or +inf; a single (n, n) matrix becomes a batch of one.
+
+    Raises:
+        UsageError: wrong shape, NaN or +inf.
+    """
+    matrices = np.asarray(log_weights, dtype=np.float64)
+    matrices = matrices[None] if matrices.ndim == 2 else matrices
+    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2]:
+        raise UsageError(f"log weights must have shape (B, n, n), not {matrices.shape}")
+    if matrices.size and not float(matrices.max()) < np.inf:
+        raise UsageError("log weights must not hold NaN or +inf")
+    return matrices
+
+
+def log_permanent(
+    log_weights: Array,
+    *,
+    generator: np.random.Generator,
+    effort: Effort = DEFAULT,
+    bounds: bool = True,
+) -> LogPermanent:
+    """log perm(exp(log_weights)) of each matrix, with bounds.
+
+    Args:
+        log_weights: (B, n, n), -inf allowed.
+        generator: source of all randomness.
+        effort: how hard to try.
+        bounds: whether large blocks get certified bounds and the conditional run; without, only estimates.
+
+    Raises:
+        UsageError: wrong shape, NaN or +inf, or ``effort.max_exact`` above 24.
+    """
+    matrices = check(log_weights)
+    if effort.max_exact > LARGEST:
+        raise UsageError(f"max_exact goes up to {LARGEST}, not {effort.max_exact}")
+    parts = [_matrix(matrix, generator, effort, bounds) for matrix in matrices]
+    columns = {
+        name: np.array([getattr(part, name) for part in parts], dtype=np.float64)
+        for name in ("value", "lower", "upper", "expected_lower", "expected_upper", "probable_lower")
+    }
+    return LogPermanent(
+        value=columns["value"],
+        certified_lower=columns["lower"],
+        certified_upper=columns["upper"],
+        expected_lower=columns["expected_lower"],
+        expected_upper=columns["expected_upper"],
+        probable_lower=columns["probable_lower"],
+        exact=np.array([part.exact for part in parts], dtype=np.bool_),
+        method=tuple(part.method for part in parts),
+        reason=tuple(part.reason for part in parts),
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A matrix scaled and split: what both values and marginals start from."""
+
+    scaled: Scaled
+    structure: BlockStructure
+
+    def block(self, index: IntArray) -> Array:
+        """Log weights of one block."""
+        return self.scaled.log_scaled if len(index) == len(self.scaled.columns) else self._cut(index)
+
+    def _cut(self, index: IntArray) -> Array:
+        return np.ascontiguousarray(self.scaled.log_scaled[np.ix_(index, index)])
+
+    def identity(self) -> IntArray:
+        """(n,) position of the original identity: row i sits at column position identity[i]."""
+        position = np.empty_like(self.scaled.columns)
+        position[self.scaled.columns] = np.arange(len(position))
+        return position
+
+
+def plan(matrix: Array, effort: Effort) -> Plan:
+    """Scale and split one (n, n) matrix; the scaling's offset is -inf when the permanent is zero."""
+    n = len(matrix)
+    centred = centre(matrix) if n > effort.max_exact else None
+    if centred is not None:
+        return Plan(centred, BlockStructure((np.arange(n),), 0.0))
+    scaled = dual_scale(matrix)
+    if not math.isfinite(scaled.offset):
+        return Plan(scaled, BlockStructure((), 0.0))
+    return Plan(scaled, block_structure(scaled.log_scaled, small=effort.max_exact))
+
+
+def _matrix(matrix: Array, generator: np.random.Generator, effort: Effort, bounds: bool) -> Part:
+    start = time.perf_counter()
+    planned = plan(matrix, effort)
+    offset = planned.scaled.offset
+    if not math.isfinite(offset):
+        return Part.certain(-math.inf, 0.0, "exact-dp", "no permutation has positive weight")
+    blocks = planned.structure.blocks
+    large = sum(len(block) > effort.max_exact for block in blocks)
+    deadline = math.inf if effort.seconds is None else start + effort.seconds
+    identity = planned.identity()
+    parts = []
+    for block in blocks:
+        if len(block) == 1:
+            continue
+        local = local_identity(identity, block)
+        parts.append(_block(planned.block(block), local, generator, effort, bounds, deadline, large))
+    return _sum(parts, planned, matrix, bounds)
+
+
+def local_identity(identity: IntArray, block: IntArray) -> IntArray | None:
+    """The identity restricted to a block; None when it leaves the block (chance below the loss bound)."""
+    targets = identity[block]
+    local = np.minimum(np.searchsorted(block, targets), len(block) - 1)
+    return local if bool((block[local] == targets).all()) else None
+
+
+def _block(
+    log_block: Array,
+    identity: IntArray | None,
+    generator: np.random.Generator,
+    effort: Effort,
+    bounds: bool,
+    deadline: float,
+    large: int,
+) -> Part:
+    n = len(log_block)
+    if n <= effort.max_exact:
+        value, _ = scaled_permanent(np.exp(log_block))
+        return Part.certain(math.log(value), 1e-14 * n, "exact-dp", f"{n} <= {effort.max_exact}")
+    return _repeated(log_block) or _sampled(log_block, identity, generator, effort, bounds, deadline, large)
+
+
+def _repeated(log_block: Array) -> Part | None:
+    """Closed forms: nearly rank one, or few distinct rows or columns."""
+    n = len(log_block)
+    if np.isfinite(log_block).all():
+        low, high = rank_one_interval(log_block)
+        if high - low <= 1e-6:
+            return Part.certain((low + high) / 2, (high - low) / 2, "identical", f"{n} rows equal up to scale")
+    for matrix, what in ((log_block, "rows"), (log_block.T, "columns")):
+        found = row_types(matrix)
+        if found is not None:
+            types, counts, scale = found
+            value = count_log_permanent(types, counts) + scale
+            return Part.certain(value, 1e-12 * n, "identical", f"{len(counts)} distinct {what} of {n}")
+    return None
+
+
+def _sampled(
+    log_block: Array,
+    identity: IntArray | None,
+    generator: np.random.Generator,
+    effort: Effort,
+    bounds: bool,
+    deadline: float,
+    large: int,
+) -> Part:
+    n = len(log_block)
+    balanced = sinkhorn(np.exp(log_block))
+    proposal = smc.prepare_scaled(balanced, 0.0, np.arange(n))
+    lower, upper = certify(log_block, balanced, thorough=effort.certify) if bounds else (-math.inf, math.inf)
+    runs: list[float] = []
+    while len(runs) < effort.runs and (len(runs) < 2 or time.perf_counter() < deadline):
+        runs.append(smc.run(proposal, effort.particles, generator).log_estimate)
+    plain = np.array(runs)
+    expected_lower = smc.log_mean_exp(plain)
+    expected_upper = upper
+    if bounds and identity is not None:
+        held = smc.conditional_run(proposal, effort.particles, generator, identity).log_estimate
+        expected_upper = smc.log_mean_exp(np.append(plain[1:], held))
+    probable = float(plain.min()) - math.log(large / effort.delta) / len(plain)
+    value = min(max(expected_lower, lower), upper)
+    reason = f"{n} > {effort.max_exact}, rows differ; {len(plain)} runs of {effort.particles} particles"
+    return Part(value, lower, upper, expected_lower, expected_upper, max(probable, lower), False, "smc", reason)
+
+
+def _sum(parts: Sequence[Part], planned: Plan, matrix: Array, bounds: bool) -> Part:
+    """Blocks add up; what the split may have dropped goes to the upper ends."""
+    offset, structure = planned.scaled.offset, planned.structure
+    slack = 1e-15 * (abs(offset) + len(matrix))
+
+    def total(name: str) -> float:
+        return math.fsum([offset, *(getattr(part, name) for part in parts)])
+
+    lower, upper = total("lower") - slack, total("upper") + structure.loss + slack
+    value, exact = total("value"), all(part.exact for part in parts)
+    if bounds and upper - lower > _EXACT_WITHIN:
+        upper = min(upper, offset + macmahon_upper(planned.scaled.log_scaled) + slack)
+        lower = min(lower, upper)
+    if structure.loss > 0.0 and exact:
+        value = (lower + upper) / 2
+    exact = exact and upper - lower <= 1e3 * slack + _EXACT_WITHIN
+    expected = (value, value) if exact else (total("expected_lower"), total("expected_upper") + structure.loss)
+    if _identity_leaves(planned):
+        expected = (expected[0], max(expected[1], upper))
+    methods = sorted({part.method for part in parts}) or ["exact-dp"]
+    method = methods[0] if len(structure.blocks) == 1 else "blocks"
+    return Part(
+        min(max(value, lower), upper),
+        lower,
+        upper,
+        expected[0],
+        expected[1],
+        max(total("probable_lower") - slack, lower),
+        exact,
+        method,
+        _reason(parts, structure, methods),
+    )
+
+
+def _identity_leaves(planned: Plan) -> bool:
+    if len(planned.structure.blocks) == 1:
+        return False
+    identity = planned.identity()
+    return any(local_identity(identity, block) is None for block in planned.structure.blocks)
+
+
+def _reason(parts: Sequence[Part], structure: BlockStructure, methods: Sequence[str]) -> str:
+    if len(structure.blocks) == 1:
+        return parts[0].reason if parts else "1 x 1"
+    largest = f"{len(structure.blocks)} blocks, largest {structure.largest}, loss <= {structure.loss:.1e} nats"
+    hardest = [part.reason for part in parts if not part.exact]
+    return "; ".join([largest, "/".join(methods), *hardest[:1]])

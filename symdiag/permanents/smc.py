@@ -1,0 +1,267 @@
+"""Sequential Monte Carlo over rows: unbiased estimates of the permanent, and a proposal over permutations.
+
+Rows take a free column each, in ascending order of the entropy of their Sinkhorn marginals (the order is decisive).
+After row t a partial assignment with free columns F is weighted by the look-ahead ``prod_{j in F} h_tj``, ``h_tj`` the
+column mass left for later rows: row t picks j with probability proportional to ``odds_tj = B_tj / h_tj`` over F, and
+the weight grows by ``sum_F odds_t * prod_F h_t / h_{t-1}``. Any positive h leaves the estimate unbiased.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from symdiag.permanents.kernels import compiled
+from symdiag.permanents.scaling import dual_scale
+from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
+from symdiag.permanents.types import Array, IntArray
+
+_FLOOR = -200.0  # keeps the odds representable; look-ahead below e^-200 carries no information
+_RESAMPLE_BELOW = 0.5  # effective sample size, as a share of the particles
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Everything row SMC needs of one matrix, prepared once.
+
+    Attributes:
+        odds: (n, n) in sampling order of the rows.
+        log_drop: (n, n) log h_t - log h_{t-1}.
+        rows: (n,) original row sampled at step t.
+        columns: (n,) original column at position j.
+        identity: (n,) the position each row of the original identity permutation takes.
+        offset: log weight to add to every log Z-hat, nats.
+    """
+
+    odds: Array
+    log_drop: Array
+    rows: IntArray
+    columns: IntArray
+    offset: float
+
+    def to_choices(self, permutations: IntArray) -> IntArray:
+        """(num, n) original permutations (row -> column) as (n, num) choices in sampling order."""
+        position = np.empty_like(self.columns)
+        position[self.columns] = np.arange(len(self.columns))
+        return np.ascontiguousarray(position[np.asarray(permutations, dtype=np.int64)[:, self.rows]].T)
+
+    def to_permutations(self, choices: IntArray) -> IntArray:
+        """Inverse of ``to_choices``."""
+        result = np.empty(choices.T.shape, dtype=np.int64)
+        result[:, self.rows] = self.columns[choices.T]
+        return result
+
+
+@dataclass(frozen=True)
+class Run:
+    """One SMC run: its log Z-hat (nats, offset included) and its particles.
+
+    ``choices`` and ``ancestors`` are (n, K); ``log_weight`` (K,) holds the weights since the last resampling and
+    ``log_proposal`` (K,) the log probability of each particle's own choices (meaningful without resampling only).
+    """
+
+    log_estimate: float
+    choices: IntArray
+    ancestors: IntArray
+    log_weight: Array
+    log_proposal: Array
+
+
+def prepare(log_weights: Array, *, temper: float = 1.0) -> Proposal:
+    """Proposal for one (n, n) log-weight matrix with a nonzero permanent."""
+    scaled = dual_scale(log_weights)
+    return prepare_scaled(sinkhorn(np.exp(scaled.log_scaled)), scaled.offset, scaled.columns, temper=temper)
+
+
+def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray, *, temper: float = 1.0) -> Proposal:
+    """Proposal from an already balanced matrix; ``columns`` are the original columns of its positions."""
+    weights = balanced.weights
+    entropy = -np.einsum("ij,ij->i", weights, np.log(np.maximum(weights, 1e-300)))
+    rows = np.argsort(entropy, kind="stable").astype(np.int64)
+    odds = weights[rows]
+    left = np.zeros((len(rows) + 1, len(rows)))
+    np.cumsum(odds[::-1], axis=0, out=left[1:][:])
+    left = left[::-1]
+    log_h = temper * np.log(np.maximum(left, 1e-300))
+    log_h -= log_h[0].copy()
+    np.maximum(log_h, _FLOOR, out=log_h)
+    odds *= np.exp(-log_h[1:])
+    log_drop = np.diff(log_h, axis=0)
+    return Proposal(odds, log_drop, rows, columns, offset + balanced.log_factor)
+
+
+def run(
+    proposal: Proposal,
+    particles: int,
+    generator: np.random.Generator,
+    *,
+    forced: IntArray | None = None,
+    resample: bool = True,
+) -> Run:
+    """One run. ``forced`` (n, F) fixes the choices of the first F particles.
+
+    With F = 1 and that choice a posterior draw, this is conditional SMC: E log estimate >= log perm
+    (systematic resampling conditioned on the retained particle, the others in random order).
+    """
+    n = len(proposal.rows)
+    forced = np.zeros((n, 0), dtype=np.int64) if forced is None else forced
+    uniforms = generator.random((n, particles))
+    resample_uniforms = generator.random((n, 2))
+    shuffle = generator.random((n, particles)) if forced.shape[1] and resample else np.zeros((1, 1))
+    choices = np.zeros((n, particles), dtype=np.int64)
+    ancestors = np.full((n, particles), -1, dtype=np.int64)
+    log_proposal = np.zeros(particles)
+    log_weight = np.zeros(particles)
+    loop = compiled("row_smc") or _numpy_smc
+    log_z = loop(
+        proposal.odds,
+        proposal.log_drop,
+        uniforms,
+        resample_uniforms,
+        shuffle,
+        np.ascontiguousarray(forced),
+        _RESAMPLE_BELOW if resample else 0.0,
+        choices,
+        ancestors,
+        log_proposal,
+        log_weight,
+    )
+    estimate = proposal.offset + float(log_z) + log_mean_exp(log_weight)
+    return Run(estimate, choices, ancestors, log_weight, log_proposal)
+
+
+def conditional_run(proposal: Proposal, particles: int, generator: np.random.Generator, retained: IntArray) -> Run:
+    """Conditional SMC that keeps the permutation ``retained`` (n,), an exact draw from the permanent's law."""
+    return run(proposal, particles, generator, forced=proposal.to_choices(retained[None, :]))
+
+
+def log_mean_exp(values: Array) -> float:
+    """log of the mean of exp(values); -inf when all are."""
+    top = float(values.max(initial=-np.inf))
+    return top if not np.isfinite(top) else top + float(np.log(np.mean(np.exp(values - top))))
+
+
+def sample_assignments(log_weights: Array, num: int, generator: np.random.Generator) -> tuple[IntArray, Array]:
+    """Permutations (num, n) (row -> column) by sequential importance sampling, and log tau(pi | A) (num,).
+
+    A particle that ran into a dead end has log probability -inf and is not a permutation of positive weight.
+    """
+    return draw(prepare(log_weights), num, generator)
+
+
+def draw(proposal: Proposal, num: int, generator: np.random.Generator) -> tuple[IntArray, Array]:
+    """``sample_assignments`` from a prepared proposal."""
+    result = run(proposal, num, generator, resample=False)
+    return proposal.to_permutations(result.choices), result.log_proposal
+
+
+def assignment_log_prob(log_weights: Array, permutations: IntArray) -> Array:
+    """log tau(pi | A) (num,) of given permutations (num, n) under ``sample_assignments``."""
+    return log_prob(prepare(log_weights), permutations)
+
+
+def log_prob(proposal: Proposal, permutations: IntArray) -> Array:
+    """``assignment_log_prob`` from a prepared proposal."""
+    forced = proposal.to_choices(permutations)
+    return run(proposal, forced.shape[1], np.random.default_rng(0), forced=forced, resample=False).log_proposal
+
+
+def lineages(result: Run) -> IntArray:
+    """Choices (n, K) of every final particle, traced back through the resampling steps."""
+    n, particles = result.choices.shape
+    traced = np.empty((n, particles), dtype=np.int64)
+    index = np.arange(particles)
+    for t in range(n - 1, -1, -1):
+        if result.ancestors[t, 0] >= 0:
+            index = result.ancestors[t, index]
+        traced[t] = result.choices[t, index]
+    return traced
+
+
+def _numpy_smc(
+    odds: Array,
+    log_drop: Array,
+    uniforms: Array,
+    resample_uniforms: Array,
+    shuffle: Array,
+    forced: IntArray,
+    threshold: float,
+    choices: IntArray,
+    ancestors: IntArray,
+    log_proposal: Array,
+    log_weight: Array,
+) -> float:
+    """``loops.row_smc`` with the particles vectorised."""
+    n, particles = choices.shape
+    keep = forced.shape[1]
+    free = np.ones((particles, n))
+    everyone = np.arange(particles)
+    order = everyone.copy()
+    log_z = 0.0
+    for t in range(n):
+        running = np.cumsum(free * odds[t], axis=1)
+        total = running[:, -1]
+        pick = np.argmax(running > (uniforms[t] * total)[:, None], axis=1)
+        dead = total <= 0.0
+        pick[dead] = np.argmax(free[dead] > 0, axis=1)
+        pick[:keep] = forced[t]
+        drop = free @ log_drop[t]
+        choices[t] = pick
+        free[everyone, pick] = 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alive = (total > 0.0) & (odds[t, pick] > 0.0)
+            log_weight[:] = np.where(alive, log_weight + np.log(total) + drop, -np.inf)
+            log_proposal[:] = np.where(alive, log_proposal + np.log(odds[t, pick]) - np.log(total), -np.inf)
+        top = float(log_weight.max())
+        if threshold <= 0.0 or t == n - 1:
+            continue
+        if top == -np.inf:
+            return -np.inf
+        weight = np.exp(log_weight - top)
+        mass = float(weight.sum())
+        if mass * mass >= threshold * particles * float(weight @ weight):
+            continue
+        log_z += top + float(np.log(mass / particles))
+        ancestors[t] = _resample(
+            weight / mass * particles, resample_uniforms[t], shuffle[t % len(shuffle)], keep, order
+        )
+        free = free[ancestors[t]]
+        log_weight[:] = 0.0
+    return log_z
+
+
+def _resample(expected: Array, uniforms: Array, shuffle: Array, keep: int, order: IntArray) -> IntArray:
+    """Systematic resampling; survivors keep their slot, with ``keep`` particle 0 survives."""
+    particles = len(expected)
+    shift = float(uniforms[0])
+    if keep:
+        for k in range(particles - 1, 1, -1):
+            swap = 1 + int(shuffle[k] * k)
+            order[k], order[swap] = order[swap], order[k]
+        shift = size_biased_shift(float(expected[0]), shift, float(uniforms[1]))
+    after = np.ceil(np.cumsum(expected[order]) - shift).astype(np.int64)
+    after[-1] = particles
+    after = np.maximum.accumulate(np.clip(after, 0, particles))
+    offspring = np.empty(particles, dtype=np.int64)
+    offspring[order] = np.diff(after, prepend=0)
+    if keep and offspring[0] == 0:  # rounding only: the retained particle always has offspring
+        offspring[np.argmax(offspring > 0)] -= 1
+        offspring[0] = 1
+    ancestors = np.arange(particles)
+    ancestors[offspring == 0] = np.repeat(np.arange(particles), np.maximum(offspring - 1, 0))
+    return ancestors
+
+
+def size_biased_shift(expected: float, uniform: float, chooser: float) -> float:
+    """Shift of systematic resampling given that a particle with ``expected`` offspring, placed first, was chosen.
+
+    Its offspring number is floor + 1 for shifts below the fractional part and floor above; the shift's density is
+    proportional to that number.
+    """
+    whole = float(np.floor(expected))
+    part = expected - whole
+    heavy = part * (whole + 1.0)
+    if chooser * (heavy + (1.0 - part) * whole) < heavy:
+        return uniform * part
+    return part + uniform * (1.0 - part)
