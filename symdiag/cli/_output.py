@@ -87,10 +87,10 @@ def emit(output: Output, items: Sequence[Renderable]) -> None:
     Raises:
         OutputError: Something could not be written; files already there are left as they were.
     """
-    from symdiag.formats.atomic import write_bytes
+    from symdiag.formats.atomic import atomic_write
     from symdiag.report import render_all
 
     for name, path in output.files:
         options = replace(output.options, color=False, ascii=False, width=100, detail=max(1, output.options.detail))
-        write_bytes(path, render_all(items, name, options).encode("utf-8", "backslashreplace"), overwrite=True)
+        atomic_write(path, render_all(items, name, options).encode("utf-8", "backslashreplace"), overwrite=True)
     write_stdout(render_all(items, output.format, output.options))

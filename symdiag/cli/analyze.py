@@ -51,7 +51,9 @@ def analyze(
     Exits 0 below the limit, 1 above it, 2 without a verdict.
     """
     out = resolve_output(format, output or (), color, quiet, verbose, paths)
-    given = dict(activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec)
+    given: dict[str, Any] = dict(
+        activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec
+    )
     given |= dict(samples=samples, precision=precision, budget=budget, data=data, test=test, reference=reference)
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)

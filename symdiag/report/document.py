@@ -79,11 +79,17 @@ class Notice:
 
     code: str
     severity: Severity
-    where: str
     message: str
+    where: str = ""
     measured: str = ""
     meaning: str = ""
     action: str = ""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Everything between the message and the next step, one sentence each."""
+        where = f"At {self.where}." if self.where else ""
+        return tuple(text for text in (where, self.measured, self.meaning) if text)
 
 
 Block: TypeAlias = Paragraph | Facts | Bullets | Table | Bars | Notice
@@ -105,7 +111,7 @@ class Check:
     name: str
     outcome: Outcome
     message: str = ""
-    details: str = ""
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+from symdiag.diagnostics.catalogue import CATALOGUE
+
 
 def meaning(code: str) -> str:
-    """The catalogue's sentence on ``code``; empty for codes of another version."""
-    try:
-        from symdiag.diagnostics.catalogue import CATALOGUE
-    except ModuleNotFoundError:  # pragma: no cover
-        return ""
+    """The catalogue's first sentence on ``code``; empty for codes of another version."""
     known = CATALOGUE.get(code)
-    return known.meaning if known is not None else ""
+    return re.split(r"(?<=[.!?]) ", known.meaning, maxsplit=1)[0] if known is not None else ""

@@ -105,7 +105,7 @@ def _failure_entry(failure: Failure) -> Entry:
     error = failure.error
     data = {"schema_version": SCHEMA_VERSION, "path": failure.path, "error": error.to_dict()}
     text = f"No verdict [{error.code}]: {error.message}" + (f" ({error.hint})" if error.hint else "")
-    check = Check("read", "error", f"{error.code}: {error.message}", error.hint)
+    check = Check("read", "error", f"{error.code}: {error.message}", (error.hint,))
     return Entry(data, Document(failure.path, "error", "bad", text, (), (check,)))
 
 

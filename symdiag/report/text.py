@@ -20,15 +20,17 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def printable(text: str) -> str:
     """``text`` on one line with control, bidirectional and unpaired characters shown as escapes.
 
-    A tensor may be named anything: an ANSI sequence, a newline followed by a workflow command.
+    A tensor may be named anything: an ANSI sequence, or a workflow command (``::error::``, ``##[…``), which CI
+    systems obey at the start of a line, and wrapping could put it there.
     """
-    return "".join(_visible(c) for c in text)
+    visible = "".join(_visible(c) for c in text)
+    return visible.replace("::", "\\x3a:").replace("##", "\\x23#")
 
 
 def _visible(char: str) -> str:
     if unicodedata.category(char) not in _INVISIBLE:
         return char
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def ascii_safe(text: str) -> str:
@@ -49,6 +51,11 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:.2e}"
     text = f"{value:.{digits if abs(value) < 1000 else 1}f}"
     return text.lstrip("-") if float(text) == 0 else text
+
+
+def amount(value: float) -> str:
+    """A count without decimals, any other number as ``number`` shows it."""
+    return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else number(value)
 
 
 def modes(estimate: Estimate, effective: float | None) -> str:
@@ -79,3 +86,8 @@ def listing(items: tuple[object, ...], limit: int = 8) -> str:
 def plural(count: int, noun: str) -> str:
     """``3 neurons``, ``1 neuron``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def sentence(text: str) -> str:
+    """``text`` ended by a full stop unless it ends a sentence already."""
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."

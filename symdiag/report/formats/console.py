@@ -105,7 +105,7 @@ class _Painter:
 
     def grid(self, rows: Sequence[tuple[str, str]]) -> RichTable:
         grid = RichTable.grid(padding=(0, 2, 0, 0))
-        grid.add_column(no_wrap=True, max_width=24)
+        grid.add_column(max_width=24, overflow="fold")
         grid.add_column(overflow="fold")
         for label, value in rows:
             grid.add_row(self.text(label), self.text(value))
@@ -125,9 +125,10 @@ class _Painter:
     def notice(self, notice: Notice) -> RenderableType:
         line = Text.assemble(
             (f"{self.clean(notice.code)} {notice.severity}", _STYLES[notice.severity]),
-            self.clean(f"  {notice.where}: {notice.message}"),
+            self.clean(f"  {notice.message}"),
         )
-        rest = [self.text(t) for t in (notice.measured, notice.meaning) if t]
+        line.overflow = "fold"
+        rest = [self.text(" ".join(notice.sentences))] if notice.sentences else []
         if notice.action:
             rest.append(self.text(f"Next: {notice.action}"))
         return Group(line, *(Padding(r, (0, 0, 0, 2)) for r in rest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from symdiag.report.document import (
@@ -22,7 +23,7 @@ from symdiag.report.document import (
 )
 from symdiag.report.meaning import meaning
 from symdiag.report.model import Finding, GroupReport, ModelInfo, NeuronInfo, Report
-from symdiag.report.text import interval, listing, modes, number, percent, plural
+from symdiag.report.text import amount, interval, listing, modes, number, percent, plural
 
 KIND = "analyze"
 MODEL = Report
@@ -199,15 +200,21 @@ def _bar(neuron: NeuronInfo) -> Bar:
 
 
 def _findings(report: Report) -> tuple[Block, ...]:
-    return tuple(_notice(finding) for finding in report.findings)
+    return tuple(_notice(finding, report.model.path) for finding in report.findings)
 
 
-def _notice(finding: Finding) -> Notice:
-    neurons = f" ({'neuron' if len(finding.neurons) == 1 else 'neurons'} {listing(finding.neurons)})"
-    where = (finding.group or "model") + (neurons if finding.neurons else "")
-    allowed = f", allowed {number(finding.threshold)}" if finding.threshold is not None else ""
-    measured = f"Measured {number(finding.measured)}{allowed}." if finding.measured is not None else ""
-    return Notice(finding.code, finding.severity, where, finding.message, measured, meaning(finding.code), finding.hint)
+def _notice(finding: Finding, path: str) -> Notice:
+    neurons = ("neuron " if len(finding.neurons) == 1 else "neurons ") + listing(finding.neurons)
+    where = ", ".join(part for part in (finding.group or "", neurons if finding.neurons else "") if part)
+    allowed = f", allowed {amount(finding.threshold)}" if finding.threshold is not None else ""
+    measured = f"Measured {amount(finding.measured)}{allowed}." if finding.measured is not None else ""
+    action = _command(finding.hint, path)
+    return Notice(finding.code, finding.severity, finding.message, where, measured, meaning(finding.code), action)
+
+
+def _command(hint: str, path: str) -> str:
+    """A hint with its placeholder filled in, so that it can be pasted."""
+    return re.sub(r"\bMODEL\b", lambda _: shlex.quote(path), hint)
 
 
 def _evidence(report: Report) -> tuple[Block, ...]:
@@ -270,7 +277,7 @@ def _settings(report: Report) -> tuple[Block, ...]:
 
 
 def _next(report: Report) -> tuple[Block, ...]:
-    hints = list(dict.fromkeys(f.hint for f in report.findings if f.hint))[:WORST]
+    hints = list(dict.fromkeys(_command(f.hint, report.model.path) for f in report.findings if f.hint))[:WORST]
     if not hints:
         hints = [_default_next(report)]
     codes = list(dict.fromkeys(f.code for f in report.findings))
@@ -301,5 +308,5 @@ def _group_check(report: Report, group: GroupReport) -> Check:
     own = [f for f in report.findings if f.group == group.name]
     failed = over or any(f.severity == "error" for f in own)
     message = f"H(g|ω) = {number(group.straddling_entropy.value)} nats {interval(group.straddling_entropy)}"
-    details = "\n".join(f"{f.code} {f.severity}: {f.message}" for f in own)
+    details = tuple(f"{f.code} {f.severity}: {f.message}" for f in own)
     return Check(f"group {group.name}", "failed" if failed else "passed", message, details)

@@ -1,0 +1,32 @@
+"""``symdiag schema``: the JSON Schemas that reports follow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from symdiag.cli._exits import OK
+from symdiag.cli._streams import write_stdout
+
+EXAMPLE = "Example: symdiag schema analyze > analyze.schema.json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("schema", epilog=EXAMPLE)(schema)
+
+
+def schema(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="analyze, compare, align, retrain, list or error.")] = (
+        "analyze"
+    ),
+) -> int:
+    """Print the JSON Schema of a report.
+
+    `list` is what several inputs in one call give, `error` what stands in place of a report when there is no verdict.
+    """
+    from symdiag.report.schemas import schema_text
+
+    write_stdout(schema_text(name))
+    return OK

@@ -1,0 +1,160 @@
+"""Two reports on the same architecture, number by number: has straddling got worse?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from symdiag.errors import UsageError
+from symdiag.estimate import Estimate
+from symdiag.report.model import SCHEMA_VERSION, Report
+
+Outcome = Literal["regressed", "unchanged", "improved", "inconclusive"]
+
+DEFAULT_TOLERANCE = 0.1
+"""Nats of straddling entropy that a new checkpoint may add."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two posteriors."""
+
+    path: str
+    sha256: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``after - before`` of one quantity in nats.
+
+    ``margin`` is what it has to exceed: max(tolerance, 3 std_error), plus what the methods leave open.
+    """
+
+    name: str
+    before: float
+    after: float
+    difference: float
+    std_error: float | None
+    margin: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What the outcome depends on."""
+
+    tolerance: float
+    estimator: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The report of ``compare``; field names are its JSON contract."""
+
+    before: Side
+    after: Side
+    straddling_entropy: tuple[Difference, ...]
+    mutual_information: tuple[Difference, ...]
+    verdict: Outcome
+    settings: ComparisonSettings
+    tool: dict[str, str]
+    run: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    kind: str = "compare"
+
+
+def compare_reports(before: Report, after: Report, tolerance: float = DEFAULT_TOLERANCE) -> Comparison:
+    """Differences per group and in total; the verdict is that of the total straddling entropy.
+
+    A regression must exceed max(tolerance, 3 standard errors of the difference, the two runs taken as independent)
+    and whatever width the methods' brackets add; between the two, the outcome is inconclusive.
+
+    Raises:
+        UsageError: The reports are not comparable: other groups or another estimator.
+    """
+    _check_comparable(before, after)
+    entropies = tuple(
+        difference(name, a.straddling_entropy, b.straddling_entropy, tolerance) for name, a, b in _pairs(before, after)
+    )
+    # Less information means more straddling: compare with the signs swapped.
+    informations = tuple(
+        difference(name, a.mutual_information, b.mutual_information, tolerance, higher_is_better=True)
+        for name, a, b in _pairs(before, after)
+    )
+    return Comparison(
+        before=_side(before),
+        after=_side(after),
+        straddling_entropy=entropies,
+        mutual_information=informations,
+        verdict=entropies[-1].outcome,
+        settings=ComparisonSettings(tolerance, after.settings.estimator),
+        tool=after.tool,
+    )
+
+
+def difference(
+    name: str, before: Estimate, after: Estimate, tolerance: float, *, higher_is_better: bool = False
+) -> Difference:
+    """The difference of two estimates and whether it is one."""
+    delta = after.value - before.value if math.isfinite(after.value - before.value) else math.inf
+    error = _joint_error(before, after)
+    certain = max(tolerance, 3.0 * error) if error is not None else math.inf
+    margin = certain + _method_slack(before) + _method_slack(after)
+    outcome = _outcome(-delta if higher_is_better else delta, certain, margin)
+    return Difference(name, before.value, after.value, delta, error, margin, outcome)
+
+
+def _outcome(worse_by: float, certain: float, margin: float) -> Outcome:
+    if math.isinf(margin):
+        return "inconclusive"
+    if worse_by > margin:
+        return "regressed"
+    if worse_by < -margin:
+        return "improved"
+    return "unchanged" if abs(worse_by) <= certain and margin <= 2 * certain else "inconclusive"
+
+
+def _joint_error(before: Estimate, after: Estimate) -> float | None:
+    if before.std_error is None or after.std_error is None:
+        return None
+    return math.hypot(before.std_error, after.std_error)
+
+
+def _method_slack(estimate: Estimate) -> float:
+    """Half of the interval's width that is not Monte Carlo error."""
+    monte_carlo = 2.0 * (estimate.std_error or 0.0)
+    return max(0.0, (estimate.upper - estimate.lower) / 2.0 - monte_carlo)
+
+
+def _pairs(before: Report, after: Report) -> Iterator[tuple[str, Any, Any]]:
+    for a, b in zip(before.groups, after.groups, strict=True):
+        yield a.name, a, b
+    yield "total", before.total, after.total
+
+
+def _side(report: Report) -> Side:
+    return Side(report.model.path, report.model.sha256, report.verdict)
+
+
+def _check_comparable(before: Report, after: Report) -> None:
+    shapes = [[(g.name, g.width, g.signed) for g in r.groups] for r in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise UsageError(
+            f"the two have different groups: {_describe(before)} and {_describe(after)}",
+            code="not-comparable",
+            hint="compare checkpoints of one architecture, analysed with the same --activation",
+        )
+    estimators = (before.settings.estimator, after.settings.estimator)
+    if estimators[0] != estimators[1]:
+        raise UsageError(
+            f"the two were measured by different estimators: {estimators[0]} and {estimators[1]}",
+            code="not-comparable",
+            hint="analyse both again with the same options",
+        )
+
+
+def _describe(report: Report) -> str:
+    return ", ".join(f"{g.name}:{g.width}{'±' if g.signed else ''}" for g in report.groups) or "none"
