@@ -56,7 +56,9 @@ class Limits:
             LimitError: too many axes, or more bytes than the total cap (also when another axis is 0).
         """
         if len(shape) > self.max_dimensions:
-            raise LimitError(f"{what} has {len(shape)} axes; at most {self.max_dimensions} are read")
+            raise LimitError(
+                f"{what} has {len(shape)} axes; at most {self.max_dimensions} are read", hint="The file is damaged."
+            )
         if math.prod(max(n, 1) for n in shape) * itemsize > self.max_total_bytes:
             raise LimitError(
                 f"{what} declares shape {shown(tuple(shape))}: more than the {self.max_total_bytes} bytes read at most",

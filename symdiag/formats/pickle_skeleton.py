@@ -177,7 +177,9 @@ def skeleton(data: bytes, limits: Limits) -> Any:
     try:
         for count, (op, arg, _) in enumerate(pickletools.genops(data)):
             if count > limits.max_pickle_ops:
-                raise LimitError(f"pickle has more than {limits.max_pickle_ops} instructions")
+                raise LimitError(
+                    f"pickle has more than {limits.max_pickle_ops} instructions", hint="Save only the state dict."
+                )
             if op.name == "STOP":
                 return machine.stack.pop()
             handler = _HANDLERS.get(op.name)

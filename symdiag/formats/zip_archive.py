@@ -91,7 +91,10 @@ def open_archive(stream: BinaryIO, limits: Limits, *, allow_deflate: bool) -> Ar
     size = stream.seek(0, 2)
     start, length, count = _find_directory(stream, size)
     if count > limits.max_members:
-        raise LimitError(f"zip archive declares {count} members; at most {limits.max_members} are read")
+        raise LimitError(
+            f"zip archive declares {count} members; at most {limits.max_members} are read",
+            hint="Save the posterior's tensors alone.",
+        )
     stream.seek(start)
     members = _parse_directory(stream, stream.read(length), count, start, allow_deflate)
     _check_no_overlap(members, start)

@@ -73,7 +73,7 @@ def _inspect(stream: BinaryIO, limits: Limits) -> tuple[Archive, list[tuple[str,
     archive = open_archive(stream, limits, allow_deflate=False)
     prefix = _check_members(archive)
     if archive.members[prefix + _PICKLE].size > limits.max_pickle_bytes:
-        raise LimitError(f"{_PICKLE} is larger than {limits.max_pickle_bytes} bytes")
+        raise LimitError(f"{_PICKLE} is larger than {limits.max_pickle_bytes} bytes", hint="Save only the state dict.")
     program = archive.payload(prefix + _PICKLE)
     constraints = check_globals(program, limits)
     found = tree.leaves(skeleton(program, limits), limits=limits)
