@@ -119,4 +119,4 @@ def _numpy_forward(network: Network, generator: np.random.Generator) -> Any:
     return run
 
 
-__all__ = ["Symmetry", "SymdiagError", "discover", "uncovered_tensors"]
+__all__ = ["SymdiagError", "Symmetry", "discover", "uncovered_tensors"]

@@ -1,0 +1,279 @@
+"""How functions, operators and tensor methods carry unit axes; keyed by name, so that ``torch.relu``, ``F.relu`` and
+``x.relu()`` share one rule. A name without a rule pins every unit it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from symdiag.symmetry.axes import AxisTable, Label, Labels
+from symdiag.symmetry.reshaping import reshape_labels
+
+
+@dataclass(frozen=True)
+class Step:
+    """One function call. ``tensors`` are (labels, shape) of its tensor arguments; ``args``/``kwargs`` as traced, with
+    every tensor replaced by None.
+    """
+
+    name: str
+    tensors: Sequence[tuple[Labels, tuple[int, ...]]]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output_shape: Any
+
+    @property
+    def labels(self) -> Labels:
+        """Labels of the first tensor argument."""
+        return self.tensors[0][0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first tensor argument."""
+        return self.tensors[0][1]
+
+    def option(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument given by position or by name."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+
+Rule = Callable[[AxisTable, Step], Any]
+
+
+def odd(table: AxisTable, step: Step) -> Any:
+    """Entry by entry, commuting with sign flips."""
+    return step.labels if len(step.tensors) == 1 else unknown(table, step)
+
+
+def not_odd(table: AxisTable, step: Step) -> Any:
+    """Entry by entry (or along an axis, alike for every order of it), not commuting with sign flips."""
+    table.unsign(step.labels, f"{step.name} is not an odd function")
+    return odd(table, step)
+
+
+def addition(table: AxisTable, step: Step) -> Labels:
+    """Sums tie the units of both sides; a constant or a broadcast summand does not follow a flip."""
+    labels = _broadcast(table, step, "is added to units that stay fixed")
+    if len(step.tensors) < 2:
+        table.unsign(labels, "a constant is added")
+    return labels
+
+
+def product(table: AxisTable, step: Step) -> Labels:
+    """Products tie the units of both sides; two flips cancel, so shared units cannot flip."""
+    labels = _broadcast(table, step, "is multiplied with units that stay fixed", scale=True)
+    if len(step.tensors) > 1:
+        table.unsign(labels, f"{step.name} of two activations")
+    elif step.name in {"div", "truediv"} and step.args[:1] != (None,):
+        table.unsign(labels, "a constant is divided by it")
+    return labels
+
+
+def _broadcast(table: AxisTable, step: Step, reason: str, *, scale: bool = False) -> Labels:
+    """Unify the axes of all tensor arguments, aligned at the last; axes of size 1 stretch."""
+    rank = max(len(shape) for _, shape in step.tensors)
+    result: list[Label | None] = [None] * rank
+    for position in range(rank):
+        entries = [
+            (labels[position - rank + len(shape)], shape[position - rank + len(shape)])
+            for labels, shape in step.tensors
+            if position - rank + len(shape) >= 0
+        ]
+        wide = [label for label, size in entries if size > 1] or [label for label, _ in entries[:1]]
+        label = wide[0]
+        for other in wide[1:]:
+            label = table.unify(label, other, f"{step.name}: {reason}")
+        if len(wide) < len(step.tensors) and not scale:
+            table.unsign([label], "a broadcast term is added")
+        result[position] = label
+    return tuple(result)
+
+
+def reshape(table: AxisTable, step: Step) -> Labels:
+    """view, reshape, flatten, and axes of size one that come and go."""
+    return reshape_labels(table, step.labels, step.shape, step.output_shape)
+
+
+def transpose(table: AxisTable, step: Step) -> Labels:
+    """Two axes change places."""
+    labels = list(step.labels)
+    if step.name in {"t", "mT", "T"}:
+        first, second = len(labels) - 2, len(labels) - 1
+    else:
+        first, second = step.option(1, "dim0"), step.option(2, "dim1")
+    labels[first], labels[second] = labels[second], labels[first]
+    return tuple(labels)
+
+
+def permute(table: AxisTable, step: Step) -> Labels:
+    """Axes in a new order."""
+    order = step.option(1, "dims")
+    order = step.args[1:] if isinstance(order, int) else order
+    return tuple(step.labels[axis] for axis in order)
+
+
+def reduce(table: AxisTable, step: Step) -> Any:
+    """Sums, means and extrema: alike for every order of the units, not for their signs."""
+    dims = step.option(1, "dim")
+    rank = len(step.labels)
+    axes = {a % rank for a in ([dims] if isinstance(dims, int) else dims if dims is not None else range(rank))}
+    table.unsign([step.labels[a] for a in axes], f"{step.name} over units")
+    if isinstance(dims, bool):
+        return unknown(table, step)
+    if step.name not in {"mean", "sum"}:
+        table.unsign(step.labels, f"{step.name} is not odd")
+    keep = bool(step.kwargs.get("keepdim", False) if step.name in {"var", "std"} else step.option(2, "keepdim", False))
+    kept = tuple(None if a in axes else label for a, label in enumerate(step.labels) if keep or a not in axes)
+    return (kept, kept) if step.name in {"max", "min"} and dims is not None else kept
+
+
+def pool(table: AxisTable, step: Step) -> Labels:
+    """Functional pooling and interpolation over axes that must be fixed."""
+    moved = [label for label, a, b in zip(step.labels, step.shape, step.output_shape, strict=True) if a != b]
+    table.pin(moved, f"{step.name} pools over units")
+    if "max" in step.name:
+        table.unsign(step.labels, "a maximum is taken")
+    return step.labels
+
+
+def matmul(table: AxisTable, step: Step) -> Any:
+    """Batched product: contracted units are tied, batch units must agree, rows and columns pass."""
+    (left, left_shape), (right, right_shape) = step.tensors[:2]
+    if len(left_shape) < 2 or len(right_shape) < 2:
+        return unknown(table, step)
+    table.unify(left[-1], right[-2], "a product sums over units that stay fixed on one side")
+    batch = Step(step.name, [(left[:-2], left_shape[:-2]), (right[:-2], right_shape[:-2])], (), {}, None)
+    outer = (
+        _broadcast(table, batch, "is multiplied with units that stay fixed", scale=True)
+        if left[:-2] or right[:-2]
+        else ()
+    )
+    table.unsign(outer, "a product of two activations")
+    return (*outer, left[-2], right[-1])
+
+
+def linear(table: AxisTable, step: Step) -> Labels:
+    """F.linear: (..., in), (out, in), (out) → (..., out)."""
+    labels, weight = step.labels, step.tensors[1][0]
+    table.unify(labels[-1], weight[1], "a layer reads units that stay fixed")
+    out = weight[0]
+    if len(step.tensors) > 2:
+        out = table.unify(out, step.tensors[2][0][0], "a bias is shared with units that stay fixed")
+        table.unsign(labels[:-1], "a bias is added along another axis")
+    return (*labels[:-1], out)
+
+
+def convolution(table: AxisTable, step: Step) -> Any:
+    """F.conv1d to conv3d without groups."""
+    labels, weight = step.labels, step.tensors[1][0]
+    axis = len(labels) - len(weight) + 1
+    if step.option(6, "groups", 1) != 1:
+        return unknown(table, step)
+    table.pin(labels[axis + 1 :], "a convolution slides over units")
+    table.unify(labels[axis], weight[1], "a layer reads units that stay fixed")
+    out = weight[0]
+    if len(step.tensors) > 2:
+        out = table.unify(out, step.tensors[2][0][0], "a bias is shared with units that stay fixed")
+    return (*labels[:axis], out, *labels[axis + 1 :])
+
+
+def attention(table: AxisTable, step: Step) -> Labels:
+    """scaled_dot_product_attention: heads (batch axes) agree, q and k share units within a head, v passes."""
+    (query, shape), (key, key_shape), (value, value_shape) = step.tensors[:3]
+    table.unify(query[-1], key[-1], "q and k do not share units")
+    table.pin([query[-2], key[-2], value[-2]], "attention runs over units")
+    parts = [(query[:-2], shape[:-2]), (key[:-2], key_shape[:-2]), (value[:-2], value_shape[:-2])]
+    heads = _broadcast(table, Step(step.name, parts, (), {}, None), "heads do not match", scale=True)
+    table.unsign([*heads, query[-1]], "sign flips within heads are not grouped")
+    for labels, _ in step.tensors[3:]:
+        table.pin(labels, "an attention mask depends on units")
+    return (*heads, None, value[-1])
+
+
+def stack_items(table: AxisTable, step: Step) -> Labels:
+    """cat: units laid end to end no longer form one axis of interchangeable units; the other axes are tied."""
+    axis = step.option(1, "dim", step.kwargs.get("axis", 0)) % len(step.labels)
+    for labels, _ in step.tensors:
+        table.pin(labels[axis], "its units are concatenated with others")
+    result = list(step.labels)
+    for labels, _ in step.tensors[1:]:
+        for position, label in enumerate(labels):
+            if position != axis:
+                result[position] = table.unify(result[position], label, "concatenated along another axis")
+    result[axis] = None
+    return tuple(result)
+
+
+def item(table: AxisTable, step: Step) -> Any:
+    """Indexing: whole axes pass, cut ones are pinned."""
+    index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
+    if any(not isinstance(part, (int, slice, type(None), type(...))) for part in index):
+        return unknown(table, step)
+    named = sum(part is not None and part is not ... for part in index)
+    result: list[Label | None] = []
+    axis = 0
+    for part in (*index, *(() if ... in index else (...,))):
+        if part is ...:
+            rest = len(step.labels) - named
+            result += step.labels[axis : axis + rest]
+            axis += rest
+        elif part is None:
+            result.append(None)
+        else:
+            whole = part == slice(None)
+            if not whole:
+                table.pin(step.labels[axis], "some of its units are picked out")
+            result += [] if isinstance(part, int) else [step.labels[axis] if whole else None]
+            axis += 1
+    return tuple(result)
+
+
+def expand(table: AxisTable, step: Step) -> Labels:
+    """Stretch axes of size one; new axes in front."""
+    missing = len(step.output_shape) - len(step.labels)
+    return (*(None for _ in range(missing)), *step.labels)
+
+
+def unknown(table: AxisTable, step: Step) -> Any:
+    """No rule: pin all units involved."""
+    for labels, _ in step.tensors:
+        table.pin(labels, f"they pass through '{step.name}', which symdiag cannot follow")
+    return fixed(step.output_shape)
+
+
+def fixed(shape: Any) -> Any:
+    """Labels of an output without units, nested like the output itself."""
+    if shape is None or all(isinstance(size, int) for size in shape):
+        return () if shape is None else (None,) * len(shape)
+    return tuple(fixed(part) for part in shape)
+
+
+def _names(names: str, rule: Rule) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+RULES: dict[str, Rule] = {
+    **_names("tanh tanh_ erf sin softsign tanhshrink asinh sinh atan neg negative tan clone contiguous detach", odd),
+    **_names("dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout to float double identity", odd),
+    **_names("relu relu_ relu6 gelu silu mish elu selu celu leaky_relu softplus sigmoid logsigmoid hardswish", not_odd),
+    **_names("hardsigmoid hardtanh exp expm1 log log1p abs cos square sqrt rsqrt reciprocal pow clamp", not_odd),
+    **_names("softmax log_softmax softmin normalize", not_odd),
+    **_names("add iadd sub isub rsub add_ sub_", addition),
+    **_names("mul imul div truediv itruediv mul_ div_", product),
+    **_names("view reshape flatten unflatten squeeze unsqueeze", reshape),
+    **_names("transpose swapaxes swapdims t", transpose),
+    **_names("permute", permute),
+    **_names("mean sum amax amin max min var std", reduce),
+    **_names("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d interpolate pad", pool),
+    **_names("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", pool),
+    **_names("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", pool),
+    **_names("matmul bmm", matmul),
+    **_names("linear", linear),
+    **_names("conv1d conv2d conv3d", convolution),
+    **_names("scaled_dot_product_attention", attention),
+    **_names("cat concat concatenate", stack_items),
+    **_names("getitem", item),
+    **_names("expand expand_as", expand),
+}

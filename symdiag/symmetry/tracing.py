@@ -1,0 +1,189 @@
+"""Permutation specs of the user's own module, by following unit axes through its traced graph (torch.fx)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+
+from symdiag.errors import UnsupportedError
+from symdiag.symmetry import rules_functions, rules_modules
+from symdiag.symmetry.axes import OUTPUT, AxisTable
+from symdiag.symmetry.rules_functions import Step, fixed
+from symdiag.symmetry.rules_modules import Call, Stacked
+from symdiag.symmetry.spec import PermutationSpec
+
+_HINT = "describe the groups in a spec file (--spec); `symdiag inspect --write-spec` writes one to start from"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What tracing found: ``spec`` in the module's own parameter names, ``reasons`` why tensors stay fixed."""
+
+    spec: PermutationSpec
+    reasons: dict[str, str]
+
+
+class _Tracer(fx.Tracer):
+    """Leaves are the modules a rule is written for, and any other of torch.nn but containers."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, (nn.Sequential, nn.ModuleList)):
+            return False
+        return rules_modules.rule_for(m) is not None or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
+    """The groups of interchangeable units of ``module``, in evaluation mode.
+
+    Args:
+        module: the user's network; parameters keep its own names.
+        example_inputs: positional arguments of one call, for the shapes.
+
+    Returns:
+        Groups with notes for every set of units held fixed. Nothing is verified here.
+
+    Raises:
+        UnsupportedError: ``untraceable`` when the module's forward depends on values or fails on the example.
+    """
+    module = module.eval()
+    try:
+        graph = fx.GraphModule(module, _Tracer().trace(module))
+        with torch.no_grad():
+            ShapeProp(graph).propagate(*example_inputs)
+    except Exception as error:  # the user's code may raise anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedError(f"the module cannot be traced: {reason}", code="untraceable", hint=_HINT) from error
+    walk = _Walk(graph, *_canonical_names(module))
+    for node in graph.graph.nodes:
+        walk.visit(node)
+    spec = PermutationSpec(walk.table.groups(walk.aliases), walk.table.notes())
+    return Trace(spec, walk.table.reasons())
+
+
+def _canonical_names(module: nn.Module) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Tensor name → first name of the same tensor (tied parameters), and the reverse."""
+    first: dict[int, str] = {}
+    canonical: dict[str, str] = {}
+    aliases: dict[str, list[str]] = {}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        canonical[name] = first.setdefault(id(tensor), name)
+        aliases.setdefault(canonical[name], []).append(name)
+    return canonical, aliases
+
+
+@dataclass
+class _Walk:
+    graph: fx.GraphModule
+    canonical: dict[str, str]
+    aliases: dict[str, list[str]]
+    table: AxisTable = field(default_factory=AxisTable)
+    env: dict[fx.Node, Any] = field(default_factory=dict)
+
+    def visit(self, node: fx.Node) -> None:
+        """Labels of one node's output."""
+        shape = _shape(node.meta.get("tensor_meta"))
+        if node.op == "output":
+            for source in node.all_input_nodes:
+                self._pin(self.env.get(source), OUTPUT)
+        elif node.op == "get_attr":
+            self.env[node] = self._attribute(str(node.target), shape)
+        elif node.op == "call_module":
+            self.env[node] = self._module(node, shape)
+        elif node.op in {"call_function", "call_method"}:
+            self.env[node] = self._function(node, shape)
+        else:
+            self.env[node] = fixed(shape)
+
+    def _pin(self, value: Any, reason: str) -> None:
+        for part in value.levels if isinstance(value, Stacked) else value or ():
+            if isinstance(part, (tuple, Stacked)):
+                self._pin(part, reason)
+            else:
+                self.table.pin(part, reason)
+
+    def _attribute(self, name: str, shape: Any) -> Any:
+        """A parameter used directly: each of its axes is a variable of its own. A buffer stays fixed."""
+        if name not in dict(self.graph.named_parameters(remove_duplicate=False)):
+            return fixed(shape)
+        name = self.canonical[name]
+        owner = name.rpartition(".")[0] or name
+        new = [self.table.new(owner, size, quiet=True) if size > 1 else None for size in shape]
+        return tuple(self.table.bind(name, axis, label) for axis, label in enumerate(new))
+
+    def _inputs(self, node: fx.Node) -> tuple[list[Any], list[tuple[int, ...]]]:
+        """Labels and shapes of the tensor arguments; units inside nested outputs are pinned."""
+        found: list[fx.Node] = []
+        fx.node.map_arg((node.args, node.kwargs), lambda n: found.append(n))
+        labels, shapes = [], []
+        for source in found:
+            shape, value = _shape(source.meta.get("tensor_meta")), self.env.get(source)
+            if isinstance(value, Stacked) or _is_nested(shape):
+                self._pin(value, f"they pass through '{node.name}' among several outputs")
+                value = fixed(shape)
+            if shape is not None and not _is_nested(shape):
+                labels.append(value)
+                shapes.append(shape)
+        return labels, shapes
+
+    def _module(self, node: fx.Node, shape: Any) -> Any:
+        path = str(node.target)
+        module = self.graph.get_submodule(path)
+        labels, shapes = self._inputs(node)
+        rule = rules_modules.rule_for(module)
+        if rule is None:
+            for entry in labels:
+                self._pin(entry, f"they pass through {path} ({type(module).__name__}), which symdiag cannot follow")
+            return fixed(shape)
+
+        def tensor(role: str) -> str | None:
+            return self.canonical.get(f"{path}.{role}")
+
+        return rule(self.table, Call(path, module, labels, shapes, shape, tensor))
+
+    def _function(self, node: fx.Node, shape: Any) -> Any:
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        if node.target is operator.getitem:
+            picked = self._pick(node)
+            if picked is not None:
+                return picked
+        if shape is None:
+            return None
+        labels, shapes = self._inputs(node)
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _plain(n))
+        step = Step(name, list(zip(labels, shapes, strict=True)), tuple(args), dict(kwargs), shape)
+        rule = rules_functions.RULES.get(name, rules_functions.unknown)
+        return rule(self.table, step) if labels else fixed(shape)
+
+    def _pick(self, node: fx.Node) -> Any:
+        """One of several outputs; None if the item is not one."""
+        source, index = node.args
+        value = self.env.get(source) if isinstance(source, fx.Node) else None
+        if isinstance(value, Stacked) and isinstance(index, int):
+            return value.levels[index]
+        nested = isinstance(source, fx.Node) and _is_nested(_shape(source.meta.get("tensor_meta")))
+        return value[index] if nested and isinstance(value, tuple) and isinstance(index, int) else None
+
+
+def _shape(meta: Any) -> Any:
+    """Shape of a tensor, a tuple of such for several, None for what is no tensor."""
+    if isinstance(meta, TensorMetadata):
+        return tuple(meta.shape)
+    if isinstance(meta, (tuple, list)):
+        return tuple(_shape(part) for part in meta)
+    return None
+
+
+def _is_nested(shape: Any) -> bool:
+    return shape is not None and not all(isinstance(size, int) for size in shape)
+
+
+def _plain(node: fx.Node) -> Any:
+    """What a rule may know of a traced argument: nothing of tensors and values."""
+    return None
