@@ -48,9 +48,10 @@ def _usage(error: Any) -> UsageError:
     return UsageError(message, hint=f"see `{command} --help`")
 
 
-def error_line(error: SymdiagError) -> str:
-    """``error[code]: message (hint)`` on one line, whatever the message quotes."""
-    from symdiag.report.text import printable
+def error_line(error: SymdiagError, path: str = "") -> str:
+    """``error[code]: message. Hint: …`` on one line, whatever the message quotes; names ``path`` if it does not."""
+    from symdiag.report.text import printable, sentence
 
-    hint = f" ({error.hint})" if error.hint else ""
-    return printable(f"error[{error.code}]: {error.message}{hint}") + "\n"
+    where = f"{path}: " if path and path not in error.message else ""
+    hint = f" Hint: {error.hint}" if error.hint else ""
+    return printable(f"error[{error.code}]: {where}{sentence(error.message)}{hint}") + "\n"

@@ -75,7 +75,7 @@ def _analyze_one(path: Path, settings: dict[str, Any], *, many: bool, quiet: boo
         from symdiag.report import Failure
 
         failure = Failure(str(path), explained(error))
-        write_stderr(f"{path}: {error_line(failure.error)}")
+        write_stderr(error_line(failure.error, failure.path))
         return failure
 
 

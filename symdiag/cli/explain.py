@@ -71,9 +71,9 @@ def _entry(explanation: Explanation) -> Entry:
     from symdiag.report.model import SCHEMA_VERSION
     from symdiag.report.render import Entry
 
-    parts = (("What it means", explanation.meaning), ("What to do", explanation.action))
-    parts += (("Reference", explanation.reference),)
-    sections = tuple(Section(title, (Paragraph(text),)) for title, text in parts if text)
+    parts = {"What it means": explanation.meaning, "What to do": explanation.action}
+    parts["Reference"] = explanation.reference
+    sections = tuple(Section(title, (Paragraph(text),)) for title, text in parts.items() if text)
     data = {"schema_version": SCHEMA_VERSION, "kind": "explain", **dataclasses.asdict(explanation)}
     return Entry(data, Document(explanation.code, "", "plain", explanation.title, sections))
 

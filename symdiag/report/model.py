@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from symdiag.diagnostics.model import Cluster, Finding, GroupReport, NeuronInfo, Severity, Total, Verdict
 from symdiag.estimate import Estimate
 
@@ -107,8 +109,15 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object: no NaN, non-finite numbers become null (see ``status`` on estimates)."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
+        return to_object(self)
+
+
+def to_object(report: Any) -> dict[str, Any]:
+    """A report dataclass of any kind as its JSON object: what identifies it first, what is volatile last."""
+    plain: dict[str, Any] = to_plain(report)
+    first = {key: plain.pop(key) for key in ("schema_version", "kind", "tool")}
+    last: dict[str, Any] = {key: plain.pop(key) for key in ("findings", "verdict", "settings", "run") if key in plain}
+    return {**first, **plain, **last}
 
 
 def to_plain(value: Any) -> Any:
@@ -126,6 +135,8 @@ def to_plain(value: Any) -> Any:
         return {str(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return to_plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -13,7 +13,7 @@ from symdiag.errors import SymdiagError, UnreadableError, UsageError
 from symdiag.report import formats, views
 from symdiag.report.decode import decode
 from symdiag.report.document import Check, Document, RenderOptions
-from symdiag.report.model import SCHEMA_VERSION, to_plain
+from symdiag.report.model import SCHEMA_VERSION, to_object
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def entry(item: Renderable) -> Entry:
     if isinstance(item, Failure):
         return _failure_entry(item)
     model = from_dict(item) if isinstance(item, Mapping) else item
-    data = dict(item) if isinstance(item, Mapping) else to_plain(model)
+    data = dict(item) if isinstance(item, Mapping) else to_object(model)
     view = view_modules()[model.kind]
     return Entry(data, view.document(model))
 
@@ -104,7 +104,7 @@ def entry(item: Renderable) -> Entry:
 def _failure_entry(failure: Failure) -> Entry:
     error = failure.error
     data = {"schema_version": SCHEMA_VERSION, "path": failure.path, "error": error.to_dict()}
-    text = f"No verdict [{error.code}]: {error.message}" + (f" ({error.hint})" if error.hint else "")
+    text = f"No verdict [{error.code}]: {error.message}" + (f". Hint: {error.hint}" if error.hint else "")
     check = Check("read", "error", f"{error.code}: {error.message}", (error.hint,))
     return Entry(data, Document(failure.path, "error", "bad", text, (), (check,)))
 

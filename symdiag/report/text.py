@@ -42,14 +42,15 @@ def ascii_safe(text: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A fixed-point number, switching to scientific notation when that would be long; None is "n/a"."""
+    """A fixed-point number of about ``digits`` + 1 figures; scientific beyond a million; None is "n/a"."""
     if value is None:
         return "n/a"
     if not math.isfinite(value):
         return "∞" if value > 0 else "−∞"
     if abs(value) >= 1e6:
         return f"{value:.2e}"
-    text = f"{value:.{digits if abs(value) < 1000 else 1}f}"
+    whole = len(f"{abs(value):.0f}")
+    text = f"{value:.{max(min(digits, 1), digits + 1 - whole)}f}"
     return text.lstrip("-") if float(text) == 0 else text
 
 

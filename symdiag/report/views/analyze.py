@@ -16,7 +16,6 @@ from symdiag.report.document import (
     Facts,
     Notice,
     Outcome,
-    Paragraph,
     Section,
     Table,
     Tone,
@@ -36,11 +35,15 @@ WORST = 5
 _TONES: dict[str, Tone] = {"ok": "good", "straddling": "bad", "inconclusive": "warn", "not-applicable": "muted"}
 
 _CAPTION = (
-    "log|G|, H and I in nats. H: straddling entropy, 0 (one mode) to log|G| (symmetric), with its interval: "
-    "exact = Monte Carlo error over weight draws only; certified = plus bounds that hold for every draw; "
-    "probability, expectation = plus bounds that hold so. I = log|G| - H. modes = exp H. "
-    "kept: neurons that keep their label in most draws. off: collapsed neurons."
+    "log|G|, H and I in nats. H: straddling entropy, from 0 (one mode) to log|G| (symmetric). I = log|G| - H. "
+    "modes = exp H. kept: neurons that keep their label in most draws. off: collapsed neurons."
 )
+_KINDS = {
+    "exact": "Monte Carlo error over weight draws only",
+    "certified": "also bounds that hold for every weight draw",
+    "probability": "also bounds that hold with probability 1 - δ",
+    "expectation": "also bounds that hold in expectation over weight draws",
+}
 
 
 def document(report: Report) -> Document:
@@ -98,9 +101,15 @@ def _groups(report: Report) -> tuple[Block, ...]:
     rows = [_group_row(group) for group in report.groups]
     if len(report.groups) > 1:
         rows.append(_total_row(report))
-    signed = any(group.signed for group in report.groups)
-    caption = _CAPTION + (" ±: sign flips counted too." if signed else "")
-    return (Table(columns, tuple(rows), caption),)
+    return (Table(columns, tuple(rows), _group_caption(report)),)
+
+
+def _group_caption(report: Report) -> str:
+    estimates = [g.straddling_entropy for g in report.groups] + [report.total.straddling_entropy]
+    kinds = sorted({e.interval for e in estimates}, key=list(_KINDS).index)
+    promises = "; ".join(f"{kind}: {_KINDS[kind]}" for kind in kinds)
+    signs = " *: sign flips counted too." if any(group.signed for group in report.groups) else ""
+    return f"{_CAPTION} Interval, {promises}.{signs}"
 
 
 def _group_row(group: GroupReport) -> tuple[str, ...]:
@@ -108,7 +117,7 @@ def _group_row(group: GroupReport) -> tuple[str, ...]:
     kept = sum(n.retention > RETAINED for n in group.neurons)
     return (
         group.name,
-        f"{group.width}±" if group.signed else str(group.width),
+        f"{group.width}*" if group.signed else str(group.width),
         number(group.log_order, 1),
         number(entropy.value),
         interval(entropy),
@@ -144,12 +153,12 @@ _NEURON_COLUMNS = (
     Column("twin"),
     Column("separation"),
     Column("mean shift"),
-    Column("log-std shift"),
+    Column("std shift"),
     Column("state", numeric=False),
 )
 _NEURON_CAPTION = (
     "retention: probability that a weight draw leaves the neuron its own label. separation: distance to the nearest "
-    "twin in posterior stds. shifts: where symmetrised training would push its means (in stds) and log stds."
+    "twin in posterior stds. shifts: where symmetrised training pushes its means (in stds) and its log stds."
 )
 
 
@@ -277,12 +286,12 @@ def _settings(report: Report) -> tuple[Block, ...]:
 
 
 def _next(report: Report) -> tuple[Block, ...]:
-    hints = list(dict.fromkeys(_command(f.hint, report.model.path) for f in report.findings if f.hint))[:WORST]
-    if not hints:
-        hints = [_default_next(report)]
-    codes = list(dict.fromkeys(f.code for f in report.findings))
-    explain = f"`symdiag explain {codes[0]}` tells what a code means." if codes else ""
-    return (Bullets(tuple(hints)), *((Paragraph(explain, "muted"),) if explain else ()))
+    """The step that the worst finding asks for; the others stand beside their findings."""
+    first = next((f for f in report.findings if f.hint and f.severity != "info"), None)
+    if first is None:
+        return (Bullets((_default_next(report),)),)
+    explain = f"symdiag explain {first.code}"
+    return (Bullets((_command(first.hint, report.model.path), explain)),)
 
 
 def _default_next(report: Report) -> str:
