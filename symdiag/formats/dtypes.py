@@ -59,8 +59,8 @@ def _float8_bits(flat: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
     above = np.clip(np.searchsorted(table[:finite], size), 1, finite - 1)
     low, high = size - table[above - 1], table[above] - size
     code = np.where((low < high) | ((low == high) & ((above - 1) % 2 == 0)), above - 1, above)
+    beyond = 0x7E if name == "float8_e4m3fn" else 0x7C  # the largest value (it has no infinity); infinity
     overflow = table[finite - 1] + (table[finite - 1] - table[finite - 2]) / 2
-    code = np.where((size >= overflow) | np.isnan(size), 0x7F, code)
-    if name == "float8_e5m2":
-        code = np.where((size >= overflow) & ~np.isnan(size), 0x7C, code)
+    code = np.where(size >= overflow, beyond, code)
+    code = np.where(np.isnan(size), 0x7F, code)
     return np.where(np.signbit(flat), code | 0x80, code).astype(np.uint8)
