@@ -10,19 +10,26 @@ from symdiag.symmetry.spec import Group, Member
 
 Array = NDArray[np.float64]
 
-MAX_SIGNAL = 1.0
-"""A unit is collapsed when the root mean square of μ/σ is below this on every tensor it owns a part of."""
+MAX_SIGNAL = 0.5
+"""A unit is collapsed when the root mean square of μ/σ is below this on its way in or on its way out."""
 
 
 def collapsed(posterior: Posterior, group: Group) -> NDArray[np.bool_]:
     """Which units of a group are switched off, (n,).
 
-    An active unit shows signal (|μ| above σ) on its way in or on its way out; a pruned one has incoming
-    weights that match the prior and outgoing weights at zero. The criterion needs neither the prior nor the
-    direction of a tensor. A deterministic weight other than 0 counts as signal.
+    A unit acts on the output only if weights into it *and* weights out of it differ from zero. A pruned one
+    has a matrix in which all its weights are lost in their own stds: usually the outgoing one, while the
+    incoming one matches the prior or, behind a ReLU, has a bias that keeps the unit off. The criterion needs
+    neither the prior nor the direction of a tensor. A deterministic weight other than 0 counts as signal.
     """
-    signal = np.stack([_signal(posterior, member, group.width) for member in group.members])
-    return np.asarray((signal < MAX_SIGNAL).all(axis=0))
+    members = [m for m in group.members if _is_matrix(posterior, m)] or list(group.members)
+    signal = np.stack([_signal(posterior, member, group.width) for member in members])
+    return np.asarray((signal < MAX_SIGNAL).any(axis=0))
+
+
+def _is_matrix(posterior: Posterior, member: Member) -> bool:
+    """Whether the tensor connects layers: two axes or more, and not a bias stored as (1, n)."""
+    return posterior.loc[member.tensor].ndim >= 2 and "bias" not in member.tensor.rsplit(".", 1)[-1]
 
 
 def _signal(posterior: Posterior, member: Member, width: int) -> Array:
