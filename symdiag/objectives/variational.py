@@ -1,0 +1,126 @@
+"""The trainable Gaussian: flat vectors for speed, named tensors for everyone else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from symdiag.posterior import Array, GaussianPrior, Posterior
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of the tensors inside a flat vector of ``size`` numbers (C order each)."""
+
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, posterior: Posterior) -> Layout:
+        """The layout of a posterior's tensors, in file order."""
+        return cls(tuple(posterior.shapes.items()))
+
+    @property
+    def size(self) -> int:
+        """Number of scalar weights."""
+        return sum(math.prod(shape) for _, shape in self.shapes)
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """(..., size) → name → (..., *shape), as views."""
+        pieces = flat.split([math.prod(shape) for _, shape in self.shapes], dim=-1)
+        lead = flat.shape[:-1]
+        return {name: piece.reshape(*lead, *shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
+
+    def join(self, arrays: Mapping[str, Array]) -> Array:
+        """Name → array (broadcast to its shape) → (size,)."""
+        parts = [np.broadcast_to(arrays[name], shape).reshape(-1) for name, shape in self.shapes]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+
+@dataclass
+class Variational:
+    """A mean-field Gaussian under training: ``loc`` and ``log_scale`` (D,), and the log of the noise std.
+
+    ``free`` is None when every weight is random, else a 0/1 vector: deterministic weights stay where they are.
+    """
+
+    layout: Layout
+    loc: Tensor  # (D,)
+    log_scale: Tensor  # (D,)
+    log_noise: Tensor  # ()
+    free: Tensor | None = None  # (D,)
+
+    @classmethod
+    def of(
+        cls, posterior: Posterior, *, log_noise: float = 0.0, dtype: torch.dtype = torch.float64, device: str = "cpu"
+    ) -> Variational:
+        """Start from ``posterior`` (marginal stds; correlations are not carried)."""
+        layout = Layout.of(posterior)
+        scale = layout.join(posterior.scale)
+        random = scale > 0
+
+        def leaf(values: NDArray[np.float64]) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device, requires_grad=True)
+
+        return cls(
+            layout,
+            leaf(layout.join(posterior.loc)),
+            leaf(np.log(np.where(random, scale, 1.0))),
+            leaf(np.asarray(log_noise)),
+            None if random.all() else torch.tensor(random, dtype=dtype, device=device),
+        )
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """What the optimiser updates."""
+        return [self.loc, self.log_scale, self.log_noise]
+
+    @property
+    def scale(self) -> Tensor:
+        """Stds (D,), 0 for deterministic weights."""
+        scale = torch.exp(self.log_scale)
+        return scale if self.free is None else scale * self.free
+
+    def hold_fixed(self) -> None:
+        """Drop the gradients of deterministic weights."""
+        if self.free is not None and self.loc.grad is not None:
+            self.loc.grad.mul_(self.free)
+
+    def posterior(self, template: Posterior) -> Posterior:
+        """``template`` with these means and stds, float64."""
+        loc = self.layout.split(self.loc.detach().double().cpu())
+        scale = self.layout.split(self.scale.detach().double().cpu())
+        return template.replace(
+            loc={name: value.numpy().copy() for name, value in loc.items()},
+            scale={name: value.numpy().copy() for name, value in scale.items()},
+            covariance=None,
+        )
+
+
+@dataclass(frozen=True)
+class FlatPrior:
+    """The Gaussian prior as flat vectors (D,)."""
+
+    loc: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(
+        cls, prior: GaussianPrior, layout: Layout, *, dtype: torch.dtype = torch.float64, device: str = "cpu"
+    ) -> FlatPrior:
+        """``prior`` laid out like the weights; it must name all of them (KeyError otherwise)."""
+        flat = [torch.tensor(layout.join(part), dtype=dtype, device=device) for part in (prior.loc, prior.scale)]
+        return cls(*flat)
+
+
+def gaussian_kl(q: Variational, prior: FlatPrior) -> Tensor:
+    """Closed-form KL(q ‖ prior) summed over the random weights, nats."""
+    log_ratio = q.log_scale - torch.log(prior.scale)
+    shift = (q.loc - prior.loc) / prior.scale
+    terms = 0.5 * (torch.exp(2.0 * log_ratio) + shift.square() - 1.0) - log_ratio
+    return (terms if q.free is None else terms * q.free).sum()

@@ -1,0 +1,108 @@
+"""What a run depends on, and the defaults it decides from the problem."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from symdiag.errors import UsageError
+
+ObjectiveName = Literal["symmetrized", "infonce", "elbo"]
+
+FULL_BATCH_LIMIT = 1024  # up to this many points every step uses all of them
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of one optimisation run. None means: decide from the problem (``resolved``).
+
+    Attributes:
+        objective: The objective optimised (the control run always uses ``elbo``).
+        steps: Optimiser steps.
+        learning_rate: Peak learning rate; linear warm-up, then cosine decay to zero.
+        warmup: Fraction of the steps spent warming up.
+        batch_size: Data points per step over all processes.
+        draws: Weight draws per step over all processes, for every term alike.
+        seed: Seeds weight draws, batches and marginals, each step from (seed, step) alone.
+        num_elements: K of the infonce objective.
+        marginals: How the symmetrised gradient is estimated: auto, exact, mcmc or bethe.
+        interval: Steps between evaluations of the objective, metrics lines and checkpoints.
+        patience: Stop after this many intervals without progress of the objective; 0 never stops early.
+        tolerance: Progress of the objective that counts, nats.
+    """
+
+    objective: ObjectiveName = "symmetrized"
+    steps: int | None = None
+    learning_rate: float | None = None
+    warmup: float = 0.02
+    batch_size: int | None = None
+    draws: int = 8
+    seed: int = 0
+    num_elements: int = 20
+    marginals: str = "auto"
+    interval: int | None = None
+    patience: int = 12
+    tolerance: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "interval"):
+            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
+        _require(self.learning_rate is None or 0 < self.learning_rate <= 10, "learning_rate", "in (0, 10]")
+        _require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
+        _require(self.draws >= 1, "draws", "at least 1")
+        _require(self.num_elements >= 2, "num_elements", "at least 2")
+        _require(self.seed >= 0, "seed", "at least 0")
+        _require(self.patience >= 0, "patience", "at least 0")
+
+    def resolved(self, num_points: int, num_parameters: int) -> TrainingConfig:
+        """Every None filled in: steps and learning rate from the size of the data and of the network."""
+        batch = self.batch_size or (num_points if num_points <= FULL_BATCH_LIMIT else 256)
+        batch = min(batch, num_points)
+        steps = self.steps or max(5000, 20 * -(-num_points // batch))
+        rate = self.learning_rate or (1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3)
+        interval = self.interval or max(1, steps // 50)
+        return dataclasses.replace(self, batch_size=batch, steps=steps, learning_rate=rate, interval=interval)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for reports and for comparing a resumed run's settings."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """How weights become a likelihood and what the prior is.
+
+    Attributes:
+        likelihood: gaussian, categorical, bernoulli or poisson.
+        noise: Noise std of the gaussian likelihood, or "learn".
+        prior_std: Prior std of every tensor; None takes the checkpoint's prior.
+        prior_std_by_tensor: Tensor or layer name → prior std, ahead of ``prior_std``.
+    """
+
+    likelihood: str = "gaussian"
+    noise: float | Literal["learn"] | None = None
+    prior_std: float | None = None
+    prior_std_by_tensor: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.noise, float):
+            _require(0 < self.noise < float("inf"), "noise", "a positive number or 'learn'")
+        for value in (self.prior_std, *self.prior_std_by_tensor.values()):
+            _require(value is None or 0 < value < float("inf"), "prior_std", "a positive number")
+
+
+def _require(holds: bool, name: str, allowed: str) -> None:
+    if not holds:
+        raise UsageError(f"{name} must be {allowed}", code="bad-option", hint=f"--{name.replace('_', '-')}")
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One line per setting in which two runs differ: ``name: old → new``."""
+    names = sorted(old.keys() | new.keys())
+    return [
+        f"{name}: {json.dumps(old.get(name))} → {json.dumps(new.get(name))}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]

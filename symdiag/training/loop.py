@@ -1,0 +1,170 @@
+"""The training loop: one run of one objective, stoppable and resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from symdiag.errors import TrainingError
+from symdiag.objectives.build import build_objective
+from symdiag.objectives.variational import Variational
+from symdiag.training.config import TrainingConfig
+from symdiag.training.metrics import Record, Sink
+from symdiag.training.monitor import Monitor, Snapshot
+from symdiag.training.optimiser import Optimiser
+from symdiag.training.problem import Problem
+from symdiag.training.schedule import learning_rate
+from symdiag.training.signals import StopRequest
+from symdiag.training.state import RunState
+from symdiag.training.step import step_terms
+from symdiag.training.workers import Workers
+
+Save = Callable[[RunState], None]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What one run is given beside the problem and its configuration.
+
+    ``stop_at`` ends the run after that many steps of the same schedule (the control stops where the symmetrised
+    run stopped); it then never stops early by itself.
+    """
+
+    phase: str
+    workers: Workers = field(default_factory=Workers)
+    stop: StopRequest | None = None
+    sinks: Sequence[Sink] = ()
+    save: Save | None = None
+    stop_at: int | None = None
+
+
+def train(
+    problem: Problem, config: TrainingConfig, settings: RunSettings, start: RunState | None = None
+) -> tuple[Variational, RunState]:
+    """Optimise ``config.objective`` from the problem's posterior, or go on from ``start``.
+
+    Args:
+        problem: Model, data, prior and group.
+        config: Resolved settings (no None left).
+        settings: Where metrics and checkpoints go, and who else takes part.
+        start: State of an interrupted run of the same settings.
+
+    Returns:
+        The trained posterior and the finished state.
+
+    Raises:
+        TrainingError: ``training-diverged``; the last good state has been saved.
+        KeyboardInterrupt: A signal asked to stop; the state has been saved.
+    """
+    run = _Run(problem, config, settings, start)
+    while not run.state.finished:
+        run.advance()
+    return run.q, run.state
+
+
+class _Run:
+    """One run in progress."""
+
+    def __init__(self, problem: Problem, config: TrainingConfig, settings: RunSettings, start: RunState | None) -> None:
+        assert config.steps is not None
+        assert config.interval is not None
+        assert config.learning_rate is not None
+        self.problem, self.config, self.settings = problem, config, settings
+        self.peak, self.interval = config.learning_rate, config.interval
+        self.steps = settings.stop_at or config.steps
+        self.q = problem.start()
+        self.objective = build_objective(
+            config.objective, problem.spec, self.q, marginals=config.marginals, num_elements=config.num_elements
+        )
+        self.optimiser = Optimiser(self.q, learn_noise=problem.learn_noise)
+        self.monitor = Monitor(problem, config.seed)
+        if start is not None:
+            self.optimiser.load(start.tensors)
+        self.state = start or RunState(0, self.optimiser.tensors())
+        self._began, self._first = time.monotonic(), self.state.step
+
+    def advance(self) -> None:
+        """Steps up to the next multiple of the interval, then evaluate, save and report."""
+        end = min(self.steps, (self.state.step // self.interval + 1) * self.interval)
+        norm = math.nan
+        for step in range(self.state.step, end):
+            norm = self._step(step)
+            if self._stop_requested():
+                self._save(replace(self.state, step=step + 1, tensors=self.optimiser.tensors()))
+                raise KeyboardInterrupt
+        snapshot = self.monitor(self.q)
+        if not math.isfinite(snapshot.elbo):
+            self._diverged(end)
+        self._save(self._progress(end, snapshot))
+        self._report(snapshot, norm)
+
+    def _step(self, step: int) -> float:
+        """One update; the gradient norm."""
+        terms = step_terms(self.problem, self.q, self.objective, self.config, step, self.settings.workers)
+        self.optimiser.zero_grad()
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        self.settings.workers.average_gradients(self.optimiser.parameters)
+        norm = self.optimiser.gradient_norm()
+        if not math.isfinite(norm):
+            self._diverged(step)
+        assert self.config.steps is not None
+        self.optimiser.step(learning_rate(step, self.config.steps, self.peak, self.config.warmup))
+        return norm
+
+    def _stop_requested(self) -> bool:
+        stop = self.settings.stop
+        return stop is not None and self.settings.workers.any(stop.received)
+
+    def _diverged(self, step: int) -> None:
+        self._save(self.state)
+        raise TrainingError(
+            f"{self.settings.phase}: the objective is no longer finite at step {step}; "
+            f"the state of step {self.state.step} is the last good one",
+            code="training-diverged",
+            hint="Try a smaller --learning-rate.",
+        )
+
+    def _objective(self, snapshot: Snapshot) -> float:
+        return snapshot.elbo if self.config.objective == "elbo" else snapshot.symmetrized
+
+    def _progress(self, step: int, snapshot: Snapshot) -> RunState:
+        """The state after an evaluation: best value so far, and whether the run is over."""
+        value = self._objective(snapshot)
+        state = replace(self.state, step=step, tensors=self.optimiser.tensors())
+        if value > state.best + self.config.tolerance:
+            state = replace(state, best=value, best_step=step)
+        patience = self.config.patience * self.interval
+        stale = 0 < patience <= step - state.best_step and self.settings.stop_at is None
+        return replace(state, finished=step >= self.steps or stale)
+
+    def _noise_std(self) -> float | None:
+        return math.exp(self.q.log_noise.item()) if self.problem.likelihood.name == "gaussian" else None
+
+    def _save(self, state: RunState) -> None:
+        self.state = state
+        if self.settings.save is not None and self.settings.workers.writes:
+            self.settings.save(state)
+
+    def _report(self, snapshot: Snapshot, norm: float) -> None:
+        if not self.settings.workers.writes:
+            return
+        rate = (self.state.step - self._first) / max(1e-9, time.monotonic() - self._began)
+        record = Record(
+            phase=self.settings.phase,
+            step=self.state.step,
+            steps=self.steps,
+            objective=self._objective(snapshot),
+            elbo=snapshot.elbo,
+            straddling_entropy=snapshot.straddling_entropy,
+            log_likelihood=snapshot.log_likelihood,
+            kl=snapshot.kl,
+            learning_rate=learning_rate(self.state.step - 1, self.config.steps or 1, self.peak, self.config.warmup),
+            gradient_norm=norm,
+            noise_std=self._noise_std(),
+            steps_per_second=rate,
+            eta_seconds=(self.steps - self.state.step) / max(rate, 1e-9),
+        )
+        for sink in self.settings.sinks:
+            sink(record)

@@ -1,0 +1,78 @@
+"""The prior: from the checkpoint where it is stored, else from the options; and whether the group leaves it alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symdiag.errors import SymmetryError, UsageError
+from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.symmetry.elements import act, random_action
+from symdiag.symmetry.spec import PermutationSpec
+from symdiag.training.config import ModelConfig
+from symdiag.training.streams import stream
+
+
+def resolve_prior(posterior: Posterior, model: ModelConfig) -> GaussianPrior:
+    """Per tensor: its own option, else ``--prior-std``, else what the checkpoint stores.
+
+    Raises:
+        UsageError: ``prior-unknown`` when a tensor has none of the three, ``bad-option`` for a name that is no tensor
+            and no layer.
+    """
+    _check_names(posterior, model)
+    loc: dict[str, Array] = {}
+    scale: dict[str, Array] = {}
+    for name, shape in posterior.shapes.items():
+        std = _option(name, model)
+        stored = posterior.prior
+        if std is not None:
+            loc[name], scale[name] = np.zeros(shape), np.full(shape, std)
+        elif stored is not None and name in stored.loc:
+            loc[name] = np.broadcast_to(stored.loc[name], shape).astype(np.float64)
+            scale[name] = np.broadcast_to(stored.scale[name], shape).astype(np.float64)
+        else:
+            raise UsageError(
+                f"the checkpoint does not say what the prior of {name} is",
+                code="prior-unknown",
+                hint="Give the prior's standard deviation with --prior-std, for example --prior-std 1.0.",
+            )
+    return GaussianPrior(loc, scale)
+
+
+def _option(name: str, model: ModelConfig) -> float | None:
+    """The most specific option: the tensor's name, then its longest dotted prefix, then the default."""
+    candidate = name
+    while candidate:
+        if candidate in model.prior_std_by_tensor:
+            return model.prior_std_by_tensor[candidate]
+        candidate = candidate.rpartition(".")[0]
+    return model.prior_std
+
+
+def _check_names(posterior: Posterior, model: ModelConfig) -> None:
+    for wanted in model.prior_std_by_tensor:
+        if not any(name == wanted or name.startswith(f"{wanted}.") for name in posterior.names):
+            raise UsageError(
+                f"--prior-std names '{wanted}', which is no tensor and no layer",
+                code="bad-option",
+                hint=f"Tensors: {', '.join(posterior.names[:12])}.",
+            )
+
+
+def check_prior_invariance(prior: GaussianPrior, posterior: Posterior, spec: PermutationSpec) -> None:
+    """Raise SymmetryError (``prior-not-invariant``) unless random group elements leave the prior as it is.
+
+    log|G| may be added to a bound on the evidence only then (DESIGN.md 1.1).
+    """
+    generator = stream(0, "initial")
+    for _ in range(3):
+        action = random_action(spec, generator)
+        moved = GaussianPrior(act(spec, action, prior.loc), act(spec, action, prior.scale, flip=False))
+        for name in posterior.names:
+            same = np.allclose(moved.loc[name], prior.loc[name]) and np.allclose(moved.scale[name], prior.scale[name])
+            if not same:
+                raise SymmetryError(
+                    f"the prior of {name} differs between interchangeable units, so the posterior is not symmetric",
+                    code="prior-not-invariant",
+                    hint="Give one prior for all units with --prior-std.",
+                )

@@ -1,0 +1,206 @@
+"""H(g|ω) as a training term: values by enumeration, gradients by central differences, sampled marginals unbiased."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+
+from symdiag.errors import UnsupportedError, UsageError
+from symdiag.objectives.swaps import bethe_functional, swap_marginals
+from symdiag.objectives.symmetrized import GroupTerm, Symmetrized, find_marginals
+from symdiag.objectives.variational import Variational
+from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element, act
+from symdiag.symmetry.spec import Group, Member, PermutationSpec
+
+
+def mlp_group(width, *, signed=False, name="h", first="w1", bias="b1", second="w2"):
+    members = (Member(first, 0), Member(bias, 0), Member(second, 1))
+    return Group(name, width, members, signed)
+
+
+def make_posterior(width, seed=0, *, inputs=2, spread=0.6, fixed=()):
+    rng = np.random.default_rng(seed)
+    shapes = {"w1": (width, inputs), "b1": (width,), "w2": (1, width), "b2": (1,)}
+    loc = {k: spread * rng.standard_normal(s) for k, s in shapes.items()}
+    scale = {k: np.exp(0.4 * rng.standard_normal(s) - 0.5) for k, s in shapes.items()}
+    for name in fixed:
+        scale[name] = np.zeros_like(scale[name])
+    return Posterior(loc, scale)
+
+
+def enumerate_entropy(spec, posterior, draws):
+    """Mean over draws of log Σ_g q(g⁻¹ω)/q(ω), every element of one group written out."""
+    (group,) = spec
+    signs = list(itertools.product([1.0, -1.0], repeat=group.width)) if group.signed else [(1.0,) * group.width]
+    elements = [Element(np.array(p), np.array(s)) for p in itertools.permutations(range(group.width)) for s in signs]
+
+    def log_q(weights):
+        total = 0.0
+        for name, loc in posterior.loc.items():
+            scale = posterior.scale[name]
+            random = scale > 0
+            if not (weights[name][~random] == loc[~random]).all():
+                return -np.inf
+            total -= 0.5 * (((weights[name] - loc)[random] / scale[random]) ** 2).sum()
+        return total
+
+    values = []
+    for s in range(len(next(iter(draws.values())))):
+        weights = {name: value[s] for name, value in draws.items()}
+        terms = [log_q(act(spec, {group.name: e}, weights)) for e in elements]
+        values.append(logsumexp(terms) - log_q(weights))
+    return float(np.mean(values))
+
+
+def evaluate(posterior, group, noise, marginals, loc=None, log_scale=None):
+    q = Variational.of(posterior)
+    with torch.no_grad():
+        if loc is not None:
+            q.loc.copy_(loc)
+        if log_scale is not None:
+            q.log_scale.copy_(log_scale)
+    term = GroupTerm(group, q, marginals)
+    return q, term(q.loc, q.scale, q.loc + q.scale * noise, np.random.default_rng(7))
+
+
+def noise_for(posterior, draws, seed=3):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, posterior.num_parameters)))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("fixed", [(), ("w2",)])
+def test_value_is_the_sum_over_group_elements(signed, fixed):
+    posterior = make_posterior(4 if not signed else 3, fixed=fixed)
+    if fixed:  # units 0 and 1 share their fixed outgoing weight: only they can swap
+        posterior.loc["w2"][0, 1] = posterior.loc["w2"][0, 0]
+    group = mlp_group(posterior.loc["b1"].size, signed=signed)
+    noise = noise_for(posterior, 5)
+    q, value = evaluate(posterior, group, noise, "exact")
+    draws = {k: v.numpy() for k, v in q.layout.split((q.loc + q.scale * noise).detach()).items()}
+    expected = enumerate_entropy(PermutationSpec((group,)), posterior, draws)
+    assert expected > 0.01
+    assert value.item() == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("width", [3, 8])
+def test_gradient_is_the_central_difference(width, signed):
+    posterior = make_posterior(width, seed=width)
+    group = mlp_group(width, signed=signed)
+    noise = noise_for(posterior, 3)
+    q, value = evaluate(posterior, group, noise, "exact")
+    value.backward()
+    base = {"loc": q.loc.detach(), "log_scale": q.log_scale.detach()}
+    step = 1e-5
+    for name, gradient in (("loc", q.loc.grad), ("log_scale", q.log_scale.grad)):
+        for k in range(posterior.num_parameters):
+            ends = []
+            for sign in (1.0, -1.0):
+                moved = {n: v.clone() for n, v in base.items()}
+                moved[name][k] += sign * step
+                ends.append(evaluate(posterior, group, noise, "exact", **moved)[1].item())
+            assert float(gradient[k]) == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+
+
+def test_deterministic_weights_get_no_gradient():
+    posterior = make_posterior(4, fixed=("b2",))
+    q, value = evaluate(posterior, mlp_group(4), noise_for(posterior, 2), "exact")
+    value.backward()
+    q.hold_fixed()
+    assert float(q.loc.grad[-1]) == 0.0
+    assert float(q.log_scale.grad[-1]) == 0.0
+    assert float(q.loc.grad[:-1].abs().min()) > 0.0
+
+
+@pytest.mark.parametrize(("width", "spread"), [(6, 0.1), (8, 0.6), (8, 1.5)])
+def test_sampled_marginals_are_unbiased_for_the_exact_ones(width, spread):
+    """Averaged over chains, |P_mcmc − P_exact| is within 5 standard errors everywhere."""
+    posterior = make_posterior(width, spread=spread)
+    q = Variational.of(posterior)
+    group = mlp_group(width)
+    noise = noise_for(posterior, 1)
+    seen = {}
+
+    def record(log_weights, generator):
+        seen["a"] = log_weights
+        return find_marginals("exact", width)(log_weights, generator)
+
+    term = GroupTerm(group, q)
+    term._marginals = record
+    term(q.loc, q.scale, q.loc + q.scale * noise, np.random.default_rng(0))
+    exact = find_marginals("exact", width)(seen["a"], np.random.default_rng(0))[1][0]
+    chains = swap_marginals(np.repeat(seen["a"], 400, axis=0), np.random.default_rng(1), steps=2000)
+    error = chains.std(0, ddof=1) / 20 + 1e-4
+    assert (np.abs(chains.mean(0) - exact) < 5 * error).all()
+    np.testing.assert_allclose(chains.sum(1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(chains.sum(2), 1.0, atol=1e-12)
+
+
+def test_sampled_gradient_agrees_with_the_exact_one_in_expectation():
+    posterior = make_posterior(8)
+    group, noise = mlp_group(8), noise_for(posterior, 64)
+    exact, value = evaluate(posterior, group, noise, "exact")
+    value.backward()
+    sampled = []
+    for seed in range(30):
+        q = Variational.of(posterior)
+        draws = q.loc + q.scale * noise
+        GroupTerm(group, q, "mcmc")(q.loc, q.scale, draws, np.random.default_rng(seed)).backward()
+        sampled.append(torch.cat([q.loc.grad, q.log_scale.grad]).numpy())
+    sampled = np.array(sampled)
+    difference = sampled.mean(0) - torch.cat([exact.loc.grad, exact.log_scale.grad]).numpy()
+    error = sampled.std(0, ddof=1) / math.sqrt(len(sampled))
+    assert (np.abs(difference) < 5 * error + 1e-3).all()
+
+
+def test_bethe_value_is_a_lower_bound():
+    posterior = make_posterior(8)
+    noise = noise_for(posterior, 16)
+    exact = evaluate(posterior, mlp_group(8), noise, "exact")[1].item()
+    bound = evaluate(posterior, mlp_group(8), noise, "mcmc")[1].item()
+    assert exact - 3.0 < bound < exact
+
+
+def test_bethe_functional_of_known_cases():
+    identical = np.zeros((1, 4, 4))
+    uniform = np.full((1, 4, 4), 0.25)
+    expected = 16 * (-0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert bethe_functional(identical, uniform)[0] == pytest.approx(expected)
+    assert bethe_functional(identical, np.eye(4)[None])[0] == 0.0
+
+
+def test_forbidden_swaps_never_happen():
+    log_weights = np.zeros((3, 5, 5))
+    log_weights[:, :2, 2:] = -np.inf
+    log_weights[:, 2:, :2] = -np.inf
+    marginals = swap_marginals(log_weights, np.random.default_rng(0), steps=4000)
+    assert (marginals[:, :2, 2:] == 0).all()
+    np.testing.assert_allclose(marginals[:, :2, :2], 0.5, atol=0.08)
+
+
+def test_two_hidden_layers_add_up():
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (4, 2), "b1": (4,), "w2": (3, 4), "b2": (3,), "w3": (1, 3)}
+    posterior = Posterior(
+        {k: rng.standard_normal(s) for k, s in shapes.items()}, {k: np.full(s, 0.7) for k, s in shapes.items()}
+    )
+    first = Group("a", 4, (Member("w1", 0), Member("b1", 0), Member("w2", 1)))
+    second = Group("b", 3, (Member("w2", 0), Member("b2", 0), Member("w3", 1)))
+    q = Variational.of(posterior)
+    draws = q.loc + q.scale * noise_for(posterior, 4)
+    both = Symmetrized(PermutationSpec((first, second)), q).term(q, draws, np.random.default_rng(0))
+    parts = [GroupTerm(g, q)(q.loc, q.scale, draws, np.random.default_rng(0)) for g in (first, second)]
+    assert both.item() == pytest.approx(sum(parts).item(), abs=1e-12)
+
+
+def test_refusals():
+    posterior = make_posterior(3)
+    q = Variational.of(posterior)
+    with pytest.raises(UnsupportedError, match="two axes"):
+        GroupTerm(Group("r", 3, (Member("w1", 0), Member("w1", 1))), q)
+    with pytest.raises(UsageError, match="unknown marginals"):
+        find_marginals("guess", 4)
