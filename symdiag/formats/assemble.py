@@ -156,7 +156,7 @@ def _transform_names(fields: Iterable[Field]) -> str:
 
 def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     notes = []
-    plain = [item.name for item in draft.fields if item.scale is None]
+    plain = [item.name for item in draft.fields if item.scale is None and not item.joint]
     if plain:
         shown = ", ".join(plain[:4]) + (", …" if len(plain) > 4 else "")
         notes.append(f"{len(plain)} deterministic tensors (std 0): {shown}")

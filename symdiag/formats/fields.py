@@ -43,7 +43,8 @@ class Slot:
 class Field:
     """One tensor of the posterior: ``name``, where its mean is, and where and how its std is (None: deterministic).
 
-    The ``copies`` are further places that hold the same numbers (blitz keeps everything twice).
+    A ``joint`` tensor is not deterministic either: its spread is in the posterior's covariance. The ``copies`` are
+    further places that hold the same numbers (blitz keeps everything twice).
     """
 
     name: str
@@ -52,6 +53,7 @@ class Field:
     transform: Transform | None = None
     loc_copies: tuple[Slot, ...] = ()
     scale_copies: tuple[Slot, ...] = ()
+    joint: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
         scale = posterior.scale[item.name]
         if item.scale is not None:
             put(changes, tree, (item.scale, *item.scale_copies), _stored_scale(scale, item, old))
-        elif np.any(scale != 0):
+        elif not item.joint and np.any(scale != 0):
             raise OutputError(f"{item.name}: deterministic in the file, cannot be given a std", code="cannot-represent")
     for name, slot in template.buffers.items():
         put(changes, tree, (slot,), _stored(posterior.buffers[name], slot, old))

@@ -13,6 +13,7 @@ from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
 from symdiag.formats.fields import Field, Slot, Template, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import Transform, transform_named
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
@@ -73,7 +74,7 @@ class KeyedDialect:
             if match := pattern.match(key):
                 layer, part = match["layer"], match["part"]
                 scale = self.scale.format(layer=layer, part=part)
-                yield Pair(layer, part, layer + self.parts.get(part, part), key, scale)
+                yield Pair(layer, part, self._name(layer, part), key, scale)
 
     def complete(self, pair: Pair, arrays: Arrays) -> bool:
         """Whether the scale and everything ``requires`` names is there."""
@@ -86,7 +87,7 @@ class KeyedDialect:
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior. Raises InputError ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``."""
-        transform = transform_named(options.scale_transform) if options.scale_transform else self.transform
+        chosen = transform_named(options.scale_transform) if options.scale_transform else None
         paths = find_state_dict(raw.tree).paths
         fields: list[Field] = []
         used: set[str] = set()
@@ -101,7 +102,7 @@ class KeyedDialect:
             slots = {key: Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale, *copies[0], *copies[1])}
             fields.append(
                 Field(
-                    pair.name, slots[pair.loc], slots[pair.scale], transform,
+                    pair.name, slots[pair.loc], slots[pair.scale], chosen or self.transform_for(pair, raw, arrays),
                     tuple(slots[k] for k in copies[0]), tuple(slots[k] for k in copies[1]),
                 )
             )  # fmt: skip
@@ -112,6 +113,10 @@ class KeyedDialect:
         fields += extra.values()
         draft = draft_from_pairs(raw, arrays, fields, used | extra.keys(), prior=self.prior(arrays), **parts)
         return assemble(raw, self.name, draft)
+
+    def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
+        """The transform of one pair; the dialect's, unless the file says more."""
+        return self.transform
 
     def deterministic(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, Field]:
         """Key → field of deterministic weights that only this library names so; none here."""
@@ -141,6 +146,9 @@ class KeyedDialect:
         assert posterior.source is not None
         template: Template = posterior.source.template
         return written(posterior, template, raw.tree)
+
+    def _name(self, layer: str, part: str) -> str:
+        return layer + self.parts[part] if self.parts else tidy(layer + part)
 
     def _pattern(self, template: str) -> re.Pattern[str]:
         part = "|".join(map(re.escape, self.parts)) if self.parts else r"[^.]+?"

@@ -48,13 +48,34 @@ def load(
     return interpret(raw, ReadOptions(scale_transform, second, model_shapes))
 
 
-def save(posterior: Posterior, path: str | Path, *, overwrite: bool = False) -> None:
+def save(
+    posterior: Posterior, path: str | Path, *, overwrite: bool = False, companion: str | Path | None = None
+) -> None:
     """Write ``posterior`` in the dialect and container it was read from: the library's own keys, shapes and dtypes.
 
-    Values that did not change keep their bits. Raises UsageError ``no-source`` for a posterior that was not read from a
-    file, OutputError when it cannot be written.
+    Values that did not change keep their bits.
+
+    Args:
+        posterior: one that was read from a file, with any values.
+        path: where to.
+        overwrite: replace an existing file.
+        companion: where to put the second file, for a posterior that was read from two (laplace-torch's model).
+
+    Raises:
+        UsageError: ``no-source`` for a posterior that was not read from a file; ``needs-companion`` when it was read
+            from two and ``companion`` is not given.
+        OutputError: it cannot be written.
     """
-    write_raw(to_raw(posterior), Path(path), overwrite=overwrite)
+    raw, second = to_raw(posterior), companion_to_raw(posterior)
+    if second is not None and companion is None:
+        raise UsageError(
+            "this posterior was read from two files, and both change",
+            code="needs-companion",
+            hint="say where the second one goes as well",
+        )
+    if second is not None and companion is not None:
+        write_raw(second, Path(companion), overwrite=overwrite)
+    write_raw(raw, Path(path), overwrite=overwrite)
 
 
 def to_raw(posterior: Posterior) -> RawCheckpoint:
@@ -68,12 +89,23 @@ def to_raw(posterior: Posterior) -> RawCheckpoint:
     return replace(raw, tree=dialect_named(source.dialect).write(posterior, raw))
 
 
+def companion_to_raw(posterior: Posterior) -> RawCheckpoint | None:
+    """The second file of a posterior that was read from two, with its present values; None for all others."""
+    source = posterior.source
+    write = getattr(dialect_named(source.dialect), "write_companion", None) if source else None
+    result: RawCheckpoint | None = write(posterior) if write else None
+    return result
+
+
 def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posterior:
     """Recognise the dialect of ``raw`` and read it. Raises InputError ``no-scales-found`` and what dialects raise."""
     options = options or ReadOptions()
     declared = raw.metadata.get(f"{PREFIX}scale_transform")
     if options.scale_transform is None and declared:
         options = replace(options, scale_transform=declared)
+    shapes = raw.metadata.get(f"{PREFIX}model_shapes")
+    if options.model_shapes is None and shapes:
+        options = replace(options, model_shapes=_parsed_shapes(shapes))
     if options.scale_transform is not None:
         transform_named(options.scale_transform)
     arrays = find_state_dict(raw.tree).arrays
@@ -86,7 +118,8 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
 def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
     """``raw`` with the entries of ``<checkpoint>.symdiag.json``, where there is one, added to its metadata.
 
-    Keys are ``scale_transform``, ``activation`` and the like; they appear as ``symdiag.scale_transform``, ….
+    Keys are ``scale_transform``, ``activation`` and the like (strings), and ``model_shapes`` (tensor name → list of
+    sizes, in model order); they appear as ``symdiag.scale_transform``, …. Raises InputError ``bad-sidecar``.
     """
     sidecar = Path(f"{raw.path}.symdiag.json")
     if not sidecar.is_file():
@@ -95,10 +128,23 @@ def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{sidecar.name}: not readable as JSON ({error})", code="bad-sidecar") from None
-    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-        raise InputError(f"{sidecar.name}: not a JSON object of strings", code="bad-sidecar")
-    ours = {PREFIX + key.removeprefix(PREFIX): value for key, value in content.items()}
+    if not isinstance(content, dict):
+        raise InputError(f"{sidecar.name}: not a JSON object", code="bad-sidecar")
+    ours = {
+        PREFIX + key.removeprefix(PREFIX): value if isinstance(value, str) else json.dumps(value)
+        for key, value in content.items()
+    }
     return replace(raw, metadata={**raw.metadata, **ours})
+
+
+def _parsed_shapes(text: str) -> dict[str, tuple[int, ...]]:
+    """``{"fc1.weight": [10, 1], …}``. Raises InputError ``bad-sidecar``."""
+    try:
+        return {str(name): tuple(int(size) for size in shape) for name, shape in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(
+            "model_shapes is not an object of tensor names and lists of sizes", code="bad-sidecar"
+        ) from None
 
 
 def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:

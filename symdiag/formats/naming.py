@@ -6,12 +6,12 @@ import re
 
 _WORDS = {"W": "weight", "w": "weight", "kernel": "weight", "weights": "weight", "b": "bias", "B": "bias"}
 _NUMBERED = re.compile(r"^(weights?|kernel|bias|[wWbB])_?(\d+)$")
-_JOINED = re.compile(r"^(.+)_(weights?|kernel|bias|[wWbB])$")
+_JOINED = re.compile(r"^(.+)(?<!proj)_(weights?|kernel|bias|[wWbB])$")
 
 
 def tidy(base: str) -> str:
     """``fc1.W`` → ``fc1.weight``, ``fc1_b`` → ``fc1.bias``, ``w2`` → ``2.weight``; anything else is kept."""
-    layer, dot, leaf = base.rpartition(".")
+    layer, dot, leaf = base.replace("$$$", ".").rpartition(".")
     if match := _NUMBERED.match(leaf):
         leaf = f"{match[2]}.{_WORDS.get(match[1], match[1])}"
     elif match := _JOINED.match(leaf):

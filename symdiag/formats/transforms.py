@@ -57,6 +57,11 @@ def shifted_softplus(shift: float) -> Transform:
     )
 
 
+def shifted_exp(shift: float) -> Transform:
+    """std = shift + exp(rho)."""
+    return Transform(f"{shift:g}+exp", _quiet(lambda rho: shift + np.exp(rho)), _quiet(lambda std: np.log(std - shift)))
+
+
 def interval(lower: float, upper: float) -> Transform:
     """std = lower + (upper - lower) * sigmoid(rho), PyTorch's transform to a bounded interval."""
     width = upper - lower

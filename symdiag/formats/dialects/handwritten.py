@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import UnsupportedError
+from symdiag.formats.ambiguity import ambiguous
 from symdiag.formats.assemble import assemble, draft_from_pairs
 from symdiag.formats.fields import Field, Slot, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
 from symdiag.formats.naming import is_weight_like, tidy
 from symdiag.formats.state_dict import find_state_dict
-from symdiag.formats.transforms import EXP, EXP_HALF, IDENTITY, SOFTPLUS, SQRT, Transform, transform_named
+from symdiag.formats.transforms import EXP, EXP_HALF, IDENTITY, SQRT, Transform, transform_named
 from symdiag.posterior import GaussianPrior, Posterior
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -127,22 +127,6 @@ def _transform(pair: _Found, found: list[_Found], arrays: Arrays, options: ReadO
     if transform is None:
         raise ambiguous([f.scale for f in found if f.word == pair.word], arrays)
     return transform
-
-
-def ambiguous(keys: list[str], arrays: Arrays) -> UnsupportedError:
-    """The refusal of a scale whose transform nobody declared, with the ranges of std it could mean."""
-    values = np.concatenate([to_float64(arrays[key]).reshape(-1) for key in keys])
-    candidates = [SOFTPLUS, EXP, *([IDENTITY] if np.all(values > 0) else [])]
-    ranges = []
-    for transform in candidates:
-        std = transform.forward(values)
-        ranges.append(f"{transform.name}: σ in [{std.min():.3g}, {std.max():.3g}]")
-    more = f" and {len(keys) - 1} more like it" if len(keys) > 1 else ""
-    return UnsupportedError(
-        f"{keys[0]}{more} could mean different stds: {'; '.join(ranges)}",
-        code="ambiguous-scale-transform",
-        hint=f"say which with --scale-transform {'|'.join(t.name for t in candidates)}",
-    )
 
 
 def _check_lonely(arrays: Arrays, found: list[_Found]) -> None:

@@ -1,7 +1,7 @@
 """IVON (ivon-opt): an ordinary model state dict; the stds follow from the optimiser's state beside it.
 
-Each parameter group holds flat ``hess``, and numbers ``ess`` and ``weight_decay``, in the order the parameters were given
-to the optimiser (model order for one group): std = 1/sqrt(ess (hess + weight_decay)). The prior is implied:
+Each parameter group holds flat ``hess``, and numbers ``ess`` and ``weight_decay``, in the order the parameters were
+given to the optimiser (model order for one group): std = 1/sqrt(ess (hess + weight_decay)). The prior is implied:
 std = 1/sqrt(ess weight_decay), mean 0.
 """
 

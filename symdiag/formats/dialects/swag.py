@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.fields import Field, Slot, check_finite, flat_slots, recovered, written
+from symdiag.formats.correlated import pieces, with_covariance
+from symdiag.formats.fields import Field, Slot, check_finite, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import Arrays, check_pair
 from symdiag.formats.naming import tidy
@@ -89,17 +90,13 @@ def _correlated(posterior: Posterior, tree: Tree) -> Posterior:
         check_finite(values, dotted(_deviations_path(item)))
     factor = np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1).T / np.sqrt(2.0 * (len(rows[0]) - 1))
     diagonal = np.concatenate([0.5 * posterior.scale[item.name].reshape(-1) ** 2 for item in fields])
-    order = tuple(item.name for item in fields)
-    marginal = np.sqrt((factor**2).sum(axis=1) + diagonal)
-    slots = flat_slots((), {name: posterior.loc[name].shape for name in order})
-    scale = {n: slots[n].cut(marginal) if n in slots else values for n, values in posterior.scale.items()}
-    return posterior.replace(scale=scale, covariance=Covariance(order, factor, diagonal))
+    return with_covariance(posterior, [item.name for item in fields], factor, diagonal)
 
 
 def _deviations(covariance: Covariance, fields: list[Field], tree: Tree) -> dict[Path, NDArray[Any]]:
     """Path → deviations as stored, one row each."""
     factor = covariance.factor * np.sqrt(2.0 * (covariance.factor.shape[1] - 1))
-    slots = flat_slots((), {item.name: item.loc.shape for item in fields})
+    slots = pieces(covariance, {item.name: item.loc.shape for item in fields})
     changes = {}
     for item in fields:
         raw = at(tree, path := _deviations_path(item))
@@ -124,8 +121,7 @@ def _own_variance(posterior: Posterior, name: str) -> Array:
     """SWAG's diagonal variance of a tensor: all of it, or twice the covariance's diagonal part."""
     if posterior.covariance is None:
         return np.asarray(posterior.scale[name] ** 2)
-    slots = flat_slots((), {n: posterior.loc[n].shape for n in posterior.covariance.order})
-    return 2.0 * slots[name].cut(posterior.covariance.diagonal)
+    return 2.0 * pieces(posterior.covariance, posterior.shapes)[name].cut(posterior.covariance.diagonal)
 
 
 DIALECT = Swag()

@@ -1,0 +1,49 @@
+"""Pyro's AutoNormal: ``locs.SITE``/``scales.SITE``, unconstrained in the parameter store and in ``guide.state_dict()``.
+
+The state dict says ``_unconstrained`` and keeps the constraint in code, where it has been softplus since Pyro 1.6. The
+store (``get_param_store().save()``) does not say so in its names, but holds the constraint objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from symdiag.formats.ambiguity import ambiguous
+from symdiag.formats.constraints import constraint_of, transform_of
+from symdiag.formats.interface import RawCheckpoint
+from symdiag.formats.keyed import Arrays, KeyedDialect, Pair
+from symdiag.formats.naming import tidy
+from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.transforms import SOFTPLUS, Transform
+
+_LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
+
+
+class Pyro(KeyedDialect):
+    """Keyed, with the guide's own name before the keys and not before the sites."""
+
+    def pairs(self, arrays: Arrays) -> Iterator[Pair]:
+        """Sites, in either spelling."""
+        for key in arrays:
+            if match := _LOC.match(key):
+                scale = f"{match['guide']}scales.{match['site']}{match['end'] or ''}"
+                yield Pair(match["guide"], match["site"], tidy(match["site"]), key, scale)
+
+    def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
+        """What the constraint says; softplus in a state dict. Raises UnsupportedError when a store lost them."""
+        constraint = constraint_of(raw.tree, find_state_dict(raw.tree).paths[pair.scale])
+        if constraint is not None:
+            return transform_of(constraint)
+        if pair.scale.endswith("_unconstrained"):
+            return self.transform
+        raise ambiguous([pair.scale], arrays)
+
+
+DIALECT = Pyro(
+    name="pyro",
+    priority=60,
+    transform=SOFTPLUS,
+    loc="{layer}locs.{part}_unconstrained",
+    scale="{layer}scales.{part}_unconstrained",
+)

@@ -1,0 +1,143 @@
+"""Pyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal, AutoMultivariateNormal.
+
+``loc`` and ``scale`` (s = softplus) of size D. Low rank adds ``cov_factor`` F (D, R): (sF)(sF)^T + diag(s^2) is the
+covariance. Multivariate adds ``scale_tril`` T, unit lower triangular: (sT)(sT)^T is the covariance. Neither names nor
+shapes are in the file: they come from ``model_shapes`` or a companion state dict.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.formats.assemble import Draft, assemble
+from symdiag.formats.constraints import constraint_of, transform_of
+from symdiag.formats.correlated import model_shapes, split, with_covariance
+from symdiag.formats.curvature import cholesky
+from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
+from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
+from symdiag.formats.keyed import Arrays, check_pair
+from symdiag.formats.naming import tidy
+from symdiag.formats.state_dict import Path, find_state_dict, replaced
+from symdiag.formats.transforms import SOFTPLUS, Array, transform_named
+from symdiag.posterior import Ignored, Posterior
+
+_SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The guide's keys; ``factor`` and ``tril`` where it has them."""
+
+    loc: str
+    scale: str
+    factor: str | None
+    tril: str | None
+
+
+def _keys(arrays: Arrays) -> _Keys | None:
+    for key, array in arrays.items():
+        match = _SCALE.match(key)
+        if match is None or array.ndim != 1 or f"{match['guide']}loc" not in arrays:
+            continue
+        factor, tril = f"{match['guide']}cov_factor", f"{match['guide']}scale_tril{match['end'] or ''}"
+        return _Keys(
+            f"{match['guide']}loc", key, factor if factor in arrays else None, tril if tril in arrays else None
+        )
+    return None
+
+
+class PyroFlat:
+    """One vector of means, one of scales, and possibly a factor."""
+
+    name = "pyro-flat"
+    priority = 58
+
+    def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
+        """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name or constraint."""
+        keys = _keys(arrays)
+        if keys is None:
+            return False
+        paths = find_state_dict(raw.tree).paths
+        return keys.scale.endswith("_unconstrained") or _softplus(constraint_of(raw.tree, paths[keys.scale]))
+
+    def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
+        """The posterior. Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects."""
+        found = find_state_dict(raw.tree)
+        keys = _keys(arrays)
+        assert keys is not None
+        check_pair(keys.loc, keys.scale, arrays)
+        given = model_shapes(options, arrays[keys.loc].size, keys.loc)
+        shapes = {tidy(name): shape for name, shape in given.items()}
+        constraint = constraint_of(raw.tree, found.paths[keys.scale])
+        transform = SOFTPLUS if constraint is None else transform_of(constraint)
+        if options.scale_transform:
+            transform = transform_named(options.scale_transform)
+        means, scales = (flat_slots(found.paths[key], shapes) for key in (keys.loc, keys.scale))
+        fields = tuple(Field(name, means[name], scales[name], transform) for name in shapes)
+        used = {keys.loc, keys.scale, keys.factor, keys.tril}
+        ignored = (Ignored(key, "not part of the guide's Gaussian") for key in arrays if key not in used)
+        posterior = assemble(raw, self.name, Draft(fields, ignored=(*ignored, *found.ignored), extra=keys))
+        return _correlated(posterior, arrays)
+
+    def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
+        """``raw.tree`` with new means, scales and factor."""
+        assert posterior.source is not None
+        template = posterior.source.template
+        if posterior.covariance is None:
+            return written(posterior, template, raw.tree)
+        stored, changes = _stored_factor(posterior, raw.tree)
+        shapes = {name: posterior.loc[name].shape for name in posterior.covariance.order}
+        return replaced(written(posterior.replace(scale=split(stored, shapes)), template, raw.tree), changes)
+
+
+def _softplus(constraint: Mapping[str, Any] | None) -> bool:
+    return constraint is not None and "SoftplusPositive" in str(constraint["__class__"])
+
+
+def _correlated(posterior: Posterior, arrays: Arrays) -> Posterior:
+    """The posterior with its covariance; unchanged for a diagonal guide."""
+    assert posterior.source is not None
+    keys: _Keys = posterior.source.template.extra
+    scale = np.concatenate([posterior.scale[name].reshape(-1) for name in posterior.names])
+    if keys.factor is not None:
+        matrix = to_float64(arrays[keys.factor])
+        check_finite(matrix, keys.factor)
+        return with_covariance(posterior, posterior.names, scale[:, None] * matrix, scale**2)
+    if keys.tril is not None:
+        matrix = to_float64(arrays[keys.tril])
+        check_finite(matrix, keys.tril)
+        unit = np.tril(matrix, -1) + np.eye(len(matrix))
+        return with_covariance(posterior, posterior.names, scale[:, None] * unit, np.zeros_like(scale))
+    return posterior
+
+
+def _stored_factor(posterior: Posterior, tree: Tree) -> tuple[Array, dict[Path, NDArray[Any]]]:
+    """The guide's s (D,), and path → new ``cov_factor`` or ``scale_tril``."""
+    source, covariance = posterior.source, posterior.covariance
+    assert source is not None
+    assert covariance is not None
+    found = find_state_dict(tree)
+    keys: _Keys = source.template.extra
+    key = keys.factor or keys.tril
+    assert key is not None
+    raw = found.arrays[key]
+    if keys.factor:
+        scale = np.sqrt(covariance.diagonal)
+        new = covariance.factor / scale[:, None]
+        return scale, {found.paths[key]: recovered(new, to_float64(raw), raw, new)}
+    lower = covariance.factor
+    if np.any(np.triu(lower, 1)) or np.any(np.diag(lower) <= 0) or np.any(covariance.diagonal):
+        lower = cholesky(lower @ lower.T + np.diag(covariance.diagonal), "the covariance")
+    scale = np.diag(lower).copy()
+    new = np.tril(lower / scale[:, None], -1)
+    old = np.tril(to_float64(raw), -1)
+    return scale, {found.paths[key]: np.where(new == old, raw, new.astype(raw.dtype))}
+
+
+DIALECT = PyroFlat()
