@@ -29,8 +29,7 @@ def beliefs(weights: Array, *, sweeps: int = 60, tolerance: float = 1e-6, messag
     loop = compiled("bethe_sweeps") or _numpy_sweeps
     loop(np.ascontiguousarray(weights), rows, scratch, sweeps, tolerance)
     odds = np.minimum(weights * np.minimum(rows, 1e150) * np.minimum(scratch, 1e150), 1e300)
-    result: Array = odds / (1.0 + odds)
-    return result
+    return np.asarray(odds / (1.0 + odds))
 
 
 def _numpy_sweeps(weights: Array, rows: Array, scratch: Array, sweeps: int, tolerance: float) -> int:
@@ -52,4 +51,4 @@ def _others(values: Array, axis: int) -> Array:
     without = values.copy()
     np.put_along_axis(without, top, 0.0, axis)
     np.put_along_axis(rest, top, without.sum(axis=axis, keepdims=True), axis)
-    return rest
+    return np.asarray(rest)

@@ -12,22 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 ENV_DISABLE = "SYMDIAG_NO_NUMBA"
-_REASSOCIATE = {"reassoc", "contract", "nsz"}  # lets sums vectorise; keeps inf and nan meaning what they mean
 
 
 @functools.cache
-def _compile(name: str) -> Callable[..., Any] | None:
+def _loops() -> Any:
     try:
-        numba = importlib.import_module("numba")
+        return importlib.import_module("symdiag.permanents.loops")
     except ImportError:
         return None
-    loops = importlib.import_module("symdiag.permanents.loops")
-    function: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=_REASSOCIATE)(getattr(loops, name))
-    return function
 
 
 def compiled(name: str) -> Callable[..., Any] | None:
     """The compiled form of ``loops.<name>``, or None where numba is absent or disabled."""
     if os.environ.get(ENV_DISABLE, "") not in ("", "0"):
         return None
-    return _compile(name)
+    function: Callable[..., Any] | None = getattr(_loops(), name, None)
+    return function

@@ -3,7 +3,8 @@
 Rows take a free column each, in ascending order of the entropy of their Sinkhorn marginals (the order is decisive).
 After row t a partial assignment with free columns F is weighted by the look-ahead ``prod_{j in F} h_tj``, ``h_tj`` the
 column mass left for later rows: row t picks j with probability proportional to ``odds_tj = B_tj / h_tj`` over F, and
-the weight grows by ``sum_F odds_t * prod_F h_t / h_{t-1}``. Any positive h leaves the estimate unbiased.
+the weight grows by ``sum_F odds_t * prod_F h_t / h_{t-1}``. Any positive h leaves the estimate unbiased. The products
+telescope: what a path contributes is h at its picks, and h over the columns still free wherever weights are compared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
 from symdiag.permanents.types import Array, IntArray
 
 _FLOOR = -200.0  # keeps the odds representable; look-ahead below e^-200 carries no information
+_CHECKS = 128  # times per run that weights are compared, about
 _RESAMPLE_BELOW = 0.5  # effective sample size, as a share of the particles
 
 
@@ -27,15 +29,14 @@ class Proposal:
 
     Attributes:
         odds: (n, n) in sampling order of the rows.
-        log_drop: (n, n) log h_t - log h_{t-1}.
+        log_h: (n + 1, n) log look-ahead; row 0 is 0.
         rows: (n,) original row sampled at step t.
         columns: (n,) original column at position j.
-        identity: (n,) the position each row of the original identity permutation takes.
         offset: log weight to add to every log Z-hat, nats.
     """
 
     odds: Array
-    log_drop: Array
+    log_h: Array
     rows: IntArray
     columns: IntArray
     offset: float
@@ -87,8 +88,7 @@ def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray,
     log_h -= log_h[0].copy()
     np.maximum(log_h, _FLOOR, out=log_h)
     odds *= np.exp(-log_h[1:])
-    log_drop = np.diff(log_h, axis=0)
-    return Proposal(odds, log_drop, rows, columns, offset + balanced.log_factor)
+    return Proposal(odds, log_h, rows, columns, offset + balanced.log_factor)
 
 
 def run(
@@ -116,12 +116,13 @@ def run(
     loop = compiled("row_smc") or _numpy_smc
     log_z = loop(
         proposal.odds,
-        proposal.log_drop,
+        proposal.log_h,
         uniforms,
         resample_uniforms,
         shuffle,
         np.ascontiguousarray(forced),
         _RESAMPLE_BELOW if resample else 0.0,
+        max(1, n // _CHECKS),
         choices,
         ancestors,
         log_proposal,
@@ -181,12 +182,13 @@ def lineages(result: Run) -> IntArray:
 
 def _numpy_smc(
     odds: Array,
-    log_drop: Array,
+    log_h: Array,
     uniforms: Array,
     resample_uniforms: Array,
     shuffle: Array,
     forced: IntArray,
     threshold: float,
+    stride: int,
     choices: IntArray,
     ancestors: IntArray,
     log_proposal: Array,
@@ -198,37 +200,45 @@ def _numpy_smc(
     free = np.ones((particles, n))
     everyone = np.arange(particles)
     order = everyone.copy()
+    settled = np.zeros(particles)
     log_z = 0.0
     for t in range(n):
-        running = np.cumsum(free * odds[t], axis=1)
-        total = running[:, -1]
-        pick = np.argmax(running > (uniforms[t] * total)[:, None], axis=1)
-        dead = total <= 0.0
-        pick[dead] = np.argmax(free[dead] > 0, axis=1)
-        pick[:keep] = forced[t]
-        drop = free @ log_drop[t]
+        pick, total = _numpy_advance(free, odds[t], uniforms[t], forced[t])
         choices[t] = pick
         free[everyone, pick] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             alive = (total > 0.0) & (odds[t, pick] > 0.0)
-            log_weight[:] = np.where(alive, log_weight + np.log(total) + drop, -np.inf)
+            log_weight[:] = np.where(alive, log_weight + np.log(total) + log_h[t + 1, pick], -np.inf)
             log_proposal[:] = np.where(alive, log_proposal + np.log(odds[t, pick]) - np.log(total), -np.inf)
-        top = float(log_weight.max())
-        if threshold <= 0.0 or t == n - 1:
+        if threshold <= 0.0 or t == n - 1 or (t + 1) % stride != 0:
             continue
+        ahead = log_weight - settled + free @ log_h[t + 1]
+        top = float(ahead.max())
         if top == -np.inf:
             return -np.inf
-        weight = np.exp(log_weight - top)
+        weight = np.exp(ahead - top)
         mass = float(weight.sum())
         if mass * mass >= threshold * particles * float(weight @ weight):
             continue
         log_z += top + float(np.log(mass / particles))
-        ancestors[t] = _resample(
-            weight / mass * particles, resample_uniforms[t], shuffle[t % len(shuffle)], keep, order
-        )
+        expected = weight * (particles / mass)
+        ancestors[t] = _resample(expected, resample_uniforms[t], shuffle[t % len(shuffle)], keep, order)
         free = free[ancestors[t]]
+        settled = free @ log_h[t + 1]
         log_weight[:] = 0.0
+    log_weight -= settled
     return log_z
+
+
+def _numpy_advance(free: Array, odds: Array, uniforms: Array, forced: IntArray) -> tuple[IntArray, Array]:
+    """Columns taken by all particles (the first ones forced), and the sums of odds they were drawn from."""
+    running = np.cumsum(free * odds, axis=1)
+    total = running[:, -1]
+    pick = np.argmax(running > (uniforms * total)[:, None], axis=1)
+    dead = total <= 0.0
+    pick[dead] = np.argmax(free[dead] > 0, axis=1)
+    pick[: len(forced)] = forced
+    return pick, total
 
 
 def _resample(expected: Array, uniforms: Array, shuffle: Array, keep: int, order: IntArray) -> IntArray:
