@@ -221,6 +221,10 @@ class _Machine:
             raise ValueError("stack underflow")
         self.stack[-count:] = [items]
 
+    def protocol(self, number: Any) -> None:
+        if number != 2:
+            raise UnsupportedError(f"pickle protocol {number} is not the one torch.save writes (2)", hint=RECIPE)
+
     def append(self, _: Any) -> None:
         item = self.stack.pop()
         _exact(self.stack[-1], list).append(item)
@@ -333,7 +337,7 @@ def _push(make: Callable[[Any], Any]) -> Callable[[_Machine, Any], None]:
 
 _Handler = Callable[[_Machine, Any], None]
 _HANDLERS: dict[str, _Handler] = {
-    "PROTO": lambda machine, arg: None,
+    "PROTO": _Machine.protocol,
     "GLOBAL": _push(lambda arg: Global(arg.replace(" ", "."))),
     "MARK": _push(lambda arg: _Mark),
     "NONE": _push(lambda arg: None),
