@@ -30,6 +30,9 @@ ACTIVATIONS = ODD_ACTIVATIONS | {"relu", "leaky_relu", "elu", "selu", "gelu", "s
 NORMS = frozenset({"batchnorm", "layernorm", "groupnorm"})
 """Layer kinds that rescale the units of the layer before them and produce none of their own."""
 
+RECURRENT = frozenset({"lstm", "gru", "rnn"})
+"""Layer kinds with a recurrent weight (extra ``recurrent``) whose gates are stacked along the output axis."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -38,7 +41,7 @@ class Layer:
     ``in_out`` is True when the weight is stored (in, out) instead of (out, in). ``inner`` is the number of
     consecutive input columns that one unit of the layer before owns (H*W after a flatten, else 1), so that
     ``in_features`` = previous width * ``inner``. ``extras`` names further tensors by role
-    (``running_mean``, ``weight_hh_l0``, ...).
+    (``running_mean``, ``recurrent``, ...).
     """
 
     name: str

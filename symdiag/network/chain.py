@@ -12,6 +12,7 @@ from symdiag.network.naming import Module
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+RECURRENT_KINDS: dict[int, LayerKind] = {1: "rnn", 3: "gru", 4: "lstm"}
 _CONV_KINDS: dict[int, LayerKind] = {3: "conv1d", 4: "conv2d", 5: "conv3d"}
 _EMBEDDING = re.compile(r"(^|[._])(w[tp]e|emb(ed(ding)?s?)?)([._]|\d|$)", re.IGNORECASE)
 _LAYERNORM = re.compile(r"(^|[._])(ln|layer_?norm)([._]?\w*|\d*)$", re.IGNORECASE)
@@ -90,6 +91,8 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
     shape = shapes[weight]
     bias = module.get("bias")
     extras = tuple((role, name) for role, name in module.tensors.items() if name not in {weight, bias})
+    if module.get("recurrent") is not None:
+        return _recurrent_layer(module, shapes, in_out)
     if len(shape) == 0 or (shape == (1,) and len(module.tensors) == 1):
         return None
     bias = None if bias == weight else bias
@@ -103,6 +106,19 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
     units_in, units_out = shape if flipped else (shape[1], shape[0])
     kind = "embedding" if embedding else "linear"
     return Layer(module.name, kind, weight, bias, units_in, units_out, shape, flipped, 1, extras)
+
+
+def _recurrent_layer(module: Module, shapes: Shapes, in_out: bool) -> Layer:
+    """One level of an LSTM, GRU or plain RNN: its gates are the ratio of stacked rows to hidden units."""
+    shape = shapes[module.tensors["weight"]]
+    stacked, hidden = shapes[module.tensors["recurrent"]] if not in_out else shapes[module.tensors["recurrent"]][::-1]
+    kind = RECURRENT_KINDS.get(stacked // hidden if stacked % hidden == 0 else 0, "other")
+    units_in, rows = shape if in_out else shape[::-1]
+    extras = tuple((role, module.tensors[role]) for role in ("recurrent", "recurrent_bias") if role in module.tensors)
+    kind = kind if rows == stacked else "other"
+    return Layer(
+        module.name, kind, module.tensors["weight"], module.get("bias"), units_in, hidden, shape, in_out, 1, extras
+    )
 
 
 def _norm_kind(module: Module) -> LayerKind:
@@ -122,8 +138,9 @@ def _inner(before: Layer | None, layer: Layer) -> int:
 def _problem(before: Layer | None, layer: Layer, shapes: Shapes) -> str:
     """What keeps ``layer`` from following ``before``; empty when nothing does."""
     if layer.kind == "other":
-        return f"{layer.weight} {layer.shape} has {len(layer.shape)} axes, which no known layer has"
-    if layer.bias is not None and math.prod(shapes[layer.bias]) != layer.out_features:
+        return f"{layer.weight} {layer.shape} fits no known kind of layer"
+    outputs = layer.shape[1 if layer.in_out else 0]  # all gates of a recurrent layer
+    if layer.bias is not None and math.prod(shapes[layer.bias]) != outputs:
         sizes = f"{layer.bias} {shapes[layer.bias]} does not fit {layer.weight} {layer.shape}"
         return f"{sizes}: layer {layer.name} gives {layer.out_features} units"
     if before is None:

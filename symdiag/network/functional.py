@@ -55,7 +55,7 @@ def forward(
     hidden = inputs
     for layer in network.layers:
         if layer.is_norm:
-            hidden = _normalise(layer, lookup, hidden)
+            hidden = normalise(layer, lookup, hidden)
             continue
         if layer is not units[0]:
             hidden = activate(hidden)
@@ -104,7 +104,7 @@ def _shared_inputs(inputs: Tensor, matrix: Tensor) -> Tensor:
     return flat.view(-1, draws, units).transpose(0, 1)
 
 
-def _normalise(layer: Layer, weights: Mapping[str, Tensor], hidden: Tensor, epsilon: float = 1e-5) -> Tensor:
+def normalise(layer: Layer, weights: Mapping[str, Tensor], hidden: Tensor, epsilon: float = 1e-5) -> Tensor:
     """Evaluation-mode BatchNorm, or LayerNorm over the last axis, with PyTorch's default epsilon."""
     if layer.kind == "batchnorm":
         mean, variance = weights[layer.tensor_for("running_mean") or ""], weights[layer.tensor_for("running_var") or ""]

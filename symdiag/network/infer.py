@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.network.architecture import ACTIVATIONS, Network
 from symdiag.network.chain import Break, Reading, read_chain
+from symdiag.network.determined import ASK, determined
 from symdiag.network.naming import Module, group_modules, natural_key
 from symdiag.network.suspicions import residual_suspicion
 from symdiag.posterior import Posterior
-
-ASK = "describe the network with --model package.module:factory or --spec spec.toml"
 
 
 def infer_network(posterior: Posterior, *, activation: str | None = None) -> Network:
@@ -35,7 +34,7 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
         UsageError: the activation is not one of ``ACTIVATIONS``.
     """
     name, notes = _activation(posterior, activation)
-    modules = group_modules([*posterior.names, *posterior.buffers])
+    modules = determined(group_modules([*posterior.names, *posterior.buffers]))
     shapes = {**posterior.shapes, **{key: value.shape for key, value in posterior.buffers.items()}}
     reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior))
     notes += [*order_notes, *reading.notes]

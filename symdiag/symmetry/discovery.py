@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from symdiag.errors import SymdiagError, UsageError
+from symdiag.errors import InputError
 from symdiag.network import Network, infer_network
 from symdiag.posterior import Posterior
 from symdiag.symmetry.inference import infer_spec
-from symdiag.symmetry.spec import PermutationSpec
-from symdiag.symmetry.verification import Failure, verify
+from symdiag.symmetry.priors import prior_violations
+from symdiag.symmetry.spec import Member, PermutationSpec
+from symdiag.symmetry.specfile import read_spec
+from symdiag.symmetry.verification import Failure, ForwardFn, verify
 
 Uncovered = tuple[str, int, str]
 """``(tensor, number of parameters, reason)`` of a tensor that no group touches."""
+
+_FIXED = "belongs to units that stay fixed: inputs, outputs, or units outside every group"
+_STAND_IN = "padding, strides and pooling are not in the file: the groups were checked on a stand-in with these layers"
+_UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
 
 
 @dataclass(frozen=True)
 class Symmetry:
     """What is known of a posterior's symmetry group.
 
-    ``network`` is None when a spec file or a traced module describes a net that is no chain. ``spec`` holds the
-    verified groups. ``notes`` lists assumptions and what could not be checked. ``uncovered`` lists tensors outside
-    every group. ``forward`` maps ``(weights, inputs)`` torch tensors, with a leading draw axis or without, to
-    outputs; None when the computation is not determined.
+    ``network`` is the inferred chain, None where the tensors form none (a spec file or a traced module then
+    describes the net). ``spec`` holds the groups that were seen to hold. ``notes`` lists every assumption and what
+    could not be checked. ``uncovered`` lists tensors outside every group. ``prior_violations`` lists
+    ``(tensor, group)`` where the stored prior is not invariant. ``forward(weights, inputs)`` maps torch tensors, with
+    a leading draw axis or without, to outputs; ``weights`` includes buffers, if there are any. It is None when the
+    computation is not determined.
     """
 
     network: Network | None
@@ -35,7 +43,20 @@ class Symmetry:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
+    prior_violations: tuple[tuple[str, str], ...] = ()
     forward: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A spec before verification, and where it came from."""
+
+    network: Network | None
+    spec: PermutationSpec
+    probe: ForwardFn | None
+    forward: Callable[..., Any] | None
+    reasons: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def discover(
@@ -48,75 +69,143 @@ def discover(
 ) -> Symmetry:
     """The verified symmetry group of a posterior's network.
 
+    A spec file overrides the groups that tracing or inference would find; a model decides what is computed.
+
     Args:
         posterior: the tensors.
         activation: activation between layers, if known.
-        model: ``package.module:factory`` of the user's own module, traced for its structure and used for forward.
-        spec_file: a hand-written spec; overrides what inference would find.
-        generator: random inputs and group elements of the verification.
+        model: ``package.module:factory`` of the user's own module. Imports that code.
+        spec_file: a hand-written spec (docs/spec-file.md).
+        generator: random inputs, perturbations and group elements of the verification.
 
     Returns:
         Groups that were seen to hold, with everything assumed or refused.
 
     Raises:
-        InputError: the tensors do not form a network that can be read (``broken-chain``).
-        UsageError: an option is wrong.
+        InputError: the tensors do not form a network that can be read (``broken-chain``,
+            ``undetermined-architecture``), or do not fit the module (``model-mismatch``, ``untraceable``).
+        UsageError: an option is wrong (``unknown-activation``, ``bad-model-option``, ``bad-spec``).
     """
-    if model is not None or spec_file is not None:
-        raise UsageError("--model and --spec are not available yet", code="not-implemented")
-    network = infer_network(posterior, activation=activation)
-    spec = infer_spec(posterior, network)
-    forward_fn = _numpy_forward(network, generator)
-    checked = verify(spec, posterior, forward_fn, generator) if forward_fn else None
-    kept = checked.kept if checked else spec
-    return Symmetry(
-        network,
-        kept,
-        checked.failures if checked else (),
-        spec.notes,
-        uncovered_tensors(posterior, kept),
-        _forward(network),
-    )
+    if model is not None:
+        found = _from_model(posterior, activation, model, spec_file, generator)
+    else:
+        found = _from_file(posterior, activation, spec_file, generator)
+    kept, notes = found.spec, list(found.notes)
+    failures: tuple[Failure, ...] = ()
+    if found.probe is not None:
+        checked = verify(found.spec, posterior, found.probe, generator)
+        kept, failures = checked.kept, checked.failures
+    elif len(found.spec):
+        notes.append(_UNCHECKED)
+    violations = prior_violations(kept, posterior)
+    notes += [_prior_note(tensor, group) for tensor, group in violations]
+    notes = list(dict.fromkeys(notes))
+    uncovered = uncovered_tensors(posterior, kept, found.reasons)
+    return Symmetry(found.network, kept, failures, tuple(notes), uncovered, violations, found.forward)
 
 
-def uncovered_tensors(posterior: Posterior, spec: PermutationSpec) -> tuple[Uncovered, ...]:
-    """Tensors of the posterior that no group of ``spec`` touches."""
+def uncovered_tensors(
+    posterior: Posterior, spec: PermutationSpec, reasons: Mapping[str, str] | None = None
+) -> tuple[Uncovered, ...]:
+    """Tensors of the posterior that no group of ``spec`` touches, and why."""
     covered = {name for group in spec for name in group.tensors}
-    reason = "belongs to units that stay fixed (inputs, outputs, or units outside every group)"
-    return tuple((name, loc.size, reason) for name, loc in posterior.loc.items() if name not in covered)
+    known = reasons or {}
+    return tuple((n, loc.size, known.get(n, _FIXED)) for n, loc in posterior.loc.items() if n not in covered)
 
 
-def _forward(network: Network) -> Callable[..., Any] | None:
-    if not network.is_mlp or (network.activation is None and len(network.layers) > 1):
+def _prior_note(tensor: str, group: str) -> str:
+    return f"prior-not-invariant: the stored prior of {tensor} differs between the units of {group}"
+
+
+def _from_file(
+    posterior: Posterior, activation: str | None, spec_file: Path | None, generator: np.random.Generator
+) -> _Found:
+    """Groups of the inferred chain, or of a spec file (then the tensors need not form a chain)."""
+    if spec_file is None:
+        network = infer_network(posterior, activation=activation)
+        spec = infer_spec(posterior, network)
+        probe, notes = _chain_probe(network, spec, generator)
+        return _Found(network, spec, probe, _chain_forward(network), {}, (*spec.notes, *notes))
+    spec = read_spec(spec_file, posterior)
+    given = _network_or_none(posterior, activation)
+    if given is None:
+        return _Found(None, spec, None, None, {}, spec.notes)
+    probe, notes = _chain_probe(given, spec, generator)
+    same = _axes(spec) == _axes(infer_spec(posterior, given))
+    forward = _chain_forward(given) if same else None
+    return _Found(given, spec, probe, forward, {}, (*spec.notes, *notes))
+
+
+def _from_model(
+    posterior: Posterior,
+    activation: str | None,
+    model: str,
+    spec_file: Path | None,
+    generator: np.random.Generator,
+) -> _Found:
+    """Groups by tracing the user's module, or from a spec file checked against it."""
+    from symdiag.network.module import load_factory, user_model
+    from symdiag.symmetry.probing import model_probe
+    from symdiag.symmetry.tracing import trace_spec
+
+    user = user_model(load_factory(model), posterior)
+    reasons: dict[str, str] = {}
+    if spec_file is not None:
+        spec = read_spec(spec_file, posterior)
+    else:
+        trace = trace_spec(user.module, user.example_inputs)
+        spec = renamed(trace.spec, user.names)
+        reasons = {user.names[name]: why for name, why in trace.reasons.items() if name in user.names}
+    network = _network_or_none(posterior, activation)
+    if network is not None:
+        network = replace(network, notes=())
+    return _Found(network, spec, model_probe(user, generator), user.forward, reasons, spec.notes)
+
+
+def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:
+    """``spec`` with the module's tensor names replaced by the file's; members the file lacks are dropped."""
+    groups = []
+    for group in spec:
+        members = tuple(replace(m, tensor=names[m.tensor]) for m in group.members if m.tensor in names)
+        if members:
+            groups.append(replace(group, members=members))
+    return PermutationSpec(tuple(groups), spec.notes)
+
+
+def _network_or_none(posterior: Posterior, activation: str | None) -> Network | None:
+    """The chain, if the tensors happen to form one; its assumptions are moot when the user describes the net."""
+    try:
+        return replace(infer_network(posterior, activation=activation), notes=())
+    except InputError:
+        return None
+
+
+def _axes(spec: PermutationSpec) -> set[frozenset[Member]]:
+    """What each group moves, whatever it is called."""
+    return {frozenset(replace(member, flips=True) for member in group.members) for group in spec}
+
+
+def _chain_probe(
+    network: Network, spec: PermutationSpec, generator: np.random.Generator
+) -> tuple[ForwardFn | None, tuple[str, ...]]:
+    from symdiag.symmetry.probing import chain_probe
+
+    claims_flips = any(group.signed for group in spec)
+    convolves = any(layer.kind.startswith("conv") for layer in network.layers)
+    return chain_probe(network, generator, signed=claims_flips), ((_STAND_IN,) if convolves else ())
+
+
+def _chain_forward(network: Network) -> Callable[..., Any] | None:
+    """The chain's own forward pass where tensors and activation determine it."""
+    determined = all(
+        layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1 for layer in network.layers
+    )
+    if not determined or (network.activation is None and len(network.unit_layers) > 1):
         return None
 
     def run(weights: Mapping[str, Any], inputs: Any) -> Any:
-        from symdiag.network import forward
+        from symdiag.network.functional import forward
 
         return forward(network, weights, None, inputs)
 
     return run
-
-
-def _numpy_forward(network: Network, generator: np.random.Generator) -> Any:
-    """Outputs on random inputs, float64; an unknown activation is stood in for by softplus (not odd)."""
-    import dataclasses
-
-    import torch
-
-    from symdiag.network import forward
-
-    if not all(layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1 for layer in network.layers):
-        return None
-    stand_in = dataclasses.replace(network, activation=network.activation or "softplus")
-    inputs = torch.from_numpy(generator.standard_normal((16, network.layers[0].in_features)))
-
-    def run(weights: Mapping[str, Any], buffers: Mapping[str, Any]) -> Any:
-        with torch.no_grad():
-            tensors = [{k: torch.from_numpy(v) for k, v in part.items()} for part in (weights, buffers)]
-            return forward(stand_in, tensors[0], tensors[1], inputs).numpy()
-
-    return run
-
-
-__all__ = ["SymdiagError", "Symmetry", "discover", "uncovered_tensors"]

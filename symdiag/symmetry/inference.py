@@ -1,4 +1,4 @@
-"""Permutation specs of inferred chains: one group per hidden layer, named after the layer that gives the units."""
+"""Permutation specs of inferred chains: one group per hidden layer, named after the layer that gives its units."""
 
 from __future__ import annotations
 
@@ -40,23 +40,34 @@ def infer_spec(posterior: Posterior, network: Network) -> PermutationSpec:
 
 def _drafts(network: Network, shapes: dict[str, tuple[int, ...]]) -> list[_Draft]:
     drafts: list[_Draft] = []
-    units = network.unit_layers
-    last = units[-1]
+    last = network.unit_layers[-1]
     for layer in network.layers:
         if layer.is_norm:
-            if drafts and drafts[-1] is not None:
+            if drafts:
                 _pass_norm(drafts[-1], layer)
             continue
         if drafts:
             drafts[-1].members.append(Member(layer.weight, _axis(layer, incoming=True), inner=layer.inner))
         if layer is last:
             break
-        draft = _Draft(layer.name, layer.out_features)
-        draft.members.append(Member(layer.weight, _axis(layer, incoming=False)))
-        if layer.bias is not None:
-            draft.members.append(Member(layer.bias, len(shapes[layer.bias]) - 1))
-        drafts.append(draft)
+        drafts.append(_produced(layer, shapes))
     return drafts
+
+
+def _produced(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> _Draft:
+    """The group of the units that ``layer`` gives: rows of its weight (in every gate), entries of its biases."""
+    draft = _Draft(layer.name, layer.out_features)
+    gates = layer.shape[_axis(layer, incoming=False)] // layer.out_features
+    draft.members.append(Member(layer.weight, _axis(layer, incoming=False), outer=gates))
+    for bias in (layer.bias, layer.tensor_for("recurrent_bias")):
+        if bias is not None:
+            draft.members.append(Member(bias, len(shapes[bias]) - 1, outer=gates))
+    recurrent = layer.tensor_for("recurrent")
+    if recurrent is not None:
+        draft.members.append(Member(recurrent, _axis(layer, incoming=False), outer=gates))
+        draft.members.append(Member(recurrent, _axis(layer, incoming=True)))
+        draft.unsigned = f"no sign flips, the activation inside {layer.name} is not in the file"
+    return draft
 
 
 def _axis(layer: Layer, *, incoming: bool) -> int:
