@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from symdiag.alignment.cost import Weights
@@ -21,14 +20,14 @@ class Solver:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._static = [self._static_costs(g) for g in range(len(problem.groups))]
+        self.static = [self._static_costs(g) for g in range(len(problem.groups))]
 
     def costs(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> Array:
         """Cost of every unit pair with the other groups at ``state``: (2 or 1, n, n), axis 0 the sign +, −.
 
         Tensors shared with a group in ``free`` count with a lower bound over all its arrangements instead.
         """
-        total = self._static[group].copy()
+        total = self.static[group].copy()
         for block in self.problem.touching(group):
             for k in block.positions(group):
                 if len(block.axes) == 1:
@@ -43,7 +42,7 @@ class Solver:
         best = both.min(axis=0)
         row, column = linear_sum_assignment(best)
         current = state[group]
-        now = both[_sign_index(current, both), row, current.permutation].sum()
+        now = matched_costs(both, current).sum()
         gain = float(now - best[row, column].sum())
         if gain <= _RELATIVE_TOLERANCE * (abs(float(best.max())) * len(row) + abs(float(now))):
             return current, 0.0
@@ -67,6 +66,16 @@ class Solver:
             state = after
             queue += [g for g in sorted(self.problem.neighbours[group]) if g not in queue]
         return state
+
+    def relaxed_parts(self) -> dict[tuple[int, int], Array]:
+        """(block index, axis number) of every shared tensor → (2 or 1, n, n) unit costs with all else free."""
+        state, parts = self.problem.identity(), {}
+        for index, block in enumerate(self.problem.blocks):
+            if len(block.axes) > 1:
+                for k in range(len(block.axes)):
+                    free = frozenset(range(len(block.axes))) - {k}
+                    parts[index, k] = self._contribution(block, k, state, free)
+        return parts
 
     def _improves(self, group: int, before: State, after: State) -> bool:
         """True costs compared: for a group on two axes of one tensor the assignment is only a linearisation."""
@@ -100,19 +109,20 @@ class Solver:
 
 
 def unordered_rows(block: Block, k: int, relaxed: frozenset[int], state: State) -> tuple[Weights, Weights]:
-    """Both sides of ``block`` as (n, u, f): units along axis ``k``, then the axes whose order is unknown, then the rest.
+    """Both sides of ``block`` as (n, u, f): units along axis ``k``, the axes whose order is unknown, the rest.
 
     Axes neither ``k`` nor ``relaxed`` are moved by ``state``. Where an unknown sign could flip the entries,
     means are replaced by their sizes: min over signs of the cost is the cost of the sizes.
     """
-    fixed = tuple(Element.identity(len(e.permutation)) if _is_relaxed(block, g, relaxed) else e for g, e in enumerate(state))
+    unknown = {block.axes[i].group for i in relaxed}
+    fixed = tuple(Element.identity(len(e.permutation)) if g in unknown else e for g, e in enumerate(state))
     absolute = any(block.axes[i].flips for i in relaxed)
     order = [k, *sorted(relaxed), *(i for i in range(len(block.axes) + 1) if i != k and i not in relaxed)]
 
     def arrange(array: Array) -> Array:
         moved = array.transpose(order)
-        unknown = int(np.prod(moved.shape[1 : 1 + len(relaxed)]))
-        return np.ascontiguousarray(moved).reshape(len(moved), unknown, -1)
+        size = int(np.prod(moved.shape[1 : 1 + len(relaxed)]))
+        return np.ascontiguousarray(moved).reshape(len(moved), size, -1)
 
     def side(weights: Weights) -> Weights:
         loc = arrange(np.abs(weights.loc) if absolute else weights.loc)
@@ -121,11 +131,8 @@ def unordered_rows(block: Block, k: int, relaxed: frozenset[int], state: State) 
     return side(moved_weights(block, fixed, but=k)), side(block.reference)
 
 
-def _is_relaxed(block: Block, group: int, relaxed: frozenset[int]) -> bool:
-    return any(block.axes[i].group == group for i in relaxed)
-
-
-def _sign_index(element: Element, both: Array) -> NDArray[np.intp]:
-    if len(both) == 1:
-        return np.zeros(len(element.signs), dtype=np.intp)
-    return (element.signs < 0).astype(np.intp)
+def matched_costs(both: Array, element: Element) -> Array:
+    """(n,) cost of each unit's match under ``element``, from (2 or 1, n, n) costs."""
+    sign = (element.signs < 0).astype(np.intp) if len(both) == 2 else np.zeros(both.shape[1], dtype=np.intp)
+    costs: Array = both[sign, np.arange(both.shape[1]), element.permutation]
+    return costs

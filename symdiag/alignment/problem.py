@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,6 +78,11 @@ class Problem:
         """Whether no tensor couples two groups: one assignment per group is then globally optimal."""
         return not any(self.neighbours)
 
+    @cached_property
+    def negligible(self) -> float:
+        """A distance that rounding alone could produce."""
+        return 1e-13 * sum(float((w.loc**2).sum()) for b in self.blocks for w in (b.model, b.reference))
+
     def identity(self) -> State:
         """The state that moves nothing."""
         return tuple(Element.identity(g.width) for g in self.groups)
@@ -152,7 +156,7 @@ def members_by_tensor(spec: PermutationSpec) -> dict[str, list[tuple[int, Member
 def check_compatible(model: Posterior, reference: Posterior, spec: PermutationSpec) -> None:
     """UsageError unless both posteriors have the same tensors and every member axis has its group's length."""
     if model.shapes != reference.shapes:
-        differing = sorted(n for n in {*model.names, *reference.names} if model.shapes.get(n) != reference.shapes.get(n))
+        differing = sorted({name for name, _ in model.shapes.items() ^ reference.shapes.items()})
         raise UsageError(
             f"the posteriors differ in tensors: {', '.join(differing[:5])}",
             code="architectures-differ",
@@ -162,7 +166,9 @@ def check_compatible(model: Posterior, reference: Posterior, spec: PermutationSp
         for member in group.members:
             shape = model.shapes.get(member.tensor)
             if shape is not None and shape[member.axis] != member.outer * group.width * member.inner:
-                raise UsageError(f"group {group.name} does not fit {member.tensor} of shape {shape}", code="spec-mismatch")
+                raise UsageError(
+                    f"group {group.name} does not fit {member.tensor} of shape {shape}", code="spec-mismatch"
+                )
 
 
 def _weights(loc: Array, scale: Array, floor: float | None) -> Weights:

@@ -13,6 +13,7 @@ import numpy as np
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.problem import Problem, State
 from symdiag.symmetry.elements import Element
+from symdiag.symmetry.spec import Group
 
 _JOINT_MOVE_WORK = 2e11  # multiply-adds of one round of joint moves and kicks that we are willing to spend
 _SAME = 1e-9
@@ -53,7 +54,6 @@ class Search:
         self.starts: list[Start] = []
         self.state = problem.identity()
         self.distance = np.inf
-        self._zero = 1e-13 * _scale(problem)
 
     def run(self) -> Found:
         """Seeds first; random restarts, joint moves and kicks only while something could still improve."""
@@ -73,7 +73,7 @@ class Search:
 
     @property
     def _settled(self) -> bool:
-        return self.problem.is_separable or self.distance <= self._zero
+        return self.problem.is_separable or self.distance <= self.problem.negligible
 
     def _found(self) -> Found:
         return Found(self.state, self.distance, tuple(self.starts))
@@ -113,9 +113,7 @@ def signature_state(solver: Solver) -> State:
     """Each group matched by its units' sorted incident tensors: the orders of all other groups left unknown."""
     problem = solver.problem
     start = problem.identity()
-    return tuple(
-        solver.solve(g, start, free=problem.neighbours[g])[0] for g in range(len(problem.groups))
-    )
+    return tuple(solver.solve(g, start, free=problem.neighbours[g])[0] for g in range(len(problem.groups)))
 
 
 def scrambled(problem: Problem, state: State, generator: np.random.Generator) -> State:
@@ -128,18 +126,19 @@ def kicked(problem: Problem, state: State, generator: np.random.Generator) -> St
     coupled = [g for g, near in enumerate(problem.neighbours) if near]
     first = int(generator.choice(coupled))
     chosen = {first, int(generator.choice(sorted(problem.neighbours[first])))}
-    return tuple(
-        e.compose(_shuffle(problem.groups[g].width, generator)) if g in chosen else e for g, e in enumerate(state)
-    )
+    return tuple(e.compose(_shuffle(problem.groups[g], generator)) if g in chosen else e for g, e in enumerate(state))
 
 
-def _shuffle(width: int, generator: np.random.Generator) -> Element:
-    """A random reordering of 2 to about a third of the units."""
+def _shuffle(group: Group, generator: np.random.Generator) -> Element:
+    """A random rotation among 2 to about a third of the units, and half of the time new signs for them."""
+    width, signs = group.width, np.ones(group.width)
     count = min(width, int(generator.integers(2, max(3, width // 3 + 1))))
     units = generator.choice(width, size=count, replace=False)
     permutation = np.arange(width)
     permutation[units] = np.roll(units, 1)
-    return Element(permutation, np.ones(width))
+    if group.signed and generator.random() < 0.5:
+        signs[units] = generator.choice(np.array([-1.0, 1.0]), size=count)
+    return Element(permutation, signs)
 
 
 def adjacent_pairs(problem: Problem) -> list[tuple[int, int]]:
@@ -150,8 +149,3 @@ def adjacent_pairs(problem: Problem) -> list[tuple[int, int]]:
 def descent_work(problem: Problem) -> float:
     """Multiply-adds of one sweep over all groups."""
     return float(sum(b.model.loc.size * b.model.loc.shape[k] for b in problem.blocks for k in range(len(b.axes))))
-
-
-def _scale(problem: Problem) -> float:
-    """The cost of moving everything to zero: what a distance is negligible against."""
-    return sum(float((b.reference.loc**2).sum() + (b.model.loc**2).sum()) for b in problem.blocks)

@@ -1,0 +1,119 @@
+"""``align``: permute and sign-flip one posterior onto another, with a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from symdiag.alignment.apply import move_posterior, move_tensors
+from symdiag.alignment.certificate import Certificate, Matches, certify, matches
+from symdiag.alignment.cost import get_cost
+from symdiag.alignment.meaning import Churn, Closeness, Verdict, churn, closeness, judge
+from symdiag.alignment.problem import build_problem
+from symdiag.alignment.search import Search, descent_work
+from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element
+from symdiag.symmetry.spec import PermutationSpec
+
+T = TypeVar("T")
+
+_RESTART_WORK = 4e9
+_MAX_RESTARTS = 48
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Permutations and signs that bring a model onto a reference, what they achieve, and how sure that is.
+
+    Attributes:
+        spec: the groups.
+        cost: name of the cost minimised.
+        action: group name → element; ``apply`` uses it on any dict of tensors.
+        posterior: the aligned model.
+        certificate: distance before and after, lower bound, status.
+        matches: group name → cost, margin and ambiguity of every unit's match.
+        churn: group name → how much was relabelled.
+        before: model and reference compared before alignment.
+        after: and after it.
+    """
+
+    spec: PermutationSpec
+    cost: str
+    action: Mapping[str, Element]
+    posterior: Posterior
+    certificate: Certificate
+    matches: Mapping[str, Matches]
+    churn: Mapping[str, Churn]
+    before: Closeness
+    after: Closeness
+
+    @property
+    def relabelling_share(self) -> float:
+        """Fraction of the distance before alignment that was mere relabelling (0 if there was none)."""
+        before = self.certificate.distance_before
+        return max(0.0, 1.0 - self.certificate.distance / before) if before > 0 else 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing had to move."""
+        return all(e.is_identity for e in self.action.values())
+
+    def verdict(self, function_gap: float | None = None) -> Verdict:
+        """Same mode, same function or different; ``function_gap`` as from ``path.function_gap``."""
+        return judge(self.after, function_gap)
+
+    def apply(self, tensors: Mapping[str, T], *, flip: bool = True) -> dict[str, T]:
+        """The same permutations and signs applied to any dict of NumPy arrays or torch tensors by the spec's names."""
+        return move_tensors(tensors, self.spec, self.action, flip=flip)
+
+
+def align(
+    model: Posterior,
+    reference: Posterior,
+    spec: PermutationSpec,
+    *,
+    cost: str = "w2",
+    restarts: int | None = None,
+    bounds: bool = True,
+    generator: np.random.Generator | None = None,
+) -> Alignment:
+    """Permute (and, where a group is signed, flip) the units of ``model`` to match ``reference``.
+
+    Args:
+        model: the posterior to move.
+        reference: the posterior to move it onto; same tensors, same shapes.
+        spec: the symmetry group; units are matched within its groups.
+        cost: ``w2`` (squared 2-Wasserstein), ``kl`` (symmetric), ``hellinger`` or ``mean``.
+        restarts: random starts, and kicks per round of joint moves; by default as many as are cheap (up to 48).
+        bounds: also compute relaxation bounds for the certificate where groups share tensors.
+        generator: of the restarts; the same one gives the same result.
+
+    Returns:
+        The alignment. Aligning its posterior again (same arguments) changes nothing.
+
+    Raises:
+        UsageError: unknown cost, posteriors of different architecture, or a spec that does not fit.
+    """
+    problem = build_problem(model, reference, spec, get_cost(cost))
+    if restarts is None:
+        restarts = int(min(_MAX_RESTARTS, _RESTART_WORK / max(descent_work(problem), 1.0)))
+    seed = 0 if generator is None else int(generator.integers(2**63))
+    search = Search(problem, restarts, seed)
+    found = search.run()
+    certificate = certify(search.solver, found, bounds=bounds)
+    action = {group.name: element for group, element in zip(spec, found.state, strict=True)}
+    posterior = move_posterior(model, spec, action)
+    return Alignment(
+        spec=spec,
+        cost=cost,
+        action=action,
+        posterior=posterior,
+        certificate=certificate,
+        matches={g.name: matches(search.solver, i, found.state) for i, g in enumerate(spec)},
+        churn={name: churn(element) for name, element in action.items()},
+        before=closeness(model, reference),
+        after=closeness(posterior, reference),
+    )

@@ -1,0 +1,116 @@
+"""How good an alignment is: distance, lower bound, agreement of restarts, and each unit's margin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from symdiag.alignment.bounds import split_bound, triangle_holds
+from symdiag.alignment.descent import Solver, matched_costs
+from symdiag.alignment.dual_ascent import dual_ascent_bound
+from symdiag.alignment.margins import assignment_margins
+from symdiag.alignment.problem import State
+from symdiag.alignment.search import Found
+from symdiag.posterior import Array
+
+Status = Literal["optimal", "bounded", "not-certified"]
+
+_ROUNDING = 1e-9
+_WORTHLESS = 0.01
+_AMBIGUOUS = 0.05
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about the best alignment possible, in the units of the cost.
+
+    ``lower_bound`` never exceeds the distance that any permutation and signs could reach; ``method`` is the
+    argument behind it: ``assignment`` (groups share no tensor, so each Hungarian solution is optimal),
+    ``non-negative`` (no distance is below 0), ``triangle``, ``split`` or ``dual-ascent`` (see ``bounds`` and
+    ``dual_ascent``), ``none`` (not asked for). ``status`` is ``optimal`` when the bound meets the distance,
+    ``bounded`` when it reaches at least 1 % of it, else ``not-certified``. ``agreement`` is the fraction of
+    independent starts that ended at this distance, out of ``starts``.
+    """
+
+    distance_before: float
+    distance: float
+    lower_bound: float
+    method: str
+    status: Status
+    agreement: float
+    starts: int
+
+    @property
+    def gap(self) -> float:
+        """How much the distance could at most be improved."""
+        return max(0.0, self.distance - self.lower_bound)
+
+    @property
+    def statement(self) -> str:
+        """``optimal``, ``optimal up to x`` or ``not certified``, with the figure that backs it."""
+        if self.status == "optimal":
+            return f"optimal ({self.method})"
+        if self.status == "bounded":
+            return f"optimal up to {self.gap:.4g} ({self.gap / self.distance:.1%} of the distance; {self.method} bound)"
+        return f"not certified (the {self.method} bound only shows that the best distance is ≥ {self.lower_bound:.4g})"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """One group's matches: what each costs and how safe it is.
+
+    Attributes:
+        costs: (n,) cost of each unit's match, tensors shared with other groups counted in full.
+        margins: (n,) rise in the total if the unit had to take another match or sign, other groups held fixed.
+        exact: whether margins are exact, else lower bounds (groups over 600 units, or acting twice on a tensor).
+        ambiguous: units whose margin is zero to rounding or below 5 % of what the match itself costs.
+    """
+
+    costs: Array
+    margins: Array
+    exact: bool
+    ambiguous: tuple[int, ...]
+
+
+def certify(solver: Solver, found: Found, *, bounds: bool = True) -> Certificate:
+    """The certificate of a search's result; ``bounds=False`` skips the relaxations."""
+    problem, distance = solver.problem, found.distance
+    before = problem.distance(problem.identity())
+    lower, method = _lower_bound(solver, distance, bounds)
+    lower = min(lower, distance)
+    status: Status = "not-certified"
+    if distance - lower <= _ROUNDING * distance + problem.negligible:
+        status = "optimal"
+    elif lower >= _WORTHLESS * distance:
+        status = "bounded"
+    return Certificate(before, distance, lower, method, status, found.agreement, len(found.starts))
+
+
+def _lower_bound(solver: Solver, distance: float, bounds: bool) -> tuple[float, str]:
+    problem = solver.problem
+    if problem.is_separable:
+        return distance, "assignment"
+    if distance <= problem.negligible or not bounds:
+        return 0.0, "non-negative"
+    if triangle_holds(problem, distance):
+        return distance, "triangle"
+    candidates = {"split": split_bound(solver)}
+    ascended = dual_ascent_bound(solver, distance)
+    if ascended is not None:
+        candidates["dual-ascent"] = ascended
+    method = max(candidates, key=lambda name: candidates[name])
+    return candidates[method], method
+
+
+def matches(solver: Solver, group: int, state: State) -> Matches:
+    """Costs, margins and ambiguous units of one group at ``state``."""
+    both = solver.costs(group, state)
+    element = state[group]
+    costs = matched_costs(both, element)
+    margins, exact = assignment_margins(both, element)
+    tolerance = 1e-9 * float(both.max(initial=0.0))
+    unsure = (margins <= tolerance) | (margins < _AMBIGUOUS * np.where(costs > tolerance, costs, 0.0))
+    twice = group in solver.problem.neighbours[group]
+    return Matches(costs, margins, exact and not twice, tuple(int(i) for i in np.flatnonzero(unsure)))
