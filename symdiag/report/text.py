@@ -50,7 +50,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 1e6:
         return f"{value:.2e}"
     whole = len(f"{abs(value):.0f}")
-    text = f"{value:.{max(min(digits, 1), digits + 1 - whole)}f}"
+    text = f"{value:.{max(0, digits + 1 - whole)}f}"
     return text.lstrip("-") if float(text) == 0 else text
 
 
