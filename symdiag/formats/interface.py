@@ -119,5 +119,6 @@ class Dialect(Protocol):
 
 
 def to_float64(array: NDArray[Any]) -> NDArray[np.float64]:
-    """A float64 copy."""
-    return np.array(array, dtype=np.float64)
+    """A float64 copy. NaN stays NaN without a warning; whoever needs finite values checks for them."""
+    with np.errstate(invalid="ignore"):
+        return np.array(array, dtype=np.float64)

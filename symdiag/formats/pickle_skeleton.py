@@ -105,10 +105,6 @@ class Global:
     name: str
 
 
-class _Mark:
-    """Separates stack frames."""
-
-
 def scan_globals(data: bytes, limits: Limits) -> tuple[list[str], bool]:
     """Every global a pickle names, without running it, and whether it parses up to its STOP instruction."""
     names: dict[str, None] = {}
@@ -162,7 +158,12 @@ def _looks_like_module(name: str) -> bool:
 def _is_known(name: str) -> bool:
     if name in _HARMLESS or name in _PLAIN_REBUILDS or name in _ODD_REBUILDS or is_inert(name):
         return True
-    return name.removeprefix("torch.") in _STORAGES or _CONSTANT.fullmatch(name) is not None
+    return name.removeprefix("torch.") in _STORAGES or is_constant(name)
+
+
+def is_constant(name: str) -> bool:
+    """Whether ``name`` is a dtype, layout or quantisation scheme of torch."""
+    return _CONSTANT.fullmatch(name) is not None
 
 
 def skeleton(data: bytes, limits: Limits) -> Any:
@@ -200,13 +201,18 @@ class _Machine:
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
+    def mark(self, _: Any) -> None:
+        """Begin a frame."""
+        self.outer.append(self.stack)
+        self.stack = []
+
     def frame(self) -> list[Any]:
-        """Pop everything above the last mark, and the mark."""
-        place = max(i for i, item in enumerate(self.stack) if item is _Mark)
-        items = self.stack[place + 1 :]
-        del self.stack[place:]
+        """End the current frame and give its items."""
+        items = self.stack
+        self.stack = self.outer.pop()
         return items
 
     def put(self, index: Any) -> None:
@@ -214,6 +220,10 @@ class _Machine:
 
     def get(self, index: Any) -> None:
         self.stack.append(self.memo[index])
+
+    def pack(self, _: Any) -> None:
+        items = self.frame()
+        self.stack.append(tuple(items))
 
     def take(self, count: int) -> None:
         items = tuple(self.stack[-count:])
@@ -339,14 +349,14 @@ _Handler = Callable[[_Machine, Any], None]
 _HANDLERS: dict[str, _Handler] = {
     "PROTO": _Machine.protocol,
     "GLOBAL": _push(lambda arg: Global(arg.replace(" ", "."))),
-    "MARK": _push(lambda arg: _Mark),
+    "MARK": _Machine.mark,
     "NONE": _push(lambda arg: None),
     "NEWTRUE": _push(lambda arg: True),
     "NEWFALSE": _push(lambda arg: False),
     "EMPTY_TUPLE": _push(lambda arg: ()),
     "EMPTY_LIST": _push(lambda arg: []),
     "EMPTY_DICT": _push(lambda arg: {}),
-    "TUPLE": lambda machine, arg: machine.stack.append(tuple(machine.frame())),
+    "TUPLE": _Machine.pack,
     "TUPLE1": lambda machine, arg: machine.take(1),
     "TUPLE2": lambda machine, arg: machine.take(2),
     "TUPLE3": lambda machine, arg: machine.take(3),

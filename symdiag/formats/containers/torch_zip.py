@@ -18,7 +18,7 @@ from symdiag.errors import LimitError, UnreadableError, UnsafeError, Unsupported
 from symdiag.formats import dtypes, inert, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
-from symdiag.formats.pickle_skeleton import RECIPE, TensorSpec, check_globals, skeleton
+from symdiag.formats.pickle_skeleton import RECIPE, Global, TensorSpec, check_globals, is_constant, skeleton
 from symdiag.formats.quoting import shown
 from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
@@ -48,9 +48,12 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
     archive, specs, constraints = _inspect(stream, limits)
     for member in archive.members:
         archive.payload(member)  # verifies every checksum, which torch.load does not promise
-    loaded = _load(stream, constraints)
+    content = _plain(_load(stream, constraints))
+    shapes = [(key, leaf.shape) for key, leaf in tree.leaves(content, limits=limits) if isinstance(leaf, np.ndarray)]
+    if shapes != [(key, spec.shape) for key, spec in specs]:
+        _inconsistent("", "list differs between two ways of reading it")
     foreign = {key: spec.dtype for key, spec in specs if spec.dtype in dtypes.FOREIGN_ITEMSIZE}
-    return Content(tree=_plain(loaded), foreign_dtypes=foreign, tied=_tied(specs))
+    return Content(tree=content, foreign_dtypes=foreign, tied=_tied(specs))
 
 
 def encode(raw: RawCheckpoint) -> bytes:
@@ -76,8 +79,10 @@ def _inspect(stream: BinaryIO, limits: Limits) -> tuple[Archive, list[tuple[str,
         raise LimitError(f"{_PICKLE} is larger than {limits.max_pickle_bytes} bytes", hint="Save only the state dict.")
     program = archive.payload(prefix + _PICKLE)
     constraints = check_globals(program, limits)
-    found = tree.leaves(skeleton(program, limits), limits=limits)
+    found = list(tree.leaves(skeleton(program, limits), limits=limits))
     specs = [(key, leaf) for key, leaf in found if isinstance(leaf, TensorSpec)]
+    for key, leaf in found:
+        _check_leaf(key, leaf)
     total = sum(_check_tensor(key, spec, archive, prefix, limits) for key, spec in specs)
     limits.check_unfolded(total, sum(m.size for m in archive.members.values()), "the tensors together")
     return archive, specs, constraints
@@ -102,6 +107,14 @@ def _check_members(archive: Archive) -> str:
 def _is_storage(inner: str) -> bool:
     folder, _, key = inner.partition("/")
     return folder == "data" and key.isascii() and key.isdigit()
+
+
+def _check_leaf(key: str, leaf: Any) -> None:
+    """Leaves are tensors, plain scalars, or torch constants such as a dtype."""
+    plain = leaf is None or isinstance(leaf, (TensorSpec, bool, int, float, str))
+    if not plain and not (isinstance(leaf, Global) and is_constant(leaf.name)):
+        kind = leaf.name if isinstance(leaf, Global) else type(leaf).__name__.lower()
+        _unsupported(f"entry {shown(key)} is a {shown(kind)}", "unsupported-tensor", "Save tensors and plain values.")
 
 
 def _check_tensor(key: str, spec: TensorSpec, archive: Archive, prefix: str, limits: Limits) -> int:

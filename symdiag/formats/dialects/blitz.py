@@ -17,7 +17,11 @@ class Blitz(KeyedDialect):
 
     def notes(self, arrays: Arrays) -> tuple[str, ...]:
         """Linear and LSTM layers made with ``bias=False`` keep untouched bias parameters: say where it looks so."""
-        layers = [p.layer.rstrip(".") for p in self.pairs(arrays) if p.part == "bias" and _untouched(arrays[p.scale])]
+        layers = [
+            p.layer.rstrip(".")
+            for p in self.pairs(arrays)
+            if p.part == "bias" and p.scale in arrays and _untouched(arrays[p.scale])
+        ]
         if not layers:
             return ()
         return (f"the bias of {', '.join(layers)} still has its initial rho: it is unused if made with bias=False",)
