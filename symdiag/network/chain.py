@@ -24,7 +24,6 @@ class Break:
 
     position: int
     message: str
-    hint: str = ""
 
 
 @dataclass(frozen=True)

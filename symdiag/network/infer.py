@@ -11,11 +11,15 @@ from collections.abc import Sequence
 
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.network.architecture import ACTIVATIONS, Network
-from symdiag.network.chain import Break, Reading, read_chain
+from symdiag.network.chain import Break, Reading, Shapes, read_chain
 from symdiag.network.determined import ASK, determined
 from symdiag.network.naming import Module, group_modules, natural_key
+from symdiag.network.ordering import only_order
 from symdiag.network.suspicions import residual_suspicion
 from symdiag.posterior import Posterior
+
+_NUMERICAL = "layers were put in the numerical order of their names: the file lists them in another order"
+_ONLY = "layers were put in the only order in which their shapes fit: the file lists them alphabetically"
 
 
 def infer_network(posterior: Posterior, *, activation: str | None = None) -> Network:
@@ -45,8 +49,7 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
 
 
 def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, list[str]]:
-    stored = posterior.source.metadata.get("activation") if posterior.source else None
-    name = given or stored
+    name = given or _metadata(posterior, "activation")
     if name is None:
         return None, ["activation unknown: sign flips were not considered"]
     name = name.strip().lower()
@@ -56,32 +59,36 @@ def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, li
     return name, []
 
 
+def _metadata(posterior: Posterior, key: str) -> str | None:
+    """What the file's metadata or its sidecar says of ``key``."""
+    metadata = posterior.source.metadata if posterior.source else {}
+    return metadata.get(key) or metadata.get(f"symdiag.{key}")
+
+
 def _layout_hint(posterior: Posterior) -> bool | None:
     """Whether the source says weights are stored (in, out); None when it says nothing."""
     if posterior.source is None:
         return None
-    layout = posterior.source.metadata.get("layout", "").replace("_", ",").replace(" ", "")
+    layout = (_metadata(posterior, "layout") or "").replace("_", ",").replace(" ", "")
     if layout in {"in,out", "out,in"}:
         return layout == "in,out"
     return True if posterior.source.dialect == "numpyro" else None
 
 
-def _in_some_order(
-    modules: Sequence[Module], shapes: dict[str, tuple[int, ...]], hint: bool | None
-) -> tuple[Reading, list[str]]:
-    """The chain in file order, or in the natural order of names where the file's order is only alphabetical."""
-    names = [module.name for module in modules]
+def _in_some_order(modules: Sequence[Module], shapes: Shapes, hint: bool | None) -> tuple[Reading, list[str]]:
+    """The chain in file order; where that order is only alphabetical, by number, or the only order that fits."""
+    given = list(modules)
     natural = sorted(modules, key=lambda module: natural_key(module.name))
-    orders = [list(modules)]
-    if natural != orders[0]:
-        orders.insert(0 if names == sorted(names) else 1, natural)
-    breaks: list[Break] = []
-    for order in orders:
-        result = read_chain(order, shapes, hint)
+    names = [module.name for module in modules]
+    alphabetical = names == sorted(names) and len(names) > 1
+    orders = [(given, "")]
+    if natural != given:
+        orders.insert(0 if alphabetical else 1, (natural, _NUMERICAL))
+    results = [(read_chain(order, shapes, hint), note) for order, note in orders]
+    if alphabetical and not any(isinstance(result, Reading) for result, _ in results):
+        results += [(reading, _ONLY) for reading in only_order(given, shapes, hint)]
+    for result, note in results:
         if isinstance(result, Reading):
-            told = order == list(modules)
-            note = "layers were put in the numerical order of their names: the file lists them in another order"
-            return result, [] if told else [note]
-        breaks.append(result)
-    worst = breaks[0]
-    raise UnsupportedError(worst.message, code="broken-chain", hint=worst.hint or ASK)
+            return result, [note] if note else []
+    broken = next(result for result, _ in results if isinstance(result, Break))
+    raise UnsupportedError(broken.message, code="broken-chain", hint=ASK)

@@ -34,11 +34,15 @@ class UserModel:
         """
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         mine = {own: weights[theirs] for own, theirs in self.names.items() if theirs in weights}
-        own, value = next(iter(mine.items()))
-        if value.ndim == self._tensor(own).ndim:
+        axes = {own: 0 if value.ndim > self._tensor(own).ndim else None for own, value in mine.items()}
+        if 0 not in axes.values():
             return self._call(mine, arguments)
-        draws = [self._call({k: v[s] for k, v in mine.items()}, arguments) for s in range(value.shape[0])]
-        return torch.stack(draws)
+        try:
+            return torch.func.vmap(self._call, in_dims=(axes, None))(mine, arguments)
+        except RuntimeError:  # the module does something vmap has no rule for
+            count = next(mine[own].shape[0] for own, axis in axes.items() if axis == 0)
+            one = [{k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)]
+            return torch.stack([self._call(draw, arguments) for draw in one])
 
     def _tensor(self, name: str) -> Tensor:
         owner, _, last = name.rpartition(".")
