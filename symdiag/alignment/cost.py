@@ -79,17 +79,23 @@ def squared_distances(model: Array, reference: Array) -> Array:
     return np.maximum(product, 0.0, out=product)
 
 
-def order_statistics(values: Array) -> Array:
-    """Axis 1 sorted and averaged into at most 64 runs of √length weight each: (n, u, f) → (n, k·f).
+def run_means(values: Array) -> tuple[Array, Array]:
+    """Axis 1 sorted and averaged over at most 64 runs: (n, u, f) → (n, k·f), and the k·f lengths of the runs.
 
-    Squared distances of the result bound those of any reordering from below: sorted order is the best matching
-    for a convex cost on the line (rearrangement inequality), and averaging runs only loses (Jensen).
+    For a convex cost of differences on the line, sorted order is the best matching (rearrangement inequality) and
+    averaging runs only lowers it (Jensen): Σ length · cost(means) bounds every reordering from below.
     """
     ordered = np.sort(values, axis=1)
-    size = ordered.shape[1]
-    if size > _QUANTILES:
-        starts = np.linspace(0, size, _QUANTILES, endpoint=False).astype(np.intp)
-        lengths = np.diff(np.append(starts, size)).astype(np.float64)
-        ordered = np.add.reduceat(ordered, starts, axis=1) / np.sqrt(lengths)[None, :, None]
-    result: Array = ordered.reshape(len(ordered), -1)
-    return result
+    size, features = ordered.shape[1:]
+    starts = np.unique(np.linspace(0, size, min(size, _QUANTILES), endpoint=False).astype(np.intp))
+    lengths = np.diff(np.append(starts, size)).astype(np.float64)
+    if len(starts) < size:
+        ordered = np.add.reduceat(ordered, starts, axis=1) / lengths[None, :, None]
+    return ordered.reshape(len(ordered), -1), np.repeat(lengths, features)
+
+
+def sorted_distances(model: Array, reference: Array) -> Array:
+    """Lower bounds (n, n) on squared distances of rows (n, u, f) over all reorderings of axis 1."""
+    (means, lengths), (means_r, _) = run_means(model), run_means(reference)
+    weight = np.sqrt(lengths)
+    return squared_distances(means * weight, means_r * weight)

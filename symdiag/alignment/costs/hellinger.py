@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.cost import Weights, order_statistics, squared_distances
+from symdiag.alignment.cost import Weights, sorted_distances
 from symdiag.posterior import Array
 
 _CHUNK = 2_000_000  # pairwise entries evaluated at a time
@@ -66,8 +66,8 @@ class Bhattacharyya:
         )
         reach = np.maximum(np.abs(reach), 1e-3)
         curvature = 0.5 * (np.logaddexp(reach, -reach) - np.log(2.0)) / reach**2
-        means = squared_distances(order_statistics(loc), order_statistics(loc_r))
-        widths = squared_distances(order_statistics(np.log(scale)), order_statistics(np.log(scale_r)))
+        means = sorted_distances(loc, loc_r)
+        widths = sorted_distances(np.log(scale), np.log(scale_r))
         total: Array = 0.25 * means / widest + curvature * widths
         return total
 

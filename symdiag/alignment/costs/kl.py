@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.cost import Weights, order_statistics, squared_distances
+from symdiag.alignment.cost import Weights, run_means, sorted_distances
 from symdiag.posterior import Array
 
 
@@ -45,16 +45,16 @@ class SymmetricKL:
         return np.maximum(total, 0.0, out=total)
 
     def unordered(self, model: Weights, reference: Weights) -> Array:
-        """Sorted log stds, using ½(σ/σ' − σ'/σ)² = 2 sinh²(log σ/σ') ≥ 2 (log σ/σ')², and sorted means at each
-        unit's largest variance.
-        """
+        """Sorted stds (their term is 2 sinh² of a difference of logs), sorted means at the units' largest variances."""
         (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
         widest = scale.reshape(len(scale), -1).max(axis=1) ** -2.0
         widest_r = scale_r.reshape(len(scale_r), -1).max(axis=1) ** -2.0
-        means = squared_distances(order_statistics(loc), order_statistics(loc_r))
-        widths = squared_distances(order_statistics(np.log(scale)), order_statistics(np.log(scale_r)))
-        total: Array = 0.5 * means * (widest[None, :] + widest_r[:, None]) + 2.0 * widths
-        return total
+        total: Array = 0.5 * sorted_distances(loc, loc_r) * (widest[None, :] + widest_r[:, None])
+        (logs, lengths), (logs_r, _) = run_means(np.log(scale)), run_means(np.log(scale_r))
+        total += 0.5 * (lengths * np.exp(-2.0 * logs_r)) @ np.exp(2.0 * logs).T
+        total += 0.5 * (lengths * np.exp(2.0 * logs_r)) @ np.exp(-2.0 * logs).T
+        total -= lengths.sum()
+        return np.maximum(total, 0.0, out=total)
 
 
 COST = SymmetricKL()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symdiag.alignment.cost import Weights, order_statistics, squared_distances
+from symdiag.alignment.cost import Weights, sorted_distances, squared_distances
 from symdiag.posterior import Array
 
 
@@ -24,7 +24,7 @@ class SquaredMeans:
 
     def unordered(self, model: Weights, reference: Weights) -> Array:
         """Sorted means."""
-        return squared_distances(order_statistics(model.loc), order_statistics(reference.loc))
+        return sorted_distances(model.loc, reference.loc)
 
 
 COST = SquaredMeans()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symdiag.alignment.cost import Weights, order_statistics, squared_distances
+from symdiag.alignment.cost import Weights, sorted_distances, squared_distances
 from symdiag.posterior import Array
 
 
@@ -30,9 +30,9 @@ class SquaredWasserstein:
 
     def unordered(self, model: Weights, reference: Weights) -> Array:
         """Means and stds each in their own best order, which no common order can beat."""
-        total = squared_distances(order_statistics(model.loc), order_statistics(reference.loc))
+        total = sorted_distances(model.loc, reference.loc)
         if model.scale is not None and reference.scale is not None:
-            total += squared_distances(order_statistics(model.scale), order_statistics(reference.scale))
+            total += sorted_distances(model.scale, reference.scale)
         return total
 
 

@@ -1,0 +1,193 @@
+"""Bounds never exceed the true optimum, margins are those of re-solved assignments, statuses mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from alignment_examples import every_state, mlp_spec, planted, random_posterior, residual_spec
+from scipy.optimize import linear_sum_assignment
+
+from symdiag.alignment import align
+from symdiag.alignment.bounds import split_bound, triangle_holds
+from symdiag.alignment.cost import get_cost
+from symdiag.alignment.descent import Solver
+from symdiag.alignment.dual_ascent import dual_ascent_bound, four_index_costs, reduce_assignments
+from symdiag.alignment.margins import assignment_margins
+from symdiag.alignment.problem import build_problem
+from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element
+from symdiag.symmetry.spec import Group, Member, PermutationSpec
+
+CASES = [([2, 4, 4, 1], False), ([1, 3, 3, 1], True), ([1, 3, 3, 3, 1], False)]
+
+
+def small_problem(widths, signed, cost, seed):
+    generator = np.random.default_rng(seed)
+    spec, shapes = mlp_spec(widths, signed=signed)
+    return build_problem(random_posterior(shapes, generator), random_posterior(shapes, generator), spec, get_cost(cost))
+
+
+@pytest.mark.parametrize("cost", ["w2", "kl", "hellinger", "mean"])
+@pytest.mark.parametrize(("widths", "signed"), CASES)
+def test_bounds_hold_against_exhaustive_search(widths, signed, cost):
+    for seed in range(2):
+        problem = small_problem(widths, signed, cost, seed)
+        best = min(problem.distance(state) for state in every_state(problem))
+        split = split_bound(Solver(problem))
+        ascended = dual_ascent_bound(Solver(problem), best)
+        assert 0.3 * best <= split <= best
+        assert split - 1e-9 * best <= ascended <= best
+        assert ascended >= 0.95 * best
+
+
+@pytest.mark.parametrize("cost", ["w2", "kl"])
+@pytest.mark.parametrize(("widths", "signed"), CASES)
+def test_align_finds_the_exhaustive_optimum(widths, signed, cost):
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        spec, shapes = mlp_spec(widths, signed=signed)
+        model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
+        problem = build_problem(model, reference, spec, get_cost(cost))
+        best = min(problem.distance(state) for state in every_state(problem))
+        found = align(model, reference, spec, cost=cost)
+        assert found.certificate.distance == pytest.approx(best, rel=1e-9)
+        assert found.certificate.lower_bound <= best * (1 + 1e-12)
+
+
+def test_bounds_of_tied_and_recurrent_groups_hold_against_exhaustive_search():
+    generator = np.random.default_rng(1)
+    tied, tied_shapes = residual_spec(3, 3)
+    members = (Member("ih", 0), Member("hh", 0), Member("hh", 1), Member("out", 1))
+    recurrent = PermutationSpec((Group("state", 5, members, signed=True),))
+    for spec, shapes in ((tied, tied_shapes), (recurrent, {"ih": (5, 1), "hh": (5, 5), "out": (1, 5)})):
+        model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
+        problem = build_problem(model, reference, spec, get_cost("w2"))
+        best = min(problem.distance(state) for state in every_state(problem))
+        assert 0 < split_bound(Solver(problem)) <= best
+        found = align(model, reference, spec)
+        assert found.certificate.lower_bound <= best
+        assert found.certificate.distance == pytest.approx(best, rel=1e-9)
+
+
+def test_four_index_costs_add_up_to_the_distance():
+    problem = small_problem([1, 3, 4, 1], True, "kl", 0)
+    (block,) = [b for b in problem.blocks if len(b.axes) == 2]
+    costs = four_index_costs(problem, block)
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        state = tuple(Element.random(g, generator) for g in problem.groups)
+        sign = [(e.signs < 0).astype(int) for e in state]
+        total = sum(
+            costs[sign[0][i], i, state[0].permutation[i], sign[1][k], k, state[1].permutation[k]]
+            for i in range(costs.shape[1])
+            for k in range(costs.shape[4])
+        )
+        assert total == pytest.approx(problem.block_distance(block, state), rel=1e-9)
+
+
+@pytest.mark.parametrize("signs", [1, 2])
+def test_reduced_assignments_are_feasible_and_tight(signs):
+    costs = np.random.default_rng(0).standard_normal((20, signs, 7, 7))
+    original = costs.copy()
+    values = reduce_assignments(costs)
+    for matrix, value in zip(original.min(axis=1), values, strict=True):
+        assert value == pytest.approx(matrix[linear_sum_assignment(matrix)].sum(), abs=1e-12)
+    assert costs.min() > -1e-12
+
+
+def forced_margin(costs, unit, match):
+    forbidden = costs.copy()
+    forbidden[unit, match] = 1e6
+    return forbidden[linear_sum_assignment(forbidden)].sum() - costs[linear_sum_assignment(costs)].sum()
+
+
+@pytest.mark.parametrize("size", [2, 5, 12])
+def test_margins_equal_those_of_re_solved_assignments(size):
+    generator = np.random.default_rng(size)
+    costs = generator.standard_normal((size, size)) ** 2
+    best = linear_sum_assignment(costs)[1]
+    margins, exact = assignment_margins(costs[None], Element(best, np.ones(size)))
+    assert exact
+    assert margins == pytest.approx([forced_margin(costs, i, best[i]) for i in range(size)], abs=1e-10)
+
+
+def test_signed_margins_include_the_flip_of_the_unit_itself():
+    both = np.array([[[1.0, 9.0], [9.0, 1.0]], [[1.5, 9.0], [9.0, 4.0]]])
+    margins, _ = assignment_margins(both, Element.identity(2))
+    assert margins.tolist() == [0.5, 3.0]
+
+
+def test_margins_of_wide_groups_are_lower_bounds():
+    generator = np.random.default_rng(0)
+    costs = generator.standard_normal((700, 700)) ** 2
+    best = linear_sum_assignment(costs)[1]
+    margins, exact = assignment_margins(costs[None], Element(best, np.ones(700)))
+    assert not exact
+    for i in (0, 350, 699):
+        assert margins[i] <= forced_margin(costs, i, best[i]) + 1e-9
+    assert margins.max() > 0
+
+
+def test_one_hidden_layer_is_optimal_by_assignment():
+    generator = np.random.default_rng(0)
+    spec, shapes = mlp_spec([3, 30, 2])
+    found = align(random_posterior(shapes, generator), random_posterior(shapes, generator), spec).certificate
+    assert (found.status, found.method, found.gap) == ("optimal", "assignment", 0.0)
+    assert found.statement.startswith("optimal")
+
+
+def test_small_perturbations_are_proven_optimal_by_the_triangle_bound_alone():
+    generator = np.random.default_rng(0)
+    spec, shapes = mlp_spec([4, 100, 100, 2])  # too wide for the dual ascent
+    reference = random_posterior(shapes, generator)
+    model, _ = planted(reference, spec, generator, noise=1e-3)
+    found = align(model, reference, spec, restarts=0).certificate
+    assert (found.status, found.method) == ("optimal", "triangle")
+
+
+def test_the_triangle_bound_does_not_fire_when_another_state_is_as_near():
+    # two equal units: swapping them costs nothing, so nothing is proven by distance to the reference alone
+    generator = np.random.default_rng(0)
+    spec, shapes = mlp_spec([2, 3, 3, 1])
+    reference = random_posterior(shapes, generator)
+    problem = build_problem(reference, reference, spec, get_cost("w2"))
+    assert triangle_holds(problem, 0.0)
+    assert not triangle_holds(problem, 1e3)
+    assert not triangle_holds(build_problem(reference, reference, spec, get_cost("kl")), 0.0)
+
+
+def test_wide_unrelated_nets_are_not_called_optimal():
+    generator = np.random.default_rng(0)
+    spec, shapes = mlp_spec([4, 100, 100, 2])
+    model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
+    found = align(model, reference, spec, restarts=0).certificate
+    assert found.status == "bounded"
+    assert 0 < found.lower_bound < found.distance
+    assert "optimal up to" in found.statement
+    unasked = align(model, reference, spec, restarts=0, bounds=False).certificate
+    assert unasked.status == "not-certified"
+    assert "not certified" in unasked.statement
+
+
+def test_equal_units_are_named_ambiguous():
+    generator = np.random.default_rng(0)
+    spec, shapes = mlp_spec([3, 6, 2])
+    reference = random_posterior(shapes, generator)
+    for arrays in (reference.loc, reference.scale):
+        arrays["w1"][4], arrays["b1"][4], arrays["w2"][:, 4] = arrays["w1"][1], arrays["b1"][1], arrays["w2"][:, 1]
+    model, _ = planted(reference, spec, generator)
+    found = align(model, reference, spec)
+    assert found.matches["h1"].ambiguous == (1, 4)
+    assert found.matches["h1"].margins[[0, 2, 3, 5]].min() > 0.1
+
+
+def test_a_function_that_no_permutation_connects_is_reported_different():
+    # Git Re-Basin A.6: both nets separate the data, no permutation maps one to the other
+    spec, shapes = mlp_spec([2, 2, 1])
+    zeros = {n: np.zeros(s) for n, s in shapes.items()}
+    model = Posterior({**zeros, "w1": np.array([[-1.0, 0.0], [0.0, -1.0]]), "w2": np.array([[-1.0, -1.0]])}, zeros)
+    reference = Posterior({**zeros, "w1": np.array([[1.0, 0.0], [0.0, 1.0]]), "w2": np.array([[1.0, 1.0]])}, zeros)
+    found = align(model, reference, spec)
+    assert found.certificate.status == "optimal"
+    assert found.certificate.distance > 1.0
+    assert found.verdict() == "different"
