@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lu_factor, lu_solve
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -38,41 +39,61 @@ class BlockStructure:
         return max((len(block) for block in self.blocks), default=0)
 
 
-def block_structure(log_scaled: Array, *, tolerance: float = 1e-9, small: int = 20) -> BlockStructure:
+def block_structure(log_scaled: Array, *, tolerance: float = 1e-9) -> BlockStructure:
     """Finest blocks of an (n, n) dual-scaled log-weight matrix whose loss bound is within ``tolerance`` nats.
 
-    One block (loss 0) when every cut loses more. Cuts that leave blocks of at most ``small`` may lose up to 1e-4.
+    One block (loss 0) when every cut loses more.
     """
-    n = len(log_scaled)
-    whole = BlockStructure((np.arange(n),), 0.0)
-    if n <= 2:
-        return whole
-    pairs = log_scaled + log_scaled.T
-    np.fill_diagonal(pairs, -np.inf)
-    if float(pairs.min(where=~np.eye(n, dtype=bool), initial=np.inf)) > max(_THRESHOLDS):
-        return whole
-    low, high = 0, len(_THRESHOLDS) - 1  # loss decreases with the threshold, near enough: bisect
-    best = whole
-    seen: dict[int, BlockStructure] = {}
+    pairs = pair_weights(log_scaled)
+    best = BlockStructure((np.arange(len(log_scaled)),), 0.0)
+    low, high = 0, len(_THRESHOLDS) - 1  # the loss falls with the threshold, near enough: bisect
     while low <= high:
         middle = (low + high) // 2
-        candidate = seen[middle] = split(log_scaled, pairs, _THRESHOLDS[middle])
-        allowed = max(tolerance, 1e-4) if small >= candidate.largest else tolerance
-        if candidate.loss <= allowed:
+        candidate = split(log_scaled, pairs, _THRESHOLDS[middle])
+        if candidate.loss <= tolerance:
             best, high = candidate, middle - 1
         else:
             low = middle + 1
+        if len(candidate.blocks) == 1:
+            break
     return best
+
+
+def small_blocks(log_scaled: Array, small: int) -> BlockStructure | None:
+    """The cut that loses least among those leaving blocks of at most ``small``; None when there is none."""
+    pairs = pair_weights(log_scaled)
+    best = None
+    low, high = 0, len(_THRESHOLDS) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        count, labels = _components(pairs, _THRESHOLDS[middle])
+        if int(np.bincount(labels).max(initial=0)) <= small:
+            best, low = (count, labels), middle + 1
+        else:
+            high = middle - 1
+    return None if best is None else _structure(log_scaled, *best)
+
+
+def pair_weights(log_scaled: Array) -> Array:
+    """(n, n) log weights of two-cycles, -inf on the diagonal."""
+    pairs = log_scaled + log_scaled.T
+    np.fill_diagonal(pairs, -np.inf)
+    return pairs
 
 
 def split(log_scaled: Array, pairs: Array, threshold: float) -> BlockStructure:
     """Connected components of ``pairs > threshold``, and the loss bound of cutting there."""
-    count, found = connected_components(csr_matrix((pairs > threshold).astype(np.int8)), directed=False)
-    labels = found.astype(np.int64)
+    return _structure(log_scaled, *_components(pairs, threshold))
+
+
+def _components(pairs: Array, threshold: float) -> tuple[int, IntArray]:
+    count, labels = connected_components(csr_matrix((pairs > threshold).astype(np.int8)), directed=False)
+    return int(count), labels.astype(np.int64)
+
+
+def _structure(log_scaled: Array, count: int, labels: IntArray) -> BlockStructure:
     blocks = _by_label(labels, count)
-    if count == 1:
-        return BlockStructure(blocks, 0.0)
-    return BlockStructure(blocks, loss_bound(log_scaled, labels, count, blocks))
+    return BlockStructure(blocks, loss_bound(log_scaled, labels, count, blocks) if count > 1 else 0.0)
 
 
 def _by_label(labels: IntArray, count: int) -> tuple[IntArray, ...]:
@@ -110,14 +131,24 @@ def neg_logdet(matrix: Array) -> float:
         trace2 = float(np.einsum("ij,ji->", matrix, matrix))
         rest = float((matrix**2).sum()) * float(sums.max())
         return (float(np.trace(matrix)) + trace2 / 2 + rest / 2) * (1 + 1e-9)
-    difference = np.eye(m) - matrix
-    try:
-        witness = np.linalg.solve(difference, np.ones(m))
-    except np.linalg.LinAlgError:
+    if radius_reaches_one(matrix):
         return math.inf
+    factors = lu_factor(np.eye(m) - matrix, check_finite=False)
+    witness = lu_solve(factors, np.ones(m), check_finite=False)
     if not (np.isfinite(witness).all() and bool((witness > 0).all())):
         return math.inf
     if not bool((matrix @ witness < witness * (1 - 1e-13 * m)).all()):
         return math.inf
-    sign, value = np.linalg.slogdet(difference)
-    return math.inf if sign <= 0 else -float(value) + 4e-16 * m * m * float(witness.max())
+    # det(I - M) > 0 below radius 1, so the pivots' signs need no tracking
+    return -float(np.log(np.abs(np.diagonal(factors[0]))).sum()) + 4e-16 * m * m * float(witness.max())
+
+
+def radius_reaches_one(matrix: Array) -> bool:
+    """Whether a few power steps show the spectral radius of a nonnegative (m, m) matrix to be at least 1."""
+    vector = np.ones(len(matrix))
+    for _ in range(6):
+        image = matrix @ vector
+        if float((image - vector).min()) >= 0.0:
+            return True
+        vector = image / max(float(image.max()), 1e-300) + 1e-3
+    return False

@@ -6,16 +6,25 @@ import math
 
 import numpy as np
 
+from symdiag.permanents.bethe import beliefs
+from symdiag.permanents.bregman import bregman_upper
 from symdiag.permanents.identical import rank_one_interval
-from symdiag.permanents.sinkhorn import DoublyStochastic
+from symdiag.permanents.rounding import bethe_lower, round_to_doubly_stochastic, van_der_waerden_lower
+from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
 from symdiag.permanents.types import Array
 
 
 def certify(log_block: Array, balanced: DoublyStochastic, *, thorough: bool) -> tuple[float, float]:
     """(lower, upper) on log perm of one (n, n) dual-scaled block, nats."""
     n = len(log_block)
-    lower, upper = float(np.diagonal(log_block).sum()), math.lgamma(n + 1)
-    if np.isfinite(log_block).all():
-        low, high = rank_one_interval(log_block)
-        lower, upper = max(lower, low), min(upper, high)
-    return lower, upper
+    lower, upper = float(np.diagonal(log_block).sum()), math.lgamma(n + 1) + 1e-9
+    if not np.isfinite(log_block).all():
+        return lower, min(upper, bregman_upper(log_block, balanced.weights, refine=3 if thorough else 0))
+    low, high = rank_one_interval(log_block)
+    weights = round_to_doubly_stochastic(balanced.weights)
+    lower = max(lower, low, van_der_waerden_lower(log_block, weights), bethe_lower(log_block, weights))
+    upper = min(upper, high)
+    if thorough:
+        found = sinkhorn(beliefs(balanced.weights, tolerance=1e-4, sweeps=40) + 1e-300, tolerance=1e-7)
+        lower = max(lower, bethe_lower(log_block, round_to_doubly_stochastic(found.weights)))
+    return lower, min(upper, bregman_upper(log_block, balanced.weights, refine=3 if thorough else 0))

@@ -15,7 +15,7 @@ import numpy as np
 
 from symdiag.errors import UsageError
 from symdiag.permanents import smc
-from symdiag.permanents.blocks import BlockStructure, block_structure
+from symdiag.permanents.blocks import BlockStructure, block_structure, small_blocks
 from symdiag.permanents.certificates import certify
 from symdiag.permanents.exact import LARGEST, scaled_permanent
 from symdiag.permanents.identical import count_log_permanent, rank_one_interval, row_types
@@ -25,7 +25,11 @@ from symdiag.permanents.scaling import Scaled, centre, dual_scale
 from symdiag.permanents.sinkhorn import sinkhorn
 from symdiag.permanents.types import Array, IntArray
 
-_EXACT_WITHIN = 1e-10
+_EXACT_WITHIN = 1e-10  # nats
+_SPLIT_LOSS = 1e-9  # nats a split into blocks may lose
+_CLOSED = 2e-3  # nats between deterministic bounds at which nothing is left to estimate
+_QUICK = 12  # blocks up to this size cost next to nothing
+_WORTH_SPLITTING = 14
 
 
 @dataclass(frozen=True)
@@ -104,17 +108,20 @@ def log_permanent(
 
 @dataclass(frozen=True)
 class Plan:
-    """A matrix scaled and split: what both values and marginals start from."""
+    """A matrix scaled and split: what both values and marginals start from.
+
+    ``lower``/``upper`` bound log perm of the scaled matrix as a whole (without its offset).
+    """
 
     scaled: Scaled
     structure: BlockStructure
+    lower: float = -math.inf
+    upper: float = math.inf
 
     def block(self, index: IntArray) -> Array:
         """Log weights of one block."""
-        return self.scaled.log_scaled if len(index) == len(self.scaled.columns) else self._cut(index)
-
-    def _cut(self, index: IntArray) -> Array:
-        return np.ascontiguousarray(self.scaled.log_scaled[np.ix_(index, index)])
+        whole = len(index) == len(self.scaled.columns)
+        return self.scaled.log_scaled if whole else np.ascontiguousarray(self.scaled.log_scaled[np.ix_(index, index)])
 
     def identity(self) -> IntArray:
         """(n,) position of the original identity: row i sits at column position identity[i]."""
@@ -126,32 +133,62 @@ class Plan:
 def plan(matrix: Array, effort: Effort) -> Plan:
     """Scale and split one (n, n) matrix; the scaling's offset is -inf when the permanent is zero."""
     n = len(matrix)
+    one = BlockStructure((np.arange(n),), 0.0)
     centred = centre(matrix) if n > effort.max_exact else None
     if centred is not None:
-        return Plan(centred, BlockStructure((np.arange(n),), 0.0))
+        return Plan(centred, one)
     scaled = dual_scale(matrix)
     if not math.isfinite(scaled.offset):
         return Plan(scaled, BlockStructure((), 0.0))
-    return Plan(scaled, block_structure(scaled.log_scaled, small=effort.max_exact))
+    if n <= effort.max_exact:
+        return Plan(scaled, block_structure(scaled.log_scaled, tolerance=1e-13) if n > _WORTH_SPLITTING else one)
+    fine = small_blocks(scaled.log_scaled, min(effort.max_exact, _QUICK))
+    if fine is None or fine.loss <= _SPLIT_LOSS:
+        return Plan(scaled, fine or block_structure(scaled.log_scaled, tolerance=_SPLIT_LOSS))
+    lower = _blocks_value(scaled.log_scaled, fine)
+    upper = min(macmahon_upper(scaled.log_scaled), lower + fine.loss)
+    structure = fine if upper - lower <= _CLOSED else block_structure(scaled.log_scaled, tolerance=_SPLIT_LOSS)
+    return Plan(scaled, structure, lower - 1e-15 * n, upper)
+
+
+def _blocks_value(log_scaled: Array, structure: BlockStructure) -> float:
+    """Exact log perm of the block diagonal part."""
+    logs = [
+        math.log(scaled_permanent(np.exp(log_scaled[np.ix_(block, block)]))[0])
+        for block in structure.blocks
+        if len(block) > 1
+    ]
+    return math.fsum(logs)
 
 
 def _matrix(matrix: Array, generator: np.random.Generator, effort: Effort, bounds: bool) -> Part:
     start = time.perf_counter()
     planned = plan(matrix, effort)
-    offset = planned.scaled.offset
-    if not math.isfinite(offset):
+    if not math.isfinite(planned.scaled.offset):
         return Part.certain(-math.inf, 0.0, "exact-dp", "no permutation has positive weight")
+    if planned.upper - planned.lower <= _CLOSED:
+        return _closed(planned)
     blocks = planned.structure.blocks
     large = sum(len(block) > effort.max_exact for block in blocks)
     deadline = math.inf if effort.seconds is None else start + effort.seconds
     identity = planned.identity()
     parts = []
     for block in blocks:
-        if len(block) == 1:
-            continue
-        local = local_identity(identity, block)
-        parts.append(_block(planned.block(block), local, generator, effort, bounds, deadline, large))
-    return _sum(parts, planned, matrix, bounds)
+        if len(block) > 1:
+            local = local_identity(identity, block)
+            parts.append(_block(planned.block(block), local, generator, effort, bounds, deadline, large))
+    return _sum(parts, planned)
+
+
+def _closed(planned: Plan) -> Part:
+    """Separated: block product and MacMahon's determinant (or the loss bound) leave next to nothing between them."""
+    offset, structure = planned.scaled.offset, planned.structure
+    slack = 1e-15 * (abs(offset) + len(planned.scaled.columns))
+    lower, upper = offset + planned.lower - slack, offset + planned.upper + slack
+    width = planned.upper - planned.lower
+    value = offset + (planned.lower + planned.upper) / 2
+    reason = f"{len(structure.blocks)} blocks, largest {structure.largest}, bounds {width:.1e} nats apart"
+    return Part(value, lower, upper, lower, upper, lower, width <= _EXACT_WITHIN, "blocks", reason)
 
 
 def local_identity(identity: IntArray, block: IntArray) -> IntArray | None:
@@ -221,36 +258,31 @@ def _sampled(
     return Part(value, lower, upper, expected_lower, expected_upper, max(probable, lower), False, "smc", reason)
 
 
-def _sum(parts: Sequence[Part], planned: Plan, matrix: Array, bounds: bool) -> Part:
+def _sum(parts: Sequence[Part], planned: Plan) -> Part:
     """Blocks add up; what the split may have dropped goes to the upper ends."""
     offset, structure = planned.scaled.offset, planned.structure
-    slack = 1e-15 * (abs(offset) + len(matrix))
+    slack = 1e-15 * (abs(offset) + len(planned.scaled.columns))
 
     def total(name: str) -> float:
         return math.fsum([offset, *(getattr(part, name) for part in parts)])
 
-    lower, upper = total("lower") - slack, total("upper") + structure.loss + slack
-    value, exact = total("value"), all(part.exact for part in parts)
-    if bounds and upper - lower > _EXACT_WITHIN:
-        upper = min(upper, offset + macmahon_upper(planned.scaled.log_scaled) + slack)
-        lower = min(lower, upper)
-    if structure.loss > 0.0 and exact:
-        value = (lower + upper) / 2
-    exact = exact and upper - lower <= 1e3 * slack + _EXACT_WITHIN
+    lower = max(total("lower"), offset + planned.lower) - slack
+    upper = min(total("upper") + structure.loss, offset + planned.upper) + slack
+    exact = all(part.exact for part in parts) and upper - lower <= 1e3 * slack + _EXACT_WITHIN
+    value = min(max(total("value"), lower), upper)
     expected = (value, value) if exact else (total("expected_lower"), total("expected_upper") + structure.loss)
     if _identity_leaves(planned):
         expected = (expected[0], max(expected[1], upper))
     methods = sorted({part.method for part in parts}) or ["exact-dp"]
-    method = methods[0] if len(structure.blocks) == 1 else "blocks"
     return Part(
-        min(max(value, lower), upper),
+        value,
         lower,
         upper,
         expected[0],
         expected[1],
         max(total("probable_lower") - slack, lower),
         exact,
-        method,
+        methods[0] if len(structure.blocks) == 1 else "blocks",
         _reason(parts, structure, methods),
     )
 
