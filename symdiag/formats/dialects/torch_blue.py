@@ -23,11 +23,14 @@ class TorchBlue(KeyedDialect):
         """The pairs; a mean without ``log_std`` belongs to a deterministic variable and is no pair."""
         return (pair for pair in super().pairs(arrays) if pair.scale in arrays)
 
+    def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
+        """Whether there are such pairs, or the library's Student-t variables (to refuse them)."""
+        return super().matches(raw, arrays) or bool(_student_t(arrays))
+
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """As for every keyed dialect. Raises UnsupportedError ``not-gaussian`` for Student-t variables."""
-        for key in arrays:
-            if key.rpartition(".")[2].startswith("_") and key.endswith("_log_scale"):
-                raise UnsupportedError(f"{key}: a Student-t posterior is not a Gaussian", code="not-gaussian")
+        if found := _student_t(arrays):
+            raise UnsupportedError(f"{found[0]}: a Student-t posterior is not a Gaussian", code="not-gaussian")
         return super().read(raw, arrays, options)
 
     def deterministic(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, Field]:
@@ -37,6 +40,12 @@ class TorchBlue(KeyedDialect):
             for pair in super().pairs(arrays)
             if pair.scale not in arrays
         }
+
+
+def _student_t(arrays: Arrays) -> list[str]:
+    """The keys of Student-t scales."""
+    ends = [(key, key.rpartition(".")[2]) for key in arrays]
+    return [key for key, leaf in ends if leaf.startswith("_") and leaf.endswith("_log_scale")]
 
 
 DIALECT = TorchBlue(
