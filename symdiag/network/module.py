@@ -33,7 +33,7 @@ class UserModel:
         Weights with a leading draw axis (S, ...) give outputs (S, N, ...); ``inputs`` is one tensor or a tuple.
         """
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        mine = {own: weights[theirs] for own, theirs in self.names.items() if theirs in weights}
+        mine = {own: weights[theirs] for own, theirs in self._untied().items() if theirs in weights}
         axes = {own: 0 if value.ndim > self._tensor(own).ndim else None for own, value in mine.items()}
         if 0 not in axes.values():
             return self._call(mine, arguments)
@@ -43,6 +43,11 @@ class UserModel:
             count = next(mine[own].shape[0] for own, axis in axes.items() if axis == 0)
             one = [{k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)]
             return torch.stack([self._call(draw, arguments) for draw in one])
+
+    def _untied(self) -> dict[str, str]:
+        """``names`` with each tensor once, however many names the module has for it."""
+        first = {id(self._tensor(own)): own for own in reversed(list(self.names))}
+        return {own: self.names[own] for own in self.names if first[id(self._tensor(own))] == own}
 
     def _tensor(self, name: str) -> Tensor:
         owner, _, last = name.rpartition(".")

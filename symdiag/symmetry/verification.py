@@ -106,14 +106,13 @@ def _check(
 
 
 def _permutations(group: Group, generator: np.random.Generator) -> Iterator[Element]:
-    """Elements that generate S_n: one transposition and one n-cycle, and random ones."""
+    """A transposition and an n-cycle, which generate S_n, and a random element."""
     ones = np.ones(group.width)
     yield Element(np.roll(np.arange(group.width), 1), ones)
     swap = np.arange(group.width)
     swap[:2] = swap[:2][::-1]
     yield Element(swap, ones)
-    for _ in range(2):
-        yield Element(generator.permutation(group.width), ones)
+    yield Element(generator.permutation(group.width), ones)
 
 
 def _flips(group: Group, generator: np.random.Generator) -> Iterator[Element]:

@@ -1,5 +1,6 @@
 """Posteriors built by hand from shapes, and the recorded shapes of the real checkpoints."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def random_posterior(shapes, generator, *, buffers=None):
 def mlp_shapes(*widths, bias=True):
     """Shapes of fc1, fc2, ... in PyTorch layout."""
     shapes = {}
-    for k, (units_in, units_out) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+    for k, (units_in, units_out) in enumerate(itertools.pairwise(widths), start=1):
         shapes[f"fc{k}.weight"] = (units_out, units_in)
         if bias:
             shapes[f"fc{k}.bias"] = (units_out,)
