@@ -11,6 +11,10 @@ from typing import TextIO
 from symdiag.errors import OutputError
 
 
+class StdoutError(OutputError):
+    """stdout itself cannot be written, so there is no use in saying anything more there."""
+
+
 def is_tty(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal (a closed or missing one is not)."""
     try:
@@ -39,7 +43,7 @@ def write_stdout(text: str) -> None:
     """Write and flush. A reader that went away (``| head -1``) is no error.
 
     Raises:
-        OutputError: stdout cannot take the text, such as on a full disk.
+        StdoutError: stdout cannot take the text, such as on a full disk.
     """
     try:
         _write(sys.stdout, text)
@@ -49,7 +53,7 @@ def write_stdout(text: str) -> None:
         _abandon(sys.stdout)
         if getattr(error, "errno", None) == errno.EINVAL and os.name == "nt":  # how Windows spells EPIPE
             return
-        raise OutputError(f"cannot write to standard output: {error}") from error
+        raise StdoutError(f"cannot write to standard output: {error}") from error
 
 
 def write_stderr(text: str) -> None:

@@ -17,8 +17,8 @@ import typer
 
 from symdiag import cli
 from symdiag.cli._exits import INTERRUPTED, NO_VERDICT, OK, error_line, explained
-from symdiag.cli._streams import write_stderr, write_stdout
-from symdiag.errors import OutputError, SymdiagError, UsageError
+from symdiag.cli._streams import StdoutError, write_stderr, write_stdout
+from symdiag.errors import SymdiagError, UsageError
 
 _FIRST = ("analyze", "inspect", "compare", "align", "retrain")
 
@@ -91,14 +91,13 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _fail(error: BaseException, args: list[str]) -> int:
-    """Say what went wrong in one line on stderr, or as JSON on stdout in JSON mode."""
+    """Say what went wrong in one line on stderr and, in JSON mode, as JSON on stdout."""
     if _debugging(args):
         write_stderr("".join(traceback.format_exception(error)))
     problem = explained(error)
-    if _format_wanted(args) == "json" and not isinstance(problem, OutputError):
+    write_stderr(error_line(problem))
+    if _format_wanted(args) == "json" and not isinstance(problem, StdoutError):
         _print_json(problem)
-    else:
-        write_stderr(error_line(problem))
     return INTERRUPTED if problem.code == "interrupted" else NO_VERDICT
 
 
@@ -107,7 +106,7 @@ def _print_json(problem: SymdiagError) -> None:
 
     try:
         write_stdout(render(Failure("", problem), "json"))
-    except OutputError as error:
+    except StdoutError as error:
         write_stderr(error_line(error))
 
 

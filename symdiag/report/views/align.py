@@ -1,0 +1,160 @@
+"""What ``align`` found: the verdict, the certificate, the groups, and the path on the data given."""
+
+from __future__ import annotations
+
+from symdiag.report.align_model import AlignReport, GroupAlignment, OnData
+from symdiag.report.document import (
+    Block,
+    Bullets,
+    Check,
+    Column,
+    Document,
+    Facts,
+    Paragraph,
+    Section,
+    Table,
+    Tone,
+)
+from symdiag.report.text import listing, number, percent
+
+KIND = "align"
+MODEL = AlignReport
+
+_TONES: dict[str, Tone] = {
+    "same mode up to symmetry": "good",
+    "same function, different mode": "warn",
+    "different": "warn",
+}
+_CAPTION = (
+    "swaps: fewest transpositions that undo the relabelling (width minus cycles). margin: least rise of the distance "
+    "if one unit had to take another match. unsure: units whose second-best match costs less than 5 % of the match."
+)
+_BAR = 20
+
+
+def document(report: AlignReport) -> Document:
+    """The report as sections."""
+    sections = (
+        Section("Alignment", (Facts(_facts(report)),)),
+        Section("Hidden groups", _groups(report.groups)),
+        Section("Straight path to the reference", _path(report.data)),
+        Section("Assumptions", (Bullets(report.assumptions),) if report.assumptions else ()),
+        Section("All units", _units(report.groups), detail=True),
+        Section("What to do next", (Paragraph(_next(report)),)),
+    )
+    return Document(
+        subject=f"{report.model.path} -> {report.reference.path}",
+        verdict=report.verdict,
+        tone=_TONES.get(report.verdict, "plain"),
+        headline=headline(report),
+        sections=tuple(s for s in sections if s.blocks),
+        checks=(
+            Check(
+                "certificate",
+                "skipped" if report.certificate.status == "not-certified" else "passed",
+                report.certificate.statement,
+            ),
+        ),
+    )
+
+
+def headline(report: AlignReport) -> str:
+    """Verdict, share of relabelling, certificate."""
+    distance = report.distance
+    return (
+        f"{report.verdict.upper()}: {percent(distance.relabelling_share, 1.0)} of the distance was relabelling "
+        f"({distance.cost} {number(distance.before)} -> {number(distance.after)}); the alignment is "
+        f"{report.certificate.statement}."
+    )
+
+
+def _facts(report: AlignReport) -> tuple[tuple[str, str], ...]:
+    distance, proof = report.distance, report.certificate
+    return (
+        ("cost", f"{distance.cost}, {distance.unit}"),
+        ("distance before", number(distance.before)),
+        ("distance after", number(distance.after)),
+        ("best possible", f"at least {number(proof.lower_bound)} ({proof.method})"),
+        ("certificate", proof.statement),
+        ("starts that agree", f"{percent(proof.agreement, 1.0)} of the independent ones; {proof.starts} tried in all"),
+        (
+            "difference in posterior stds",
+            _before_after(report.before.standard_difference, report.after.standard_difference),
+        ),
+        ("unexplained means", _before_after(report.before.unexplained, report.after.unexplained)),
+    )
+
+
+def _before_after(before: float | None, after: float | None) -> str:
+    return f"{number(before)} -> {number(after)}"
+
+
+def _groups(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
+    columns = [Column("group", numeric=False), *(Column(c) for c in ("width", "swaps", "moved", "flipped", "margin"))]
+    rows = tuple(
+        (g.name, str(g.width), str(g.transpositions), str(g.moved), str(g.flipped), number(g.least_margin), _unsure(g))
+        for g in groups
+    )
+    return (Table((*columns, Column("unsure units", numeric=False)), rows, _CAPTION),) if rows else ()
+
+
+def _unsure(group: GroupAlignment) -> str:
+    if group.ambiguous and group.least_margin == 0.0 and len(group.ambiguous) == group.width:
+        return "all: every margin is zero"
+    return listing(group.ambiguous) if group.ambiguous else "none"
+
+
+def _path(data: OnData | None) -> tuple[Block, ...]:
+    if data is None:
+        return ()
+    low = min(*data.before.nll, *data.after.nll)
+    high = max(*data.before.nll, *data.after.nll)
+    columns = (
+        Column("t"),
+        Column("NLL before"),
+        Column("", numeric=False),
+        Column("NLL after"),
+        Column("", numeric=False),
+    )
+    rows = tuple(
+        (f"{t:.2f}", number(b), _bar(b, low, high), number(a), _bar(a, low, high))
+        for t, b, a in zip(data.positions, data.before.nll, data.after.nll, strict=True)
+    )
+    caption = f"Predictive NLL, nats per point, on {data.path} ({data.points} points, {data.likelihood})."
+    evidence = "ELBO" if data.has_prior else "expected log-likelihood"
+    facts = Facts(
+        (
+            ("marginalised barrier", f"{_before_after(data.before.barrier, data.after.barrier)} nats per point"),
+            (f"{evidence} barrier", f"{_before_after(data.before.elbo_barrier, data.after.elbo_barrier)} nats"),
+            ("functions differ by", f"{number(data.function_gap)} nats per point"),
+            ("outputs changed by aligning", f"{data.function_change:.1e} relative"),
+        )
+    )
+    return Table(columns, rows, caption), facts
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    return "#" * (1 + round((_BAR - 1) * (value - low) / (high - low))) if high > low else "#"
+
+
+def _units(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
+    columns = tuple(Column(c) for c in ("unit", "was", "sign", "cost", "margin"))
+    return tuple(
+        Table(
+            columns,
+            tuple(
+                (str(u.index), str(u.source), "+" if u.sign > 0 else "-", number(u.cost), number(u.margin))
+                for u in group.units
+            ),
+            f"{group.name}: reference unit, the model's unit matched to it, and how safely.",
+        )
+        for group in groups
+    )
+
+
+def _next(report: AlignReport) -> str:
+    if report.certificate.status != "optimal":
+        return "More --restarts may find a better alignment, up to the bound above."
+    if report.verdict == "different" and report.data is None:
+        return "Give --data to see whether the two compute the same function in different modes."
+    return "The alignment cannot be improved; what distance is left is a real difference of the posteriors."

@@ -1,0 +1,274 @@
+"""The smaller commands: report, compare, explain, schema, inspect, help."""
+
+import dataclasses
+import json
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+from report_examples import estimate, hostile_report, report
+
+import symdiag.api
+from symdiag.cli.main import build_app, main
+from symdiag.errors import SymdiagError
+from symdiag.report import Failure, render, render_all
+from symdiag.report.comparison import compare_reports, difference
+from symdiag.report.schemas import schema_names, schema_text
+
+# ---------------------------------------------------------------- help
+
+
+def commands():
+    import typer
+
+    return typer.main.get_command(build_app()).commands
+
+
+@pytest.mark.parametrize("name", ["analyze", "inspect", "compare", "report", "explain", "schema"])
+def test_each_help_holds_one_example_that_parses(name, capsys):
+    assert main([name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    (example,) = re.findall(rf"Example: symdiag {name} (.*)$", text)
+    arguments = example.split(" > ")[0].split()
+    with commands()[name].make_context(name, arguments, resilient_parsing=False) as context:
+        assert context.params
+
+
+def test_no_command_is_a_usage_error(capsys):
+    assert main([]) == 2
+    assert "error[usage]" in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_suggested(capsys):
+    assert main(["analise"]) == 2
+    assert "analyze" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- report
+
+
+@pytest.mark.parametrize("name", ["text", "markdown", "html", "junit", "github", "json"])
+def test_report_renders_as_the_analysis_would_have(tmp_path, capsys, name):
+    for made in (report(), hostile_report()):
+        (tmp_path / "r.json").write_text(render(made, "json"))
+        assert main(["report", "r.json", "--format", name]) == 0
+        assert capsys.readouterr().out == render(made, name)
+
+
+def test_report_of_several_keeps_the_failures(tmp_path, capsys):
+    bad = Failure("x.pt", SymdiagError("broken", code="corrupt", hint="again"))
+    (tmp_path / "r.json").write_text(render_all([report(), bad], "json"))
+    assert main(["report", "r.json", "--format", "json"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "r.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "bad-report"),
+        (b"[1]", "bad-report"),
+        (b"{", "bad-report"),
+        (b"\xff\xfe\x00", "bad-report"),
+        (b'{"schema_version": 2}', "bad-report"),
+        (b'{"schema_version": 1, "kind": "analyze", "total": NaN}', "bad-report"),
+        (b'{"reports": [3]}', "bad-report"),
+        (b"[" * 100000, "bad-report"),
+        (b'{"a":' * 100000, "bad-report"),
+        (None, "not-a-file"),
+    ],
+)
+def test_report_refuses_what_is_none(tmp_path, capsys, content, code):
+    if content is not None:
+        (tmp_path / "r.json").write_bytes(content)
+    assert main(["report", "r.json", "--format", "json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+# ---------------------------------------------------------------- schema and explain
+
+
+def test_schema_prints_every_schema(capsys):
+    for name in schema_names():
+        assert main(["schema", name]) == 0
+        assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
+    assert main(["schema", "horoscope"]) == 2
+
+
+def test_explain_knows_findings_and_errors_in_any_case(capsys):
+    for code, word in (("SYM001", "straddl"), ("sym003", "log k!"), ("unsafe-checkpoint", "pickle")):
+        assert main(["explain", code]) == 0
+        assert word in capsys.readouterr().out
+
+
+def test_explain_suggests_and_lists(capsys):
+    assert main(["explain", "SYM01"]) == 2
+    assert "SYM001" in capsys.readouterr().err
+    assert main(["explain"]) == 0
+    listing = capsys.readouterr().out
+    assert "SYM001" in listing
+    assert "lfs-pointer" in listing
+
+
+def test_explain_speaks_json(capsys):
+    assert main(["explain", "SYM001", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert {"code", "title", "meaning", "action", "reference"} <= set(data)
+
+
+# ---------------------------------------------------------------- compare
+
+
+def shifted(made, by, half_width=0.1, error=0.05):
+    def move(e, sign):
+        value = e.value + sign * by
+        return dataclasses.replace(
+            e, value=value, lower=value - half_width, upper=value + half_width, std_error=error, brackets=()
+        )
+
+    groups = tuple(
+        dataclasses.replace(
+            g,
+            straddling_entropy=move(g.straddling_entropy, 1),
+            mutual_information=move(g.mutual_information, -1),
+        )
+        for g in made.groups
+    )
+    total = dataclasses.replace(
+        made.total,
+        straddling_entropy=move(made.total.straddling_entropy, 1),
+        mutual_information=move(made.total.mutual_information, -1),
+    )
+    return dataclasses.replace(made, groups=groups, total=total)
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance", "outcome"),
+    [
+        (0.0, 0.1, "unchanged"),
+        (0.2, 0.1, "unchanged"),  # 3 s.e. = 3 * 0.05 * sqrt 2 = 0.212
+        (0.22, 0.1, "regressed"),
+        (0.22, 0.3, "unchanged"),
+        (0.31, 0.3, "regressed"),
+        (-0.22, 0.1, "improved"),
+        (-0.2, 0.1, "unchanged"),
+    ],
+)
+def test_a_regression_exceeds_tolerance_and_three_standard_errors(shift, tolerance, outcome):
+    made = compare_reports(shifted(report(), 0.0), shifted(report(), shift), tolerance)
+    assert made.verdict == outcome
+    assert {d.outcome for d in made.straddling_entropy} == {outcome}
+    assert {d.outcome for d in made.mutual_information} == {outcome}
+
+
+def test_what_the_methods_leave_open_is_inconclusive():
+    loose = dataclasses.replace(estimate(1.0), lower=0.0, upper=2.0)
+    assert difference("x", loose, dataclasses.replace(loose, value=1.5), 0.1).outcome == "inconclusive"
+    assert difference("x", loose, dataclasses.replace(loose, value=9.0), 0.1).outcome == "regressed"
+    single = dataclasses.replace(estimate(1.0), std_error=None)
+    assert difference("x", single, estimate(9.0), 0.1).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("shift", "flags", "code"),
+    [(0.0, [], 0), (1.0, [], 1), (1.0, ["--exit-zero"], 0), (1.0, ["--tolerance", "2"], 0), (-1.0, [], 0)],
+)
+def test_compare_exit_codes(tmp_path, capsys, shift, flags, code):
+    for name, made in (("a.json", shifted(report(), 0.0)), ("b.json", shifted(report(), shift))):
+        (tmp_path / name).write_text(render(made, "json"))
+    assert main(["compare", "a.json", "b.json", "--format", "json", *flags]) == code
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("compare")))
+    assert data["straddling_entropy"][-1]["difference"] == pytest.approx(shift)
+
+
+def test_compare_reads_a_checkpoint_with_the_options_given(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text(render(report(), "json"))
+    seen = {}
+
+    def analyze(path, **options):
+        seen.update(options, path=path)
+        return report()
+
+    monkeypatch.setattr(symdiag.api, "analyze", analyze)
+    assert main(["compare", "a.json", "b.pt", "--seed", "4", "--activation", "relu"]) == 0
+    assert (seen["path"].name, seen["seed"], seen["activation"]) == ("b.pt", 4, "relu")
+
+
+def incomparable():
+    groups = report().groups
+    renamed = tuple(dataclasses.replace(g, width=5) for g in groups)
+    signed = tuple(dataclasses.replace(g, signed=True) for g in groups)
+    settings = dataclasses.replace(report().settings, estimator="other")
+    yield dataclasses.replace(report(), groups=groups[:1])
+    yield dataclasses.replace(report(), groups=renamed)
+    yield dataclasses.replace(report(), groups=signed)
+    yield dataclasses.replace(report(), settings=settings)
+
+
+@pytest.mark.parametrize("other", list(incomparable()))
+def test_what_cannot_be_compared_is_code_2(tmp_path, capsys, other):
+    (tmp_path / "a.json").write_text(render(report(), "json"))
+    (tmp_path / "b.json").write_text(render(other, "json"))
+    assert main(["compare", "a.json", "b.json", "--format", "json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "not-comparable"
+
+
+def test_a_list_of_reports_is_not_compared(tmp_path, capsys):
+    (tmp_path / "a.json").write_text(render_all([report(), report()], "json"))
+    assert main(["compare", "a.json", "a.json"]) == 2
+    assert "exactly one" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- inspect
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, shape in (("fc1.weight", (5, 3)), ("fc1.bias", (5,)), ("fc2.weight", (2, 5)), ("fc2.bias", (2,))):
+        arrays[f"{name}_mu"] = rng.normal(size=shape)
+        arrays[f"{name}_std"] = rng.uniform(0.1, 0.2, size=shape)
+    np.savez(tmp_path / "m.npz", **arrays)
+    return arrays
+
+
+def test_inspect_tells_tensors_stds_and_groups(checkpoint, capsys):
+    assert main(["inspect", "m.npz", "--activation", "tanh", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("inspect")))
+    (group,) = data["groups"]
+    assert (group["width"], group["signed"]) == (5, True)
+    assert data["log_order"] == pytest.approx(np.log(120 * 2**5))
+    assert data["parameters"] == sum(a.size for n, a in checkpoint.items() if n.endswith("_mu"))
+    stds = np.concatenate([a.ravel() for n, a in checkpoint.items() if n.endswith("_std")])
+    assert data["scale_range"] == [stds.min(), stds.max()]
+    assert {t["key"] for t in data["stored"]} == set(checkpoint)
+
+
+def test_inspect_writes_a_spec_once_and_reads_it_back(checkpoint, tmp_path, capsys):
+    assert main(["inspect", "m.npz", "--write-spec", "spec.toml"]) == 0
+    assert "width = 5" in (tmp_path / "spec.toml").read_text("utf-8")
+    capsys.readouterr()
+    assert main(["inspect", "m.npz", "--spec", "spec.toml", "--format", "json"]) == 0
+    assert [g["width"] for g in json.loads(capsys.readouterr().out)["groups"]] == [5]
+    assert main(["inspect", "m.npz", "--write-spec", "spec.toml"]) == 2
+    assert "error[exists]" in capsys.readouterr().err
+
+
+def test_inspect_shows_what_it_saw_of_a_file_without_scales(tmp_path, capsys):
+    np.savez(tmp_path / "plain.npz", **{"0.weight": np.ones((3, 2)), "0.bias": np.ones(3)})
+    assert main(["inspect", "plain.npz", "--format", "json"]) == 2
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("inspect")))
+    assert data["problem"]["code"] == "no-scales-found"
+    assert {t["key"] for t in data["stored"]} == {"0.weight", "0.bias"}
+    assert main(["inspect", "plain.npz"]) == 2
+    assert "no-scales-found" in capsys.readouterr().out
+
+
+def test_inspect_of_nothing_readable(tmp_path, capsys):
+    (tmp_path / "empty.pt").write_bytes(b"")
+    assert main(["inspect", "empty.pt", "--format", "json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "empty-file"
