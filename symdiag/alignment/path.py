@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from symdiag.posterior import Array, GaussianPrior, Posterior
 
 LogLikelihood = Callable[[Mapping[str, Array]], Array]
-"""Weight draws, tensor name → (S, *shape), to pointwise log-likelihoods (S, N), nats."""
+"""Weight draws and buffers, name → (S, *shape), to pointwise log-likelihoods (S, N), nats."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,16 @@ def path_between(
     nll, elbo = [], []
     for position in positions:
         between = interpolate(model, reference, float(position))
-        pointwise = log_likelihood(between.sample(np.random.default_rng(seed), samples))
+        pointwise = log_likelihood(draw(between, samples, seed))
         nll.append(-float(log_predictive(pointwise).mean()))
         elbo.append(float(pointwise.sum(axis=1).mean()) - (between.kl_to(prior) if prior else 0.0))
     return Path(tuple(float(t) for t in positions), tuple(nll), tuple(elbo))
+
+
+def draw(posterior: Posterior, samples: int, seed: int) -> dict[str, Array]:
+    """Weight draws (S, *shape), and the buffers, repeated S times."""
+    buffers = {n: np.broadcast_to(b, (samples, *np.shape(b))) for n, b in posterior.buffers.items()}
+    return {**buffers, **posterior.sample(np.random.default_rng(seed), samples)}
 
 
 def log_predictive(pointwise: Array) -> Array:
@@ -99,7 +105,7 @@ def function_gap(
     model: Posterior, reference: Posterior, log_likelihood: LogLikelihood, *, samples: int = 32, seed: int = 0
 ) -> float:
     """Mean absolute difference of the two pointwise predictive log-likelihoods, nats per point."""
-    ends = [log_predictive(log_likelihood(p.sample(np.random.default_rng(seed), samples))) for p in (model, reference)]
+    ends = [log_predictive(log_likelihood(draw(p, samples, seed))) for p in (model, reference)]
     return float(np.abs(ends[0] - ends[1]).mean())
 
 

@@ -75,8 +75,10 @@ def align(
 
     options: dict[str, Any] = dict(cost=cost, restarts=restarts, seed=seed, activation=activation, model=model)
     options |= dict(scale_transform=scale_transform, companion=companion, spec_file=spec)
-    evaluation = dict(data=data, likelihood=likelihood, noise=noise, prior_std=prior_std, samples=samples)
-    done = run_universe(paths, **options) if universe else run_align(*paths, **options, **evaluation)
+    evaluation: dict[str, Any] = dict(
+        data=data, likelihood=likelihood, noise=noise, prior_std=prior_std, samples=samples
+    )
+    done = run_universe(paths, **options) if universe else run_align(paths[0], paths[1], **options, **evaluation)
     _save(done, output, overwrite, companion)
     emit(out, [done.report])
     return FINDING if strict and not done.is_settled else OK

@@ -79,7 +79,7 @@ def align_report(
 def align_section(
     model: Posterior, reference: Posterior, spec: PermutationSpec, *, cost: str = "w2", seed: int = 0
 ) -> dict[str, Any]:
-    """What ``analyze --reference`` adds: the groups, distance, certificate and verdict of an ``AlignReport``, as JSON."""
+    """What ``analyze --reference`` adds: groups, distance, certificate and verdict of an ``AlignReport``, as JSON."""
     alignment = align(model, reference, spec, cost=cost, generator=np.random.default_rng(seed))
     report = align_report(alignment, model, reference, settings=AlignSettings(seed, cost, None), tool={})
     kept = ("reference", "distance", "certificate", "before", "after", "verdict", "groups")
