@@ -38,7 +38,7 @@ class TrainingConfig:
     learning_rate: float | None = None
     warmup: float = 0.02
     batch_size: int | None = None
-    draws: int = 8
+    draws: int | None = None
     seed: int = 0
     num_elements: int = 20
     marginals: str = "auto"
@@ -47,11 +47,10 @@ class TrainingConfig:
     tolerance: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "interval"):
+        for name in ("steps", "batch_size", "interval", "draws"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
         _require(self.learning_rate is None or 0 < self.learning_rate <= 10, "learning_rate", "in (0, 10]")
         _require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
-        _require(self.draws >= 1, "draws", "at least 1")
         _require(self.num_elements >= 2, "num_elements", "at least 2")
         _require(self.seed >= 0, "seed", "at least 0")
         _require(self.patience >= 0, "patience", "at least 0")
@@ -62,8 +61,11 @@ class TrainingConfig:
         batch = min(batch, num_points)
         steps = self.steps or max(5000, 20 * -(-num_points // batch))
         rate = self.learning_rate or (1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3)
+        draws = self.draws or (32 if num_parameters <= 1_000 else 16 if num_parameters <= 10_000 else 8)
         interval = self.interval or max(1, steps // 50)
-        return dataclasses.replace(self, batch_size=batch, steps=steps, learning_rate=rate, interval=interval)
+        return dataclasses.replace(
+            self, batch_size=batch, steps=steps, learning_rate=rate, interval=interval, draws=draws
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for reports and for comparing a resumed run's settings."""

@@ -144,7 +144,7 @@ class _Run:
 
     def _save(self, state: RunState) -> None:
         self.state = state
-        if self.settings.save is not None and self.settings.workers.writes:
+        if self.settings.save is not None:
             self.settings.save(state)
 
     def _report(self, snapshot: Snapshot, norm: float) -> None:

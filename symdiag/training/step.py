@@ -27,6 +27,7 @@ class Terms:
 
 def step_noise(problem: Problem, config: TrainingConfig, step: int, workers: Workers) -> Tensor:
     """Standard normal noise for this process's share of the step's draws, (S / world, D)."""
+    assert config.draws is not None
     share = max(1, config.draws // workers.world)
     generator = stream(config.seed, "noise", step, workers.rank)
     noise = generator.standard_normal((share, problem.flat_prior.loc.numel()))

@@ -1,0 +1,93 @@
+"""Paired differences between two evaluations, and what may honestly be said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from symdiag.estimate import Estimate
+from symdiag.training.evaluate import Evaluation
+
+Verdict = Literal["improved", "no measurable benefit", "worse"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """after − before of one quantity with an interval of about 95 %; None where no interval can be had."""
+
+    name: str
+    value: float
+    lower: float | None
+    upper: float | None
+
+
+def differences(before: Evaluation, after: Evaluation) -> tuple[Difference, ...]:
+    """Every quantity of the report, ``after`` minus ``before``.
+
+    Weight draws are paired (same noise), test scores are paired by data point; H intervals are not paired.
+    """
+    fit = _paired(after.draws - before.draws)
+    kl = after.kl - before.kl
+    entropy = _unpaired(before.straddling_entropy, after.straddling_entropy)
+    result = [
+        Difference("elbo", fit[0] - kl, fit[1] - kl, fit[2] - kl),
+        symmetrized_difference(before, after),
+        Difference("straddling_entropy", *entropy),
+        Difference("log_likelihood", *fit),
+        Difference("kl", kl, kl, kl),
+        Difference("active_units", float(after.active_units - before.active_units), None, None),
+    ]
+    if before.test is not None and after.test is not None:
+        assert before.point_nll is not None
+        assert after.point_nll is not None
+        result += [
+            Difference("test_nll", *_paired(after.point_nll - before.point_nll)),
+            Difference(after.test.metric_name, after.test.metric - before.test.metric, None, None),
+            Difference("calibration_error", after.test.calibration_error - before.test.calibration_error, None, None),
+        ]
+    return tuple(result)
+
+
+def symmetrized_difference(before: Evaluation, after: Evaluation, run_slack: float = 0.0) -> Difference:
+    """The difference in L^G; ``run_slack`` widens the interval by what training noise may do."""
+    fit = _paired(after.draws - before.draws)
+    kl = after.kl - before.kl
+    entropy = _unpaired(before.straddling_entropy, after.straddling_entropy)
+    value = fit[0] - kl - entropy[0]
+    slack = np.hypot(np.hypot(fit[2] - fit[0], run_slack), 0.5 * (entropy[2] - entropy[1]))
+    middle = fit[0] - kl - 0.5 * (entropy[1] + entropy[2])
+    return Difference("symmetrized", value, float(min(value, middle - slack)), float(max(value, middle + slack)))
+
+
+def run_to_run_slack(controls: Sequence[Evaluation]) -> float | None:
+    """Half-width that training noise alone gives a difference of two runs' L^G, 95 %; None for fewer than two runs.
+
+    Student's t on the controls' own spread: t · s · √2, with s from runs that differ in nothing but the seed.
+    """
+    if len(controls) < 2:
+        return None
+    values = np.array([c.symmetrized.value for c in controls])
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) * np.sqrt(2.0))
+
+
+def judge(difference: Difference) -> Verdict:
+    """Improved or worse only when the interval leaves zero out."""
+    if difference.lower is not None and difference.lower > 0.0:
+        return "improved"
+    if difference.upper is not None and difference.upper < 0.0:
+        return "worse"
+    return "no measurable benefit"
+
+
+def _paired(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float, float]:
+    mean = float(values.mean())
+    slack = 2.0 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else np.inf
+    return mean, float(mean - slack), float(mean + slack)
+
+
+def _unpaired(before: Estimate, after: Estimate) -> tuple[float, float, float]:
+    return after.value - before.value, after.lower - before.upper, after.upper - before.lower
