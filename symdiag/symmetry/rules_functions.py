@@ -171,7 +171,7 @@ def convolution(table: AxisTable, step: Step) -> Any:
     axis = len(labels) - len(weight) + 1
     if step.option(6, "groups", 1) != 1:
         return unknown(table, step)
-    table.pin(labels[axis + 1 :], "a convolution slides over units")
+    table.pin([*labels[axis + 1 :], *weight[2:]], "a convolution slides over units")
     table.unify(labels[axis], weight[1], "a layer reads units that stay fixed")
     out = weight[0]
     if len(step.tensors) > 2:
