@@ -40,7 +40,7 @@ def subset_permanent(weights: Array, forward: Array, backward: Array, counts: In
                 total += weights[row, j] * forward[mask ^ (1 << j)]
         forward[mask] = total
     if backward.shape[0] == 0:
-        return forward[full]
+        return float(forward[full])
     backward[full] = 1.0
     for mask in range(full - 1, -1, -1):
         row = counts[mask]
@@ -51,7 +51,7 @@ def subset_permanent(weights: Array, forward: Array, backward: Array, counts: In
                 total += term
                 marginals[row, j] += forward[mask] * term
         backward[mask] = total
-    return forward[full]
+    return float(forward[full])
 
 
 @_jit
@@ -128,8 +128,8 @@ def _size_biased(expected: float, uniform: float, chooser: float) -> float:
     part = expected - whole
     heavy = part * (whole + 1.0)
     if chooser * (heavy + (1.0 - part) * whole) < heavy:
-        return uniform * part
-    return part + uniform * (1.0 - part)
+        return float(uniform * part)
+    return float(part + uniform * (1.0 - part))
 
 
 @_jit
