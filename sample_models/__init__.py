@@ -1,0 +1,1 @@
+"""Sample posteriors and the script that makes them."""

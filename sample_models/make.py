@@ -107,9 +107,11 @@ def wave_healthy() -> None:
     x, y = wave(2, 400, 0.05)
     model = nn.Sequential()
     model.blinear1, model.act, model.blinear2 = BayesianLinear(1, 6), nn.ReLU(), BayesianLinear(6, 1)
-    pairs = lambda m: softplus_pairs(_params_only(m), "_mu", "_rho")  # noqa: E731
+    # blitz keeps each parameter twice over one storage; gradients reach the sampler's copy
+    pairs = lambda m: softplus_pairs(m, "sampler.mu", "sampler.rho")  # noqa: E731
     train(model, pairs, gaussian(y, 0.05), x, 6000)
     torch.save(model.state_dict(), HERE / "wave-healthy.pt")
+    np.savez(HERE / "wave-lownoise.npz", X=x, y=y)
 
 
 def wave_tanh() -> None:
@@ -183,21 +185,6 @@ class _Forward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The wrapped pass."""
         return self.run(x)
-
-
-class _Named(nn.Module):
-    def __init__(self, named: dict[str, nn.Parameter]) -> None:
-        super().__init__()
-        self.named = named
-
-    def named_parameters(self, *_: object, **__: object) -> list[tuple[str, nn.Parameter]]:  # type: ignore[override]
-        """Only the parameters kept."""
-        return list(self.named.items())
-
-
-def _params_only(model: nn.Module) -> nn.Module:
-    """blitz registers every parameter twice (also under its sampler); keep the layer's own names."""
-    return _Named({n: p for n, p in model.named_parameters(remove_duplicate=False) if "sampler" not in n})
 
 
 MODELS = {

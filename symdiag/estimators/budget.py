@@ -23,6 +23,9 @@ _PRODUCT = 1e-10  # s per multiply-add of a matrix product
 _SUBSET = 3e-9  # s per subset transition of the exact dynamic programme
 _PARTICLE = 1.5e-9  # s per (row, column, particle) of sequential Monte Carlo
 _CERTIFY = 3e-9  # s per n³ of the deterministic bounds
+SANDWICH_COST = 8e-4
+"""Nominal seconds per element and group of the joint sandwich."""
+_JOINT_DRAWS = 64
 
 
 @dataclass(frozen=True)
@@ -81,4 +84,10 @@ def further_draws(std: float, value: float, done: int, cost: float, budget: floa
 def certified_draws(cost: float, budget: float, done: int) -> int:
     """How many draws get deterministic bounds within a quarter of the budget (0 if fewer than 2)."""
     count = done if cost == 0.0 else min(done, int(0.25 * budget / cost))
+    return count if count >= 2 else 0
+
+
+def joint_draws(cost: float, budget: float) -> int:
+    """How many draws get the joint sandwich within half of the budget (0 if fewer than 2)."""
+    count = min(_JOINT_DRAWS, int(0.5 * budget / cost))
     return count if count >= 2 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,7 +46,7 @@ def permanent_values(matrices: Tensor, *, generator: np.random.Generator, effort
     """Log-permanents of relative log-density matrices (S, n, n) as DrawValues."""
     with torch.no_grad():
         array = matrices.detach().cpu().numpy()
-    result = log_permanent(array, generator=generator, effort=effort, bounds=certify)
+    result = log_permanent(array, generator=generator, effort=dataclasses.replace(effort, certify=certify))
     unknown = np.full(len(array), np.nan)
     sure = certify | result.exact
     return DrawValues(

@@ -61,12 +61,31 @@ class JointSandwich:
         elements, log_prob = proposal.sample(count, generator)
         actions = {first.group.name: elements}
         for family in rest:
-            drawn = [p.sample(1, generator) for p in family(self._moved(draw, actions, family))]
-            log_prob = log_prob + np.concatenate([value for _, value in drawn])
-            actions[family.group.name] = ElementBatch(
-                np.concatenate([e.permutations for e, _ in drawn]), np.concatenate([e.signs for e, _ in drawn])
-            )
+            batch, value = self._conditional(draw, actions, family, generator)
+            actions[family.group.name] = batch
+            log_prob = log_prob + value
         return self.ratio(draw, actions) - log_prob
+
+    def _conditional(
+        self,
+        draw: Mapping[str, Tensor],
+        actions: Mapping[str, ElementBatch],
+        family: ProposalFamily,
+        generator: np.random.Generator,
+    ) -> tuple[ElementBatch, Array]:
+        """One element of the family's group for each history, sharing work among equal histories."""
+        rows = np.concatenate([part for b in actions.values() for part in (b.permutations, b.signs)], axis=1)
+        _, first, label = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+        distinct = {k: ElementBatch(b.permutations[first], b.signs[first]) for k, b in actions.items()}
+        proposals = family(self._moved(draw, distinct, family))
+        width = family.group.width
+        permutations, signs = np.empty((len(rows), width), dtype=np.intp), np.empty((len(rows), width))
+        log_prob = np.empty(len(rows))
+        for k, proposal in enumerate(proposals):
+            mine = np.flatnonzero(label.reshape(-1) == k)
+            batch, log_prob[mine] = proposal.sample(len(mine), generator)
+            permutations[mine], signs[mine] = batch.permutations, batch.signs
+        return ElementBatch(permutations, signs), log_prob
 
     def _moved(
         self, draw: Mapping[str, Tensor], actions: Mapping[str, ElementBatch], family: ProposalFamily

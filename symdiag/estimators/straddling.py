@@ -78,12 +78,15 @@ class StraddlingEstimator:
         """``count`` weight draws as tensors, name → (S, *shape)."""
         return {n: self._tensor(v) for n, v in self.posterior.sample(generator, count).items() if n in self.loc}
 
-    def evaluate(self, draws: Mapping[str, Tensor], generator: np.random.Generator, *, certify: bool) -> _Batch:
-        """Every group, the coupling bounds and, where affordable, the joint sandwich on the same draws."""
+    def evaluate(
+        self, draws: Mapping[str, Tensor], generator: np.random.Generator, *, certify: bool, joint_draws: int = 0
+    ) -> _Batch:
+        """Every group and the coupling bounds; the joint sandwich on the first ``joint_draws`` draws."""
         groups = {g.name: self._group(g, draws, generator, certify) for g in self.spec}
         joint = None
-        if self.joint is not None:
-            joint = self.joint(self._host(draws), SANDWICH_ELEMENTS, generator)
+        if self.joint is not None and joint_draws > 0:
+            some = {name: value[:joint_draws] for name, value in self._host(draws).items()}
+            joint = self.joint(some, SANDWICH_ELEMENTS, generator)
         return _Batch(groups, self._chains(groups, draws, generator, certify), joint)
 
     def _host(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -154,7 +157,8 @@ def estimate_straddling(
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
     groups = tuple(_group_result(g, per_group[g.name]) for g in spec)
     chains = [concatenate(c) for c in zip(*(b.chains for b in batches), strict=True)]
-    joint = concatenate([b.joint for b in batches if b.joint is not None]) if estimator.joint else None
+    parts = [b.joint for b in batches if b.joint is not None]
+    joint = concatenate(parts) if parts else None
     total = total_estimate(add(list(per_group.values())), chains, joint, spec.log_order, coupled=estimator.coupled)
     return Straddling(groups, total, complement(total, spec.log_order), total.samples, notes)
 
@@ -177,7 +181,8 @@ def _run(
     chunk = _chunk(estimator.posterior)
     pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
     certified = budgets.certified_draws(budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot)
-    runner = _Runner(estimator, seed, chunk, certified, progress)
+    joint = 0 if estimator.joint is None else budgets.joint_draws(_joint_cost(estimator), budget)
+    runner = _Runner(estimator, seed, chunk, certified, joint, progress)
     runner.run(pilot)
     notes = [] if certified else ["deterministic bounds not computed: they would take more than the budget"]
     if samples is None:
@@ -189,13 +194,18 @@ def _run(
 
 
 def _cost(estimator: StraddlingEstimator) -> float:
+    """Nominal seconds of one draw through all groups (sampled groups cost as much as a joint sandwich)."""
     effort = estimator.effort
+    if not estimator.direct:
+        return 2.0 * _joint_cost(estimator)
     single = budgets.draw_cost(
-        estimator.posterior, estimator.spec, max_exact=effort.max_exact, particles=effort.particles
+        estimator.posterior, estimator.spec, max_exact=effort.max_exact, particles=effort.particles * effort.runs
     )
-    chains = 2 if estimator.coupled and estimator.direct else 0
-    joint = 0.0 if estimator.joint is None else 2e-4 * SANDWICH_ELEMENTS * len(estimator.spec)
-    return single * (1 + chains) + joint
+    return single * (3 if estimator.coupled else 1)
+
+
+def _joint_cost(estimator: StraddlingEstimator) -> float:
+    return budgets.SANDWICH_COST * SANDWICH_ELEMENTS * len(estimator.spec)
 
 
 def _chunk(posterior: Posterior) -> int:
@@ -207,10 +217,16 @@ class _Runner:
     """Accumulates batches; each batch has its own generator derived from the seed and its number."""
 
     def __init__(
-        self, estimator: StraddlingEstimator, seed: int, chunk: int, certified: int, progress: Progress | None
+        self,
+        estimator: StraddlingEstimator,
+        seed: int,
+        chunk: int,
+        certified: int,
+        joint: int,
+        progress: Progress | None,
     ) -> None:
         self.estimator, self.seed, self.chunk = estimator, seed, chunk
-        self.certified, self.progress = certified, progress
+        self.certified, self.joint, self.progress = certified, joint, progress
         self.batches: list[_Batch] = []
         self.done = 0
 
@@ -222,7 +238,8 @@ class _Runner:
             size = min(self.chunk, (self.certified if certify else goal) - self.done, goal - self.done)
             generator = np.random.default_rng([self.seed, len(self.batches)])
             draws = self.estimator.draws(generator, size)
-            self.batches.append(self.estimator.evaluate(draws, generator, certify=certify))
+            joint = max(0, self.joint - self.done)
+            self.batches.append(self.estimator.evaluate(draws, generator, certify=certify, joint_draws=joint))
             self.done += size
             if self.progress is not None:
                 self.progress("estimating", self.done / goal)

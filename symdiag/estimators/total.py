@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from symdiag.estimate import Bracket, Estimate, Interval
-from symdiag.estimators.values import DrawValues, summarise
+from symdiag.estimators.values import DrawValues, mean_and_error, summarise
 
 _ORDER: dict[Interval, int] = {"exact": 0, "certified": 1, "probability": 2, "expectation": 3}
 
@@ -22,31 +23,38 @@ def total_estimate(
     """The Estimate of H_G.
 
     Args:
-        layerwise: Σ_l of the groups' values, same draws (S,).
-        chains: Coupling bounds, each an upper bound on H_G in expectation over ω ~ q.
-        joint: The joint sandwich where it was affordable.
+        layerwise: Σ_l of the groups' values, (S,).
+        chains: Coupling bounds on the same draws, each an upper bound on H_G in expectation over ω ~ q.
+        joint: The joint sandwich on the first draws, where it was affordable.
         log_order: log|G|, nats.
         coupled: Whether any two groups share a tensor; if not, Σ_l H_l is H_G itself.
     """
     base = summarise(layerwise, log_order)
     if not coupled:
         return base
-    uppers = [summarise(c, log_order) for c in chains]
-    candidates = [(u.upper, u.interval) for u in uppers]
-    lower, lower_kind = base.lower, base.interval
-    value, method = base.value, base.method
-    if joint is not None:
-        both = summarise(joint, log_order)
-        candidates.append((both.upper, both.interval))
-        method = f"{method}; joint {both.method}"
-        if both.lower > lower:
-            lower, lower_kind = both.lower, both.interval
-    upper, upper_kind = min(candidates, default=(log_order, base.interval))
-    kind = max((lower_kind, upper_kind), key=_ORDER.__getitem__)
-    # exact per group, but a bracket in total: Σ H_l and the coupling bound hold whatever the draws
-    kind = "certified" if kind == "exact" else kind
-    upper = max(upper, value)
-    bracket = Bracket(kind, min(lower, value), upper)
+    candidates: list[tuple[float, Interval]] = [(log_order, "certified")]
+    candidates += [(bound.upper, bound.interval) for bound in (summarise(c, log_order) for c in chains)]
+    method = f"sum over groups: {base.method}"
+    if joint is not None and len(joint):
+        candidates.append((upper_from_part(layerwise, joint), "expectation"))
+        method = f"{method}; joint {'+'.join(joint.methods)}"
+    upper, upper_kind = min(candidates)
+    # each group may be exact, yet the total is bracketed: Σ H_l and the bounds above enclose it
+    kind = max((base.interval, upper_kind, "certified"), key=_ORDER.__getitem__)
+    upper = max(upper, base.value)
     return dataclasses.replace(
-        base, lower=bracket.lower, upper=upper, interval=kind, method=f"sum over groups: {method}", brackets=(bracket,)
+        base, upper=upper, interval=kind, method=method, brackets=(Bracket(kind, base.lower, upper),)
     )
+
+
+def upper_from_part(layerwise: DrawValues, joint: DrawValues) -> float:
+    """Mean upper bound plus two standard errors when only the first draws have one.
+
+    The gap to the layerwise value varies far less than the value, so it is averaged over those draws and
+    added to the layerwise mean over all.
+    """
+    centre, error = mean_and_error(layerwise.value)
+    gap, gap_error = mean_and_error(joint.expected_upper - layerwise.value[: len(joint)])
+    if error is None or gap_error is None:
+        return math.inf
+    return centre + gap + 2.0 * math.hypot(error, gap_error)
