@@ -46,7 +46,7 @@ class Evaluator:
         if forward is None:
             raise UsageError(
                 "the data cannot be evaluated: the network's forward pass is not known",
-                code="no-forward",
+                code="forward-undetermined",
                 hint="give --activation, or --model package.module:factory",
             )
         self._forward = forward

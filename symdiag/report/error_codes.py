@@ -106,6 +106,8 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "can be aligned.", "Check that both come from the same model class."),
     ("too-few-posteriors", "At least two posteriors are needed", "A universe of one has nothing to align.",
      "Name two or more."),
+    ("no-groups", "No interchangeable units were found", "There is nothing that could be matched.",
+     "Describe the network with --model package.module:factory or --spec."),
     # data and training
     ("bad-data", "The data set cannot be used", "Shapes, types or values do not fit the network or likelihood.",
      "Arrays X and y with the data points on the first axis; the message says what was found."),

@@ -29,7 +29,7 @@ _CAPTION = (
     "swaps: fewest transpositions that undo the relabelling (width minus cycles). margin: least rise of the distance "
     "if one unit had to take another match. unsure: units whose second-best match costs less than 5 % of the match."
 )
-_BAR = 20
+_BAR = 16
 
 
 def document(report: AlignReport) -> Document:
@@ -134,7 +134,8 @@ def _path(data: OnData | None) -> tuple[Block, ...]:
 
 
 def _bar(value: float, low: float, high: float) -> str:
-    return "#" * (1 + round((_BAR - 1) * (value - low) / (high - low))) if high > low else "#"
+    share = (value - low) / (high - low) if high - low > 1e-9 * abs(high) else 0.0
+    return "=" * (1 + round((_BAR - 1) * share))
 
 
 def _units(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
@@ -153,8 +154,10 @@ def _units(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
 
 
 def _next(report: AlignReport) -> str:
-    if report.certificate.status != "optimal":
-        return "More --restarts may find a better alignment, up to the bound above."
+    if report.verdict == "same mode up to symmetry":
+        return "Use the aligned file (-o) wherever runs are compared or averaged weight by weight."
     if report.verdict == "different" and report.data is None:
         return "Give --data to see whether the two compute the same function in different modes."
+    if report.certificate.status != "optimal":
+        return "More --restarts may find a better alignment, within the bound above."
     return "The alignment cannot be improved; what distance is left is a real difference of the posteriors."
