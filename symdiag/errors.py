@@ -17,14 +17,22 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def one_line(text: object) -> str:
+    """``text`` with line breaks, escape sequences and other unprintable characters spelled out.
+
+    Messages quote names from files; those must not forge terminal output or log lines.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class SymdiagError(Exception):
     """Base class. ``code`` is stable and kebab-case; ``hint`` says what to do next."""
 
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = one_line(message)
+        super().__init__(self.message)
         self.code = code or self.default_code
         self.hint = hint
 

@@ -99,6 +99,8 @@ class KeyedDialect:
                 continue
             check_pair(pair.loc, pair.scale, arrays)
             copies = [self._existing(t, pair, arrays) for t in (self.loc_copies, self.scale_copies)]
+            for copy in (*copies[0], *copies[1]):
+                check_pair(pair.loc, copy, arrays)
             slots = {key: Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale, *copies[0], *copies[1])}
             fields.append(
                 Field(

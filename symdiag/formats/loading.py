@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.errors import InputError, UnsupportedError, UsageError
@@ -22,6 +23,9 @@ from symdiag.posterior import Posterior
 
 PREFIX = "symdiag."
 """Metadata keys of ours: ``symdiag.scale_transform``, ``symdiag.activation``, …"""
+
+_CONTENT_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, np.linalg.LinAlgError)
+"""What a dialect's arithmetic raises over entries that are not the arrays and numbers its library writes."""
 
 
 def load(
@@ -98,7 +102,12 @@ def companion_to_raw(posterior: Posterior) -> RawCheckpoint | None:
 
 
 def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posterior:
-    """Recognise the dialect of ``raw`` and read it. Raises InputError ``no-scales-found`` and what dialects raise."""
+    """Recognise the dialect of ``raw`` and read it.
+
+    Raises:
+        InputError: ``no-scales-found``, ``malformed-checkpoint`` (a library's keys, but not what it keeps under them),
+            and what dialects raise.
+    """
     options = options or ReadOptions()
     declared = raw.metadata.get(f"{PREFIX}scale_transform")
     if options.scale_transform is None and declared:
@@ -112,7 +121,14 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
     dialect = next((d for d in dialects() if d.matches(raw, arrays)), None)
     if dialect is None:
         raise _no_scales(arrays)
-    return dialect.read(raw, arrays, options)
+    try:
+        return dialect.read(raw, arrays, options)
+    except _CONTENT_ERRORS as error:
+        raise InputError(
+            f"the keys are those of {dialect.name}, the contents are not ({type(error).__name__}: {error})",
+            code="malformed-checkpoint",
+            hint="the file was edited, or written by an unknown version; save it anew with the library",
+        ) from error
 
 
 def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from symdiag.errors import one_line
+
 MAX_SHOWN = 80
-
-
-def one_line(text: object) -> str:
-    """``text`` with control and other unprintable characters escaped, uncut (for paths)."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def shown(name: object) -> str:

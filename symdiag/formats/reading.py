@@ -20,7 +20,6 @@ from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import Container, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import DEFAULT, Limits
 from symdiag.formats.pickle_skeleton import refuse_pickle, scan_globals
-from symdiag.formats.quoting import one_line
 from symdiag.formats.zip_archive import LOCAL_MAGIC
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -59,7 +58,7 @@ def read_raw(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> RawCh
         container = _recognised(stream, where, limits)
         content = container.read(stream, limits)
     except MemoryError as error:
-        raise LimitError(f"not enough memory to read {one_line(path)}", hint="Save fewer tensors.") from error
+        raise LimitError(f"not enough memory to read {path}", hint="Save fewer tensors.") from error
     return RawCheckpoint(
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -120,16 +119,16 @@ def _check_kind(mode: int, path: Path) -> None:
     if not stat.S_ISREG(mode):
         kind = next((word for test, word in kinds.items() if test(mode)), "not a regular file")
         raise UnreadableError(
-            f"{one_line(path)} is {kind}, not a file", code="not-a-file", hint="Name the checkpoint file itself."
+            f"{path} is {kind}, not a file", code="not-a-file", hint="Name the checkpoint file itself."
         )
 
 
 def _check_size(size: int, path: Path, limits: Limits) -> None:
     if size == 0:
-        raise UnreadableError(f"{one_line(path)} is empty (0 bytes)", code="empty-file", hint="Save or fetch it again.")
+        raise UnreadableError(f"{path} is empty (0 bytes)", code="empty-file", hint="Save or fetch it again.")
     if size > limits.max_file_bytes:
         raise LimitError(
-            f"{one_line(path)} has {size} bytes; at most {limits.max_file_bytes} are read",
+            f"{path} has {size} bytes; at most {limits.max_file_bytes} are read",
             hint="Save the posterior's tensors alone, without optimizer state.",
         )
 
@@ -141,7 +140,7 @@ def _read_once(file: BinaryIO, path: Path, limits: Limits) -> bytes:
     data = file.read(size + 1)
     if len(data) != size:
         raise UnreadableError(
-            f"{one_line(path)} changed while it was read: expected {size} bytes, got {len(data)}",
+            f"{path} changed while it was read: expected {size} bytes, got {len(data)}",
             code="changed-while-reading",
             hint="Wait until whoever writes it has finished.",
         )
@@ -163,12 +162,12 @@ def _refuse_text(head: bytes, path: Path) -> None:
     """Say so when the file is what a failed download leaves behind."""
     if head.startswith(_LFS):
         raise UnreadableError(
-            f"{one_line(path)} is a git-LFS pointer, not the file itself", code="lfs-pointer", hint="Run: git lfs pull"
+            f"{path} is a git-LFS pointer, not the file itself", code="lfs-pointer", hint="Run: git lfs pull"
         )
     start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
         raise UnreadableError(
-            f"{one_line(path)} is a web page, not a checkpoint",
+            f"{path} is a web page, not a checkpoint",
             code="html-page",
             hint="The download gave an error or login page; use the raw or resolve address.",
         )
@@ -182,21 +181,19 @@ def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
         refuse_pickle(names, "a bare pickle")
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
-            raise UnsupportedError(
-                f"{one_line(path)} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz."
-            )
+            raise UnsupportedError(f"{path} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz.")
     kind = "a zip archive without arrays" if head.startswith(LOCAL_MAGIC) else "not a checkpoint in any known format"
     raise UnreadableError(
-        f"{one_line(path)} is {kind}", code="unrecognised", hint="symdiag reads torch (.pt), safetensors and npz files."
+        f"{path} is {kind}", code="unrecognised", hint="symdiag reads torch (.pt), safetensors and npz files."
     )
 
 
 def _refuse_open(path: Path, error: Exception) -> NoReturn:
     if isinstance(error, FileNotFoundError):
-        raise UnreadableError(f"no such file: {one_line(path)}", code="not-found", hint="Check the path.") from error
+        raise UnreadableError(f"no such file: {path}", code="not-found", hint="Check the path.") from error
     if isinstance(error, PermissionError):
         raise UnreadableError(
-            f"no permission to read {one_line(path)}", code="permission-denied", hint="Check the file's mode and owner."
+            f"no permission to read {path}", code="permission-denied", hint="Check the file's mode and owner."
         ) from error
     reason = getattr(error, "strerror", None) or type(error).__name__
-    raise UnreadableError(f"cannot read {one_line(path)}: {reason}", hint="Check the path.") from error
+    raise UnreadableError(f"cannot read {path}: {reason}", hint="Check the path.") from error
