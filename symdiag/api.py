@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
 from symdiag.errors import UsageError
 from symdiag.estimators import Straddling, estimate_straddling
 from symdiag.posterior import Posterior
+from symdiag.report.align_build import align_section
 from symdiag.report.model import LayerInfo, ModelInfo, Report, Settings, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
 
@@ -48,6 +50,7 @@ def analyze(
     max_straddling: float = DEFAULT_MAX_STRADDLING,
     precision: float | None = None,
     budget: float | None = None,
+    reference: str | Path | Posterior | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Diagnose what weight-space symmetry has done to a posterior.
@@ -65,6 +68,7 @@ def analyze(
         max_straddling: Threshold on the total straddling entropy, nats.
         precision: Target half-width, nats (default 0.05 + 1 % of the value).
         budget: Nominal seconds to spend (see docs/ARCHITECTURE.md).
+        reference: Posterior of the same architecture; the report then says how the two align.
         progress: Called with (stage, fraction done).
 
     Returns:
@@ -90,7 +94,11 @@ def analyze(
         progress=progress,
     )
     diagnosis = diagnose(posterior, symmetry.spec, straddling, seed=seed, device=device, progress=progress)
-    return _report(posterior, symmetry, straddling, diagnosis, seed, max_straddling, started)
+    report = _report(posterior, symmetry, straddling, diagnosis, seed, max_straddling, started)
+    if reference is None:
+        return report
+    other = _posterior(reference, scale_transform, companion)
+    return dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
 
 
 def check_options(

@@ -19,6 +19,9 @@ else:
 _NEVER_FROM_FILE = frozenset({"model", "help", "version", "config", "debug", "verbose"})
 """``model`` names code to import: a file that happens to lie in the folder must not choose it."""
 
+_ONE_COMMAND_ONLY = frozenset({"output", "report"})
+"""Files to write: what they hold differs between commands."""
+
 
 def find_config(start: Path) -> Path | None:
     """The nearest ``symdiag.toml``, or ``pyproject.toml`` with ``[tool.symdiag]``, from ``start`` upwards."""
@@ -62,7 +65,8 @@ def default_map(settings: Mapping[str, Any], commands: Mapping[str, Any]) -> dic
     """
     known = {name: _parameters(command) for name, command in commands.items()}
     shared = {k: v for k, v in settings.items() if k not in known}
-    _refuse_unknown(shared, {key for parameters in known.values() for key in parameters}, "config key")
+    sharable = {key for parameters in known.values() for key in parameters} - _ONE_COMMAND_ONLY
+    _refuse_unknown(shared, sharable, "config key")
     result = {}
     for name, parameters in known.items():
         own = settings.get(name, {})

@@ -87,6 +87,14 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "parametrisation has no number for.", "Write to another format, or keep the weight deterministic."),
     ("no-source", "The posterior was not read from a file", "Only a loaded posterior has a format to be saved in.",
      "Load it with symdiag.load, or save the arrays yourself."),
+    ("needs-companion", "A second file is needed", "The library spreads the posterior over two files.",
+     "Name the other one with --companion."),
+    ("companion-mismatch", "The second file belongs to another model", "Its tensors do not hold the values of the "
+     "posterior.", "Give the state dict of the very model that the posterior was fitted to."),
+    ("needs-model-shapes", "A flat vector without names", "The file does not say which tensors its values are.",
+     "Name the model's state dict with --companion, or give model_shapes in the sidecar file."),
+    ("malformed-checkpoint", "The keys fit a library, the contents do not", "The file was edited, or written by a "
+     "version that is not known.", "Save it anew with the library."),
     ("order-unknown", "The order of the tensors is not known", "A flat vector or optimiser state does not name its "
      "tensors.", "Give the names and shapes in order, or the model with --model."),
     # the network
@@ -108,6 +116,19 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "Name two or more."),
     ("no-groups", "No interchangeable units were found", "There is nothing that could be matched.",
      "Describe the network with --model package.module:factory or --spec."),
+    ("undetermined-architecture", "The file does not determine the architecture", "Names and shapes leave open how "
+     "the layers are connected; a guess could give a wrong group.",
+     "Give the model with --model package.module:factory, or a hand-written --spec."),
+    ("bad-model-option", "--model does not give a model", "The factory cannot be imported, fails, or returns no "
+     "torch module.", "--model package.module:factory names a function without arguments that returns the module."),
+    ("model-mismatch", "The model does not fit the file", "Tensor names or shapes of the two differ.",
+     "The factory must build a plain torch module with the file's tensor names and shapes."),
+    ("example-input-needed", "The shape of the model's input is not known", "The module must be run to be traced.",
+     "Let the factory return (module, example_input)."),
+    ("untraceable", "The model cannot be traced", "Its forward pass branches on values or uses something that "
+     "tracing cannot follow.", "Give the groups with --spec; the model is then only used to check them."),
+    ("bad-spec", "The permutation spec is not valid", "It is no TOML, or names tensors and axes that do not exist.",
+     "`symdiag inspect --write-spec` writes the inferred one; docs/spec-file.md describes the format."),
     # data and training
     ("bad-data", "The data set cannot be used", "Shapes, types or values do not fit the network or likelihood.",
      "Arrays X and y with the data points on the first axis; the message says what was found."),
@@ -130,12 +151,14 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     # reports and output
     ("bad-report", "Not a JSON report this version can read", "The file is no JSON, follows another schema version or "
      "lacks a field.", "Make it again with `symdiag analyze … --format json`; `symdiag schema` prints the schema."),
-    ("not-comparable", "The two cannot be compared", "They differ in groups or estimator, so a difference would mean "
+    ("not-comparable", "The two cannot be compared", "They differ in their hidden groups, so a difference would mean "
      "nothing.", "Analyse both with the same options."),
     ("write-failed", "The result could not be written", "The target was left as it was.",
      "Check the folder, its permissions and the free space."),
     ("exists", "The file exists already", "symdiag does not overwrite it unasked.",
      "Choose another name, or allow overwriting."),
+    ("would-overwrite", "The output would replace an input", "An input is never overwritten.",
+     "Choose another -o FILE."),
     ("interrupted", "Stopped from the keyboard", "No verdict was reached; the exit code is 130.", "Run it again."),
     ("internal-error", "A bug in symdiag", "Something happened that nobody foresaw. There is no verdict.",
      "Run again with --debug and report the traceback."),

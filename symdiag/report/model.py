@@ -103,6 +103,7 @@ class Report:
     tool: dict[str, str]
     elbo: Elbo | None = None
     test: dict[str, float] | None = None
+    alignment: dict[str, Any] | None = None  # as in ``symdiag schema align``, when there is a reference
     run: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     kind: str = "analyze"

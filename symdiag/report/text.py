@@ -42,7 +42,7 @@ def ascii_safe(text: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A fixed-point number of about ``digits`` + 1 figures; scientific beyond a million; None is "n/a"."""
+    """At most ``digits`` decimals and about four figures; scientific beyond a million; None is "n/a"."""
     if value is None:
         return "n/a"
     if not math.isfinite(value):
@@ -50,7 +50,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 1e6:
         return f"{value:.2e}"
     whole = len(f"{abs(value):.0f}")
-    text = f"{value:.{max(0, digits + 1 - whole)}f}"
+    text = f"{value:.{max(0, min(digits, max(4, digits + 1) - whole))}f}"
     return text.lstrip("-") if float(text) == 0 else text
 
 

@@ -199,11 +199,9 @@ def incomparable():
     groups = report().groups
     renamed = tuple(dataclasses.replace(g, width=5) for g in groups)
     signed = tuple(dataclasses.replace(g, signed=True) for g in groups)
-    settings = dataclasses.replace(report().settings, estimator="other")
     yield dataclasses.replace(report(), groups=groups[:1])
     yield dataclasses.replace(report(), groups=renamed)
     yield dataclasses.replace(report(), groups=signed)
-    yield dataclasses.replace(report(), settings=settings)
 
 
 @pytest.mark.parametrize("other", list(incomparable()))

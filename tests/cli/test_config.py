@@ -76,6 +76,7 @@ def test_underscores_and_flags_and_lists(used, tmp_path, capsys):
         ("seed = [", "cannot read"),
         ("seed = 'many'\n", "--seed"),
         ("model = 'evil:factory'\n", "unknown config key 'model'"),
+        ("output = ['r.json']\n", "unknown config key 'output'"),
         ("write-spec = 1\nhelp = true\n", "help"),
     ],
 )

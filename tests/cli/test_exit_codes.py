@@ -155,24 +155,8 @@ def test_hostile_messages_stay_on_one_line(outcomes, capsys):
 
 
 def test_options_reach_the_analysis(outcomes):
-    main(
-        [
-            "analyze",
-            "ok",
-            "--seed",
-            "3",
-            "--samples",
-            "9",
-            "--activation",
-            "tanh",
-            "--max-straddling",
-            "2.5",
-            "--precision",
-            ".2",
-            "--budget",
-            "7",
-        ]
-    )
+    options = "--seed 3 --samples 9 --activation tanh --max-straddling 2.5 --precision .2 --budget 7"
+    assert main(["analyze", "ok", *options.split()]) == 0
     ((path, options),) = outcomes["calls"]
     assert path.name == "ok"
     options.pop("progress")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Any
 
 from symdiag.report.document import (
     Bar,
@@ -50,9 +51,11 @@ def document(report: Report) -> Document:
     """The report as sections: hidden groups, worst neurons, findings, coverage, what next."""
     sections = (
         Section("Hidden groups", _groups(report)),
+        Section("Intervals by what they promise", _brackets(report)),
         Section("Worst neurons", _worst(report)),
         Section("Findings", _findings(report)),
         Section("Evidence on the data given", _evidence(report)),
+        Section("Alignment to the reference", _alignment(report.alignment)),
         Section("Coverage and assumptions", _coverage(report.model)),
         Section("All neurons", _neurons(report), detail=True),
         Section("Layers", _layers(report.model), detail=True),
@@ -107,9 +110,8 @@ def _groups(report: Report) -> tuple[Block, ...]:
 def _group_caption(report: Report) -> str:
     estimates = [g.straddling_entropy for g in report.groups] + [report.total.straddling_entropy]
     kinds = sorted({e.interval for e in estimates}, key=list(_KINDS).index)
-    promises = "; ".join(f"{kind}: {_KINDS[kind]}" for kind in kinds)
     signs = " *: sign flips counted too." if any(group.signed for group in report.groups) else ""
-    return f"{_CAPTION} Interval, {promises}.{signs}"
+    return f"{_CAPTION} Interval, {_promises(kinds)}{signs}"
 
 
 def _group_row(group: GroupReport) -> tuple[str, ...]:
@@ -144,6 +146,21 @@ def _total_row(report: Report) -> tuple[str, ...]:
         str(sum(n.retention > RETAINED for n in neurons)) if neurons else "n/a",
         str(sum(n.collapsed for n in neurons)) if neurons else "n/a",
     )
+
+
+def _brackets(report: Report) -> tuple[Block, ...]:
+    """Every kind of interval apart, where more than one was computed."""
+    named = [(g.name, g.straddling_entropy) for g in report.groups] + [("total", report.total.straddling_entropy)]
+    if not any(len(e.brackets) > 1 for _, e in named):
+        return ()
+    columns = (Column("group", numeric=False), Column("promise", numeric=False), Column("lower"), Column("upper"))
+    rows = tuple((name, b.kind, number(b.lower), number(b.upper)) for name, e in named for b in e.brackets)
+    kinds = [kind for kind in _KINDS if any(row[1] == kind for row in rows)]
+    return (Table(columns, rows, "H(g|ω) in nats. " + _promises(kinds)),)
+
+
+def _promises(kinds: list[str]) -> str:
+    return "; ".join(f"{kind}: {_KINDS[kind]}" for kind in kinds) + "."
 
 
 _NEURON_COLUMNS = (
@@ -241,6 +258,20 @@ def _evidence(report: Report) -> tuple[Block, ...]:
         rows.append(("KL to the prior", f"{number(elbo.kl, 2)} nats"))
     rows += [(f"test {name}", number(value, 4)) for name, value in (report.test or {}).items()]
     return (Facts(tuple(rows)),) if rows else ()
+
+
+def _alignment(section: dict[str, Any] | None) -> tuple[Block, ...]:
+    if section is None:
+        return ()
+    distance = section["distance"]
+    share = percent(distance["relabelling_share"], 1.0)
+    rows = (
+        ("reference", str(section["reference"]["path"])),
+        ("verdict", str(section["verdict"])),
+        ("distance", f"{number(distance['before'])} before, {number(distance['after'])} after; {share} was labels"),
+        ("certificate", str(section["certificate"]["statement"])),
+    )
+    return (Facts(rows),)
 
 
 def _coverage(model: ModelInfo) -> tuple[Block, ...]:

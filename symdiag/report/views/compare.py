@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symdiag.report.comparison import Comparison, Difference
 from symdiag.report.document import Check, Column, Document, Facts, Outcome, Section, Table, Tone
-from symdiag.report.text import number
+from symdiag.report.text import number, plural
 
 KIND = "compare"
 MODEL = Comparison
@@ -46,7 +46,7 @@ def document(report: Comparison) -> Document:
 
 def _side(report: Comparison, which: str) -> str:
     side = report.before if which == "before" else report.after
-    return f"{side.path} ({side.verdict})"
+    return f"{side.path} ({side.verdict}; {plural(side.samples, 'draw')}, {side.estimator})"
 
 
 def _outcome(verdict: str) -> Outcome:
