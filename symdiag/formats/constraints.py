@@ -39,7 +39,11 @@ def transform_of(constraint: Mapping[str, Any]) -> Transform:
         return EXP if lower == 0.0 else shifted_exp(lower)
     if kind in ("_Interval", "_HalfOpenInterval"):
         return interval(_number(constraint["lower_bound"]), _number(constraint["upper_bound"]))
-    raise UnsupportedError(f"a scale with the constraint {kind} is not known", code="unknown-constraint")
+    raise UnsupportedError(
+        f"a scale with the constraint {kind} is not known",
+        code="unknown-constraint",
+        hint="name the transform with --scale-transform, if it is one of those",
+    )
 
 
 def _number(value: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from symdiag.posterior import Covariance, Posterior
 
 
 def with_covariance(posterior: Posterior, order: Sequence[str], factor: Array, diagonal: Array) -> Posterior:
-    """``posterior`` with covariance factor factor^T + diag(diagonal) over ``order``, and its marginal stds.
+    """``posterior``, just read, with covariance factor factor^T + diag(diagonal) over ``order``, and its marginal stds.
 
     Args:
         posterior: its scales over ``order`` are replaced.
@@ -25,10 +26,12 @@ def with_covariance(posterior: Posterior, order: Sequence[str], factor: Array, d
         diagonal: (D,).
     """
     marginal = np.sqrt(np.einsum("dr,dr->d", factor, factor) + diagonal)
-    return posterior.replace(
-        scale={**posterior.scale, **split(marginal, {name: posterior.loc[name].shape for name in order})},
-        covariance=Covariance(tuple(order), factor, diagonal),
-    )
+    scale = {**posterior.scale, **split(marginal, {name: posterior.loc[name].shape for name in order})}
+    covariance = Covariance(tuple(order), factor, diagonal)
+    source = posterior.source
+    assert source is not None
+    source = replace(source, template=replace(source.template, covariance=covariance))
+    return posterior.replace(scale=scale, covariance=covariance, source=source)
 
 
 def split(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
@@ -41,8 +44,13 @@ def pieces(covariance: Covariance, shapes: Mapping[str, tuple[int, ...]]) -> dic
     return flat_slots((), {name: shapes[name] for name in covariance.order})
 
 
-def same(first: Covariance, second: Covariance) -> bool:
-    """Whether two covariances are equal to the bit."""
+def is_as_read(posterior: Posterior) -> bool:
+    """Whether the covariance is, to the bit, the one that was in the file (or there is none, as in the file)."""
+    assert posterior.source is not None
+    first: Covariance | None = posterior.source.template.covariance
+    second = posterior.covariance
+    if first is None or second is None:
+        return first is second
     return (
         first.order == second.order
         and np.array_equal(first.factor, second.factor)

@@ -13,7 +13,7 @@ from symdiag.errors import InputError, OutputError
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
 from symdiag.formats.state_dict import Path, at, dotted, replaced
 from symdiag.formats.transforms import Array, Transform
-from symdiag.posterior import Posterior
+from symdiag.posterior import Covariance, Posterior
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Template:
-    """What a dialect remembers of a file in ``Source.template`` so that it can write it back."""
+    """What a dialect remembers of a file in ``Source.template`` so that it can write it back.
+
+    The ``covariance`` is the one read: while it is the posterior's, what the file stores of it stays as it is.
+    """
 
     raw: RawCheckpoint
     fields: tuple[Field, ...]
     buffers: Mapping[str, Slot] = field(default_factory=dict)
     priors: Mapping[str, tuple[Slot, Slot]] = field(default_factory=dict)
     extra: Any = None
+    covariance: Covariance | None = None
 
 
 def read_finite(slot: Slot, tree: Tree) -> Array:

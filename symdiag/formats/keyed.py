@@ -173,5 +173,7 @@ def check_pair(loc: str, scale: str, arrays: Arrays) -> None:
         )  # fmt: skip
     if arrays[loc].shape != arrays[scale].shape:
         raise InputError(
-            f"{loc} {arrays[loc].shape} and {scale} {arrays[scale].shape} differ in shape", code="shape-mismatch"
+            f"{loc} {arrays[loc].shape} and {scale} {arrays[scale].shape} differ in shape",
+            code="shape-mismatch",
+            hint="the two must match entry by entry; the file was edited or mixes two models",
         )

@@ -166,7 +166,9 @@ def _parsed_shapes(text: str) -> dict[str, tuple[int, ...]]:
 def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
     """The refusal of a file without a posterior: what was seen, and what came nearest."""
     if not arrays:
-        return UnsupportedError("no arrays found in the file", code="no-scales-found")
+        return UnsupportedError(
+            "no arrays found in the file", code="no-scales-found", hint="save the model's state dict, not its settings"
+        )
     keys = list(arrays)
     shown = ", ".join(keys[:6]) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
     return UnsupportedError(

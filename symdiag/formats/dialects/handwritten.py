@@ -40,9 +40,8 @@ _NOT_A_POSTERIOR = re.compile(r"prior|running_(mean|var)$|_sampler\.|(^|[._])eps
 
 def _splitter(words: tuple[str, ...]) -> re.Pattern[str]:
     either = "|".join(sorted(words, key=len, reverse=True))
-    return re.compile(
-        rf"^(?P<head>(?:.*\.)?)_?(?:(?P<pre>{either})_(?P<rest>[^.]+)|(?P<base>[^.]*?)[._]?(?P<post>{either}))$"
-    )
+    before, after = rf"(?P<pre>{either})_(?P<rest>[^.]+)", rf"(?:(?P<base>[^.]+)_)?(?P<post>{either})"
+    return re.compile(rf"^(?P<head>(?:.*\.)?)_?(?:{before}|{after})$")
 
 
 _LOC = _splitter(_LOC_WORDS)
@@ -56,9 +55,7 @@ def _split(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
         return None
     if match["pre"]:
         return match["head"] + match["rest"], match["pre"]
-    if match["base"] and not re.search(rf"[._]{match['post']}$", key):
-        return None  # "gamma" does not end in the word "ma"
-    base = (match["head"] + match["base"]).rstrip("._")
+    base = f"{match['head']}{match['base'] or ''}".rstrip("._")
     return (base, match["post"]) if base else None
 
 

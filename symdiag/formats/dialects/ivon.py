@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.errors import UnsupportedError
+from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
 from symdiag.formats.fields import Field, flat_slots, total_size, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
@@ -57,7 +57,7 @@ class Ivon:
         fields, prior = [], GaussianPrior({}, {})
         for (path, group), chunk in zip(groups, _shares(groups, plain, options), strict=True):
             slots = flat_slots((*path, "hess"), {item.name: item.loc.shape for item in chunk})
-            ess, decay = float(group["ess"]), float(group["weight_decay"])
+            ess, decay = _numbers(group)
             transform = precision(ess, ess * decay, "1/sqrt(ess*(hess+weight_decay))")
             fields += [Field(item.name, item.loc, slots[item.name], transform) for item in chunk]
             if decay > 0:
@@ -73,6 +73,18 @@ class Ivon:
         """``raw.tree`` with new means in the model and a new ``hess`` in the optimiser (its momentum is kept)."""
         assert posterior.source is not None
         return written(posterior, posterior.source.template, raw.tree)
+
+
+def _numbers(group: Mapping[str, Any]) -> tuple[float, float]:
+    """Effective sample size and weight decay. Raises InputError ``bad-scale`` where they cannot be."""
+    ess, decay = float(group["ess"]), float(group["weight_decay"])
+    if not (0 < ess < np.inf and 0 <= decay < np.inf):
+        raise InputError(
+            f"the optimiser's ess {ess:g} or weight_decay {decay:g} is out of range",
+            code="bad-scale",
+            hint="ess is positive and weight_decay not negative in every optimiser state ivon-opt writes",
+        )
+    return ess, decay
 
 
 def _extended(prior: GaussianPrior, fields: list[Field], std: float) -> GaussianPrior:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from symdiag.errors import InputError, OutputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
-from symdiag.formats.correlated import model_shapes, same, split, with_covariance
+from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
 from symdiag.formats.curvature import DENSE_LIMIT, cholesky, inverse, kron_covariance, kron_factors, kron_variances
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, total_size, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
@@ -25,7 +25,7 @@ from symdiag.formats.keyed import Arrays
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, find_state_dict, replaced
 from symdiag.formats.transforms import Array, precision
-from symdiag.posterior import Covariance, GaussianPrior, Ignored, Posterior
+from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 _FILE, _MODEL = "file", "companion"
 _TRANSFORM = "1/sqrt(H/(sigma_noise^2*temperature)+prior_precision)"
@@ -39,7 +39,6 @@ class _State:
     curvature: Any
     factor: float
     deltas: Array
-    covariance: Covariance | None = None
     companion: RawCheckpoint | None = None
 
 
@@ -190,16 +189,7 @@ def _spread(posterior: Posterior, state: _State) -> Posterior:
     else:
         parts = [cholesky(kron_covariance(*block), "the covariance") for block in _blocks(state)]
         factor = np.asarray(scipy.linalg.block_diag(*parts))
-    result = with_covariance(posterior, names, factor, np.zeros(size))
-    return _remembering(result)
-
-
-def _remembering(posterior: Posterior) -> Posterior:
-    """The covariance as read goes into the template, so that an unchanged one is written back to the bit."""
-    source = posterior.source
-    assert source is not None
-    extra = replace(source.template.extra, covariance=posterior.covariance)
-    return posterior.replace(source=replace(source, template=replace(source.template, extra=extra)))
+    return with_covariance(posterior, names, factor, np.zeros(size))
 
 
 def _blocks(state: _State) -> list[tuple[list[Array], float, float]]:
@@ -220,7 +210,7 @@ def _blocks(state: _State) -> list[tuple[list[Array], float, float]]:
 def _new_curvature(posterior: Posterior, state: _State, stored: Any) -> dict[Path, NDArray[Any]]:
     """Path → new H for a changed covariance; nothing when it is as it was."""
     covariance = posterior.covariance
-    if state.covariance is None or (covariance is not None and same(covariance, state.covariance)):
+    if is_as_read(posterior):
         return {}
     if covariance is None:
         raise OutputError("the correlations the file holds were dropped", code="cannot-represent")

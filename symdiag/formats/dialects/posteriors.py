@@ -20,6 +20,7 @@ from symdiag.formats.transforms import EXP, transform_named
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE = "log_sd_diag"
+_PARALLEL = "params and log_sd_diag hold the same tensors; save both from one state"
 
 
 def _home(tree: Tree, path: Path = ()) -> Path | None:
@@ -57,9 +58,11 @@ class Posteriors:
             tail = path[len(home) + 1 :]
             partner = leaves.get((*home, _SCALE, *tail))
             if not isinstance(partner, np.ndarray):
-                raise InputError(f"{dotted(path)} has no entry in {_SCALE}", code="missing-scale")
+                raise InputError(f"{dotted(path)} has no entry in {_SCALE}", code="missing-scale", hint=_PARALLEL)
             if partner.shape != leaf.shape:
-                raise InputError(f"{dotted(path)} and its {_SCALE} differ in shape", code="shape-mismatch")
+                raise InputError(
+                    f"{dotted(path)} and its {_SCALE} differ in shape", code="shape-mismatch", hint=_PARALLEL
+                )
             slots = Slot(path, leaf.shape), Slot((*home, _SCALE, *tail), leaf.shape)
             fields.append(Field(tidy(dotted(tail)), *slots, transform))
         return assemble(raw, self.name, Draft(tuple(fields), ignored=tuple(ignored)))

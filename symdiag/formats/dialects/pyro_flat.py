@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.constraints import constraint_of, transform_of
-from symdiag.formats.correlated import model_shapes, split, with_covariance
+from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
 from symdiag.formats.curvature import cholesky
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
@@ -93,7 +93,8 @@ class PyroFlat:
             return written(posterior, template, raw.tree)
         stored, changes = _stored_factor(posterior, raw.tree)
         shapes = {name: posterior.loc[name].shape for name in posterior.covariance.order}
-        return replaced(written(posterior.replace(scale=split(stored, shapes)), template, raw.tree), changes)
+        tree = written(posterior.replace(scale=split(stored, shapes)), template, raw.tree)
+        return tree if is_as_read(posterior) else replaced(tree, changes)
 
 
 def _softplus(constraint: Mapping[str, Any] | None) -> bool:

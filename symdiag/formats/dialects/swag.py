@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.correlated import pieces, with_covariance
+from symdiag.formats.correlated import is_as_read, pieces, with_covariance
 from symdiag.formats.fields import Field, Slot, check_finite, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import Arrays, check_pair
@@ -71,7 +71,7 @@ class Swag:
         assert posterior.source is not None
         fields = [item for item in posterior.source.template.fields if item.scale is not None]
         changes = {item.scale.path: _squares(posterior, item, raw.tree) for item in fields}
-        if posterior.covariance is not None:
+        if posterior.covariance is not None and not is_as_read(posterior):
             changes |= _deviations(posterior.covariance, fields, raw.tree)
         return replaced(written(posterior, posterior.source.template, raw.tree), changes)
 

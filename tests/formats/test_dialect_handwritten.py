@@ -1,0 +1,167 @@
+"""Hand-written conventions: which words settle the transform, which do not, and what the keys become."""
+
+import numpy as np
+import pytest
+
+from symdiag.errors import InputError, UnsupportedError
+from symdiag.formats import interpret, to_raw
+from symdiag.formats.interface import RawCheckpoint, ReadOptions
+from symdiag.formats.naming import tidy
+
+STORED = np.array([[0.5, 0.25], [0.125, 1.0]])
+MEAN = np.array([[1.0, -2.0], [3.0, -4.0]])
+
+
+def read(tree, scale_transform=None):
+    return interpret(RawCheckpoint("net.pt", "0", "torch-zip", tree), ReadOptions(scale_transform))
+
+
+LOG = np.exp(STORED)
+SETTLED = [
+    ("l.weight_mu", "l.weight_log_sigma", LOG),
+    ("l.weight_mu", "l.weight_logsigma", LOG),
+    ("l.weight_mean", "l.weight_log_std", LOG),
+    ("l.weight_mu", "l.weight_logstd", LOG),
+    ("l.weight_loc", "l.weight_log_sd", LOG),
+    ("l.mu_w", "l.log_sigma_w", LOG),
+    ("l.mu_weight", "l.logstd_weight", LOG),
+    ("l.weight.mu", "l.weight.log_sigma", LOG),
+    ("l.weight_mu", "l.weight_logvar", np.sqrt(LOG)),
+    ("l.weight_mu", "l.weight_log_var", np.sqrt(LOG)),
+    ("l.weight_mean", "l.logvar_weight", np.sqrt(LOG)),
+    ("l.weight", "l.weight_logvar", np.sqrt(LOG)),
+    ("l.weight", "l.logvar_weight", np.sqrt(LOG)),
+    ("l.weight_mean", "l.weight_std", STORED),
+    ("l.weight_mu", "l.weight_stddev", STORED),
+    ("l.weight_loc", "l.weight_scale", STORED),
+    ("l.weight_mean", "l.weight_var", np.sqrt(STORED)),
+    ("l.W_mu", "l.W_variance", np.sqrt(STORED)),
+]
+
+
+@pytest.mark.parametrize(("loc", "scale", "std"), SETTLED)
+def test_words_that_settle_the_transform(loc, scale, std):
+    posterior = read({loc: MEAN, scale: STORED})
+    assert posterior.names == ("l.weight",)
+    np.testing.assert_array_equal(posterior.loc["l.weight"], MEAN)
+    np.testing.assert_allclose(posterior.scale["l.weight"], std, rtol=1e-14)
+    assert (to_raw(posterior).tree[scale] == STORED).all()
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale"),
+    [
+        ("l.weight_mu", "l.weight_rho"),
+        ("l.W_mu", "l.W_rho"),
+        ("l.W_mean", "l.W_rho"),
+        ("l.w_mu", "l.w_rho"),
+        ("l.weight_mu", "l.weight_sigma"),
+        ("l.weight_mean", "l.weight_sigma"),
+    ],
+)
+def test_words_that_do_not(loc, scale):
+    tree = {loc: MEAN, scale: STORED - 2.0}
+    with pytest.raises(UnsupportedError) as error:
+        read(tree)
+    assert error.value.code == "ambiguous-scale-transform"
+    assert "--scale-transform" in error.value.hint
+    softplus = np.log1p(np.exp(STORED - 2.0))
+    assert f"softplus: σ in [{softplus.min():.3g}, {softplus.max():.3g}]" in error.value.message
+    assert f"exp: σ in [{np.exp(-1.875):.3g}, {np.exp(-1.0):.3g}]" in error.value.message
+    assert "identity" not in error.value.message
+    np.testing.assert_allclose(read(tree, "softplus").scale["l.weight"], softplus)
+    np.testing.assert_allclose(read(tree, "exp").scale["l.weight"], np.exp(STORED - 2.0))
+
+
+def test_identity_is_a_candidate_where_all_values_are_positive():
+    tree = {"l.weight_mu": MEAN, "l.weight_sigma": STORED}
+    with pytest.raises(UnsupportedError) as error:
+        read(tree)
+    assert "identity: σ in [0.125, 1]" in error.value.message
+    np.testing.assert_array_equal(read(tree, "identity").scale["l.weight"], STORED)
+
+
+def test_the_range_covers_all_ambiguous_tensors():
+    tree = {"a.weight_mu": MEAN, "a.weight_rho": STORED, "b.weight_mu": MEAN, "b.weight_rho": STORED - 9.0}
+    with pytest.raises(UnsupportedError) as error:
+        read(tree)
+    assert f"[{np.log1p(np.exp(-8.875)):.3g}, {np.log1p(np.exp(1.0)):.3g}]" in error.value.message
+    assert "1 more" in error.value.message
+
+
+def test_a_std_that_is_negative_is_refused_and_may_be_named_a_rho():
+    tree = {"l.weight_mean": MEAN, "l._weight_sd": STORED - 3.0}
+    with pytest.raises(InputError) as error:
+        read(tree)
+    assert error.value.code == "bad-scale"
+    np.testing.assert_allclose(read(tree, "softplus").scale["l.weight"], np.log1p(np.exp(STORED - 3.0)))
+
+
+def test_layers_whose_whole_name_is_the_base():
+    posterior = read({"fc1.mu": MEAN, "fc1.logvar": STORED})
+    np.testing.assert_allclose(posterior.scale["fc1"], np.exp(STORED / 2))
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"enc.fc_mu.weight": MEAN, "enc.fc_logvar.weight": MEAN},  # a VAE's two heads
+        {"policy.weight": MEAN, "log_std": np.zeros(2)},  # a policy's exploration noise
+        {"bn.running_mean": np.ones(2), "bn.running_var": np.ones(2), "bn.weight": np.ones(2)},
+        {"fc.weight": MEAN, "fc.weight_scale": np.ones(1)},  # quantised weights
+        {"pixel_mean": np.ones(3), "fc.weight": MEAN},
+    ],
+)
+def test_look_alikes_are_no_posteriors(tree):
+    with pytest.raises(UnsupportedError) as error:
+        read(tree)
+    assert error.value.code == "no-scales-found"
+
+
+def test_a_lone_mean_among_pairs():
+    tree = {"a.weight_mu": MEAN, "a.weight_logvar": STORED, "b.weight_mu": MEAN}
+    with pytest.raises(InputError) as error:
+        read(tree)
+    assert error.value.code == "missing-scale"
+    assert "b.weight_logvar" in error.value.message
+
+
+def test_a_mean_that_is_no_weight_s_is_ignored():
+    tree = {"a.weight_mu": MEAN, "a.weight_log_sigma": STORED, "pixel_mean": np.ones(3)}
+    posterior = read(tree)
+    assert posterior.names == ("a.weight",)
+    assert [item.key for item in posterior.source.ignored] == ["pixel_mean"]
+
+
+def test_a_prior_kept_as_two_numbers():
+    tree = {"prior_mu": np.array(0.5), "prior_std": np.array(2.0), "a.weight_mu": MEAN, "a.weight_logvar": STORED}
+    prior = read(tree).prior
+    assert prior.loc["a.weight"] == 0.5
+    assert prior.scale["a.weight"] == 2.0
+    assert read({**tree, "prior_std": np.array(0.0)}).prior is None
+
+
+def test_priors_of_full_size_are_not_read_as_posteriors():
+    tree = {"a.weight_mu": MEAN, "a.weight_logvar": STORED, "a.prior_weight_mu": MEAN, "a.prior_weight_logvar": STORED}
+    posterior = read(tree)
+    assert posterior.num_parameters == 4
+    assert len(posterior.source.ignored) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("fc1.W", "fc1.weight"),
+        ("fc1.b", "fc1.bias"),
+        ("fc1_w", "fc1.weight"),
+        ("fc1_bias", "fc1.bias"),
+        ("w2", "2.weight"),
+        ("b_10", "10.bias"),
+        ("net$$$fc.kernel", "net.fc.weight"),
+        ("attn.in_proj_weight", "attn.in_proj_weight"),
+        ("lstm.weight_ih_l0", "lstm.weight_ih_l0"),
+        ("0.weight", "0.weight"),
+    ],
+)
+def test_names(key, name):
+    assert tidy(key) == name
