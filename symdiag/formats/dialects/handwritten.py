@@ -40,7 +40,7 @@ _NOT_A_POSTERIOR = re.compile(r"prior|running_(mean|var)$|_sampler\.|(^|[._])eps
 
 def _splitter(words: tuple[str, ...]) -> re.Pattern[str]:
     either = "|".join(sorted(words, key=len, reverse=True))
-    before, after = rf"(?P<pre>{either})_(?P<rest>[^.]+)", rf"(?:(?P<base>[^.]+)_)?(?P<post>{either})"
+    before, after = rf"(?P<pre>{either})_(?P<rest>[^.]+)", rf"(?:(?P<base>[^.]+?)_)??(?P<post>{either})"
     return re.compile(rf"^(?P<head>(?:.*\.)?)_?(?:{before}|{after})$")
 
 
