@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 
+from symdiag.permanents.chunks import by_rows, row_chunks
 from symdiag.permanents.sinkhorn import sinkhorn
 from symdiag.permanents.types import Array
 
@@ -32,12 +33,11 @@ def bregman_upper(log_scaled: Array, start: Array, *, sweeps: int = 3, refine: i
         sweeps: fixed-point steps of Q with the closed-form (fully Jensen) functional.
         refine: further steps in which the large entries of each row stay random (tighter, dearer).
     """
-    weights = np.exp(log_scaled)
     functional = closed_form(_normalise(start))
     best = math.inf
     for step in range(sweeps + refine):
-        balanced = sinkhorn(weights * np.exp(functional), tolerance=1e-4, sweeps=40).weights
-        choice = _normalise(balanced)
+        functional += log_scaled
+        choice = _normalise(sinkhorn(np.exp(functional, out=functional), tolerance=1e-4, sweeps=40).weights)
         functional = closed_form(choice) if step < sweeps else arrival_bound(choice)
         if step >= sweeps - 1:
             best = min(best, _certificate(log_scaled, choice, functional))
@@ -46,11 +46,16 @@ def bregman_upper(log_scaled: Array, start: Array, *, sweeps: int = 3, refine: i
 
 def _normalise(matrix: Array) -> Array:
     positive = np.maximum(matrix, 1e-300)
-    return np.asarray(positive / positive.sum(axis=1, keepdims=True))
+    positive /= positive.sum(axis=1, keepdims=True)
+    return positive
 
 
 def closed_form(choice: Array) -> Array:
     """E_s log(q + s (1 - q)) = -1 - q log q / (1 - q), elementwise: Jensen applied to all others."""
+    return by_rows(_closed_form, choice)
+
+
+def _closed_form(choice: Array) -> Array:
     rest = 1.0 - choice
     near = rest < 1e-5
     ratio = np.where(near, 1.0 + rest / 2 + rest * rest, -np.log(choice) / np.where(near, 1.0, rest))
@@ -59,8 +64,11 @@ def closed_form(choice: Array) -> Array:
 
 def arrival_bound(choice: Array) -> Array:
     """Upper bound on E_s E_b log(Q_ij + sum_{k != j} b_k Q_ik) for row-stochastic Q (n, n)."""
-    n = len(choice)
-    few = min(_RANDOM, n - 1)
+    return by_rows(_arrival_bound, choice)
+
+
+def _arrival_bound(choice: Array) -> Array:
+    few = min(_RANDOM, choice.shape[1] - 1)
     large = np.argpartition(-choice, few - 1, axis=1)[:, :few]
     top = np.take_along_axis(choice, large, axis=1)
     rest = np.clip(1.0 - top.sum(axis=1), 0.0, 1.0)
@@ -70,7 +78,7 @@ def arrival_bound(choice: Array) -> Array:
         value, _ = _expectation(top[:, m], others, rest)
         np.put_along_axis(result, large[:, m : m + 1], value[:, None], axis=1)
     # the closed form is an upper bound too, and the better one where tangents are far from their point
-    return np.minimum(result, closed_form(choice) + 1e-12)
+    return np.minimum(result, _closed_form(choice) + 1e-12)
 
 
 def _tangents(choice: Array, top: Array, rest: Array) -> Array:
@@ -106,18 +114,27 @@ def _expectation(own: Array, random: Array, rest: Array, *, at_own: bool = False
 
 
 def _certificate(log_scaled: Array, choice: Array, functional: Array) -> float:
-    """Value of feasible duals of C, with slack for rounding: any u, v with C_ij <= u_i + v_j bound the assignment."""
+    """Value of feasible duals of C, with slack for rounding: any u, v with C_ij <= u_i + v_j bound the assignment.
+
+    At a fixed point of Q the scores are rank one, so means over the support are nearly optimal duals to start from.
+    """
     n = len(log_scaled)
-    scores = log_scaled - np.log(choice) + functional
-    # at a fixed point of Q the scores are rank one, so means over the support are nearly optimal duals
-    share = choice / choice.sum(axis=0)
-    column = np.zeros(n)
-    safe = np.where(np.isfinite(scores), scores, 0.0)
+    scores = log_scaled + functional
+    for rows in row_chunks(scores):
+        scores[rows] -= np.log(choice[rows])
+    column, share = np.zeros(n), choice.sum(axis=0)
     for _ in range(3):
-        row = ((safe - column) * choice).sum(axis=1)
-        column = ((safe - row[:, None]) * share).sum(axis=0)
+        previous, column = column, np.zeros(n)
+        for rows in row_chunks(scores):
+            safe = np.where(np.isfinite(scores[rows]), scores[rows], 0.0)
+            row = ((safe - previous) * choice[rows]).sum(axis=1)
+            column += ((safe - row[:, None]) * choice[rows]).sum(axis=0)
+        column /= share
     for _ in range(2):
-        row = (scores - column).max(axis=1)
-        column = (scores - row[:, None]).max(axis=0)
-    total = math.fsum(row.tolist()) + math.fsum(column.tolist())
-    return total + 1e-14 * n * (1.0 + float(np.abs(row).max()) + float(np.abs(column).max()))
+        previous, column, total = column, np.full(n, -np.inf), []
+        for rows in row_chunks(scores):
+            row = (scores[rows] - previous).max(axis=1)
+            total.extend(row.tolist())
+            np.maximum(column, (scores[rows] - row[:, None]).max(axis=0), out=column)
+    value = math.fsum(total) + math.fsum(column.tolist())
+    return float(value + 1e-14 * n * (1.0 + max(map(abs, total)) + float(np.abs(column).max())))

@@ -19,7 +19,8 @@ def rank_one_interval(log_weights: Array) -> tuple[float, float]:
     n = len(log_weights)
     row = log_weights.mean(axis=1)
     column = (log_weights - row[:, None]).mean(axis=0)
-    misfit = log_weights - row[:, None] - column
+    misfit = log_weights - row[:, None]
+    misfit -= column
     centre = math.lgamma(n + 1) + math.fsum(row.tolist()) + math.fsum(column.tolist())
     slack = 1e-15 * n * float(np.abs(log_weights).max(initial=0.0)) + 1e-14 * centre
     low = max(math.fsum(misfit.min(axis=1).tolist()), math.fsum(misfit.min(axis=0).tolist()))

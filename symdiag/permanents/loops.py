@@ -63,170 +63,55 @@ def _masked_sum(free: ByteArray, values: Array) -> float:
 
 
 @_jit
-def _pick(free: ByteArray, odds: Array, stripes: Array, uniform: float) -> int:
-    """A free column with probability proportional to its odds, given the sums over stripes of columns."""
-    n = odds.shape[0]
-    goal = uniform * stripes.sum()
+def _pick(free: ByteArray, odds: Array, stripes: Array, goal: float) -> int:
+    """The free column at which the running sum of odds passes ``goal``, given the sums over stripes of columns."""
+    stripe = 0
     run = 0.0
-    first = 0
-    for s in range(stripes.shape[0]):
-        first = s * _STRIPE
-        if run + stripes[s] > goal or s == stripes.shape[0] - 1:
-            break
-        run += stripes[s]
+    while stripe < stripes.shape[0] - 1 and run + stripes[stripe] <= goal:
+        run += stripes[stripe]
+        stripe += 1
     last = -1
-    for j in range(first, n):
-        if free[j] and odds[j] > 0.0:
+    for j in range(stripe * _STRIPE, odds.shape[0]):
+        if free[j] and (odds[j] > 0.0 or last < 0):
             last = j
             run += odds[j]
-            if run > goal:
-                return j
-    for j in range(n - 1, -1, -1):
-        if last >= 0:
-            break
-        if free[j] and (odds[j] > 0.0 or stripes.sum() <= 0.0):
-            last = j
+            if run > goal and odds[j] > 0.0:
+                break
     return last
 
 
 @_jit
-def _advance(free: ByteArray, odds: Array, uniform: float, forced: int, stripes: Array) -> tuple[int, float]:
-    """Column taken by one particle (``forced`` if >= 0), now no longer free, and the sum of odds it was drawn from."""
-    total = 0.0
-    for s in range(stripes.shape[0]):
-        stripes[s] = _masked_sum(free[s * _STRIPE : (s + 1) * _STRIPE], odds[s * _STRIPE : (s + 1) * _STRIPE])
-        total += stripes[s]
-    pick = forced if forced >= 0 else _pick(free, odds, stripes, uniform)
-    free[pick] = 0
-    return pick, total
-
-
-@_jit
-def _offspring(expected: Array, order: IntArray, shift: float, keep: int, offspring: IntArray) -> None:
-    """Systematic resampling: ``offspring`` of particles with ``expected`` numbers, laid out in ``order``."""
-    particles = expected.shape[0]
-    run = 0.0
-    before = 0
-    for position in range(particles):
-        run += expected[order[position]]
-        after = int(np.ceil(run - shift)) if position < particles - 1 else particles
-        after = min(max(after, before), particles)
-        offspring[order[position]] = after - before
-        before = after
-    if keep > 0 and offspring[0] == 0:  # rounding only: the retained particle always has offspring
-        for k in range(particles):
-            if offspring[k] > 0:
-                offspring[k] -= 1
-                break
-        offspring[0] = 1
-
-
-@_jit
-def _size_biased(expected: float, uniform: float, chooser: float) -> float:
-    """``smc.size_biased_shift``."""
-    whole = np.floor(expected)
-    part = expected - whole
-    heavy = part * (whole + 1.0)
-    if chooser * (heavy + (1.0 - part) * whole) < heavy:
-        return float(uniform * part)
-    return float(part + uniform * (1.0 - part))
-
-
-@_jit
-def _replace(free: ByteArray, offspring: IntArray, ancestors: IntArray) -> None:
-    """Copy survivors over particles without offspring; survivors keep their slot."""
-    source = 0
-    for k in range(offspring.shape[0]):
-        ancestors[k] = k
-    for k in range(offspring.shape[0]):
-        if offspring[k] == 0:
-            while offspring[source] <= 1:
-                source += 1
-            offspring[source] -= 1
-            ancestors[k] = source
-            free[k, :] = free[source, :]
-
-
-@_jit
-def _resample(
-    free: ByteArray, weight: Array, uniforms: Array, shuffle: Array, keep: int, order: IntArray, ancestors: IntArray
-) -> None:
-    """Resample from ``weight`` (expected offspring); with ``keep`` particle 0 survives, the others in random order."""
-    particles = weight.shape[0]
-    shift = uniforms[0]
-    if keep > 0:
-        for k in range(particles - 1, 1, -1):
-            swap = 1 + int(shuffle[k] * k)
-            held = order[k]
-            order[k] = order[swap]
-            order[swap] = held
-        shift = _size_biased(weight[0], shift, uniforms[1])
-    offspring = np.zeros(particles, dtype=np.int64)
-    _offspring(weight, order, shift, keep, offspring)
-    _replace(free, offspring, ancestors)
-
-
-@_jit
-def row_smc(
+def advance(
+    free: ByteArray,
     odds: Array,
     log_h: Array,
     uniforms: Array,
-    resample_uniforms: Array,
-    shuffle: Array,
     forced: IntArray,
-    threshold: float,
-    stride: int,
     choices: IntArray,
-    ancestors: IntArray,
-    log_proposal: Array,
     log_weight: Array,
-) -> float:
-    """Sequential Monte Carlo over rows; arguments as in ``smc.run``. Returns log Z-hat up to the last resampling."""
-    n, particles = choices.shape
-    keep = forced.shape[1]
-    free = np.ones((particles, n), dtype=np.uint8)
-    stripes = np.zeros((n + _STRIPE - 1) // _STRIPE)
-    order = np.arange(particles)
-    ahead = np.zeros(particles)
-    settled = np.zeros(particles)  # look-ahead already counted in log_weight's origin
-    log_z = 0.0
-    for t in range(n):
-        for k in range(particles):
-            pick, total = _advance(free[k], odds[t], uniforms[t, k], forced[t, k] if k < keep else -1, stripes)
+    log_proposal: Array,
+) -> None:
+    """Let every particle take a column for each of a few rows; see ``smc.advance``."""
+    stripes = np.zeros((odds.shape[1] + _STRIPE - 1) // _STRIPE)
+    for t in range(odds.shape[0]):
+        for k in range(free.shape[0]):
+            total = 0.0
+            for s in range(stripes.shape[0]):
+                cut = slice(s * _STRIPE, (s + 1) * _STRIPE)
+                stripes[s] = _masked_sum(free[k, cut], odds[t, cut])
+                total += stripes[s]
+            pick = forced[t, k] if k < forced.shape[1] else _pick(free[k], odds[t], stripes, uniforms[t, k] * total)
             choices[t, k] = pick
-            if total > 0.0 and odds[t, pick] > 0.0:
-                log_weight[k] += np.log(total) + log_h[t + 1, pick]
-                log_proposal[k] += np.log(odds[t, pick]) - np.log(total)
+            taken = 0.0
+            if free[k, pick]:
+                taken = odds[t, pick]
+            free[k, pick] = 0
+            if taken > 0.0:
+                log_weight[k] += np.log(total) + log_h[t, pick]
+                log_proposal[k] += np.log(taken) - np.log(total)
             else:
                 log_weight[k] = -np.inf
                 log_proposal[k] = -np.inf
-        if threshold <= 0.0 or t == n - 1 or (t + 1) % stride != 0:
-            continue
-        for k in range(particles):
-            ahead[k] = log_weight[k] - settled[k] + _masked_sum(free[k], log_h[t + 1])
-        top = ahead.max()
-        if top == -np.inf:
-            return -np.inf
-        weight = np.exp(ahead - top)
-        mass = weight.sum()
-        if mass * mass >= threshold * particles * (weight * weight).sum():
-            continue
-        log_z += top + np.log(mass / particles)
-        _resample(
-            free,
-            weight * (particles / mass),
-            resample_uniforms[t],
-            shuffle[t % shuffle.shape[0]],
-            keep,
-            order,
-            ancestors[t],
-        )
-        for k in range(particles):
-            settled[k] = _masked_sum(free[k], log_h[t + 1])
-            log_weight[k] = 0.0
-    for k in range(particles):
-        log_weight[k] -= settled[k]
-    return log_z
 
 
 @_jit

@@ -28,6 +28,7 @@ from symdiag.permanents.types import Array, IntArray
 _EXACT_WITHIN = 1e-10  # nats
 _SPLIT_LOSS = 1e-9  # nats a split into blocks may lose
 _CLOSED = 2e-3  # nats between deterministic bounds at which nothing is left to estimate
+_AGREE = 1.0  # nats between pilot runs up to which many small runs do
 _QUICK = 12  # blocks up to this size cost next to nothing
 _WORTH_SPLITTING = 14
 
@@ -243,19 +244,38 @@ def _sampled(
     balanced = sinkhorn(np.exp(log_block))
     proposal = smc.prepare_scaled(balanced, 0.0, np.arange(n))
     lower, upper = certify(log_block, balanced, thorough=effort.certify) if bounds else (-math.inf, math.inf)
+    particles, count = _allocation(proposal, identity, generator, effort)
     runs: list[float] = []
-    while len(runs) < effort.runs and (len(runs) < 2 or time.perf_counter() < deadline):
-        runs.append(smc.run(proposal, effort.particles, generator).log_estimate)
+    while len(runs) < count and (len(runs) < 2 or time.perf_counter() < deadline):
+        runs.append(smc.run(proposal, particles, generator).log_estimate)
     plain = np.array(runs)
     expected_lower = smc.log_mean_exp(plain)
     expected_upper = upper
     if bounds and identity is not None:
-        held = smc.conditional_run(proposal, effort.particles, generator, identity).log_estimate
+        held = smc.conditional_run(proposal, particles, generator, identity).log_estimate
         expected_upper = smc.log_mean_exp(np.append(plain[1:], held))
     probable = float(plain.min()) - math.log(large / effort.delta) / len(plain)
     value = min(max(expected_lower, lower), upper)
-    reason = f"{n} > {effort.max_exact}, rows differ; {len(plain)} runs of {effort.particles} particles"
+    reason = f"{n} > {effort.max_exact}, rows differ; {len(plain)} runs of {particles} particles"
     return Part(value, lower, upper, expected_lower, expected_upper, max(probable, lower), False, "smc", reason)
+
+
+def _allocation(
+    proposal: smc.Proposal, identity: IntArray | None, generator: np.random.Generator, effort: Effort
+) -> tuple[int, int]:
+    """Particles and runs: where a small plain and conditional run disagree, fewer and larger runs close the gap best.
+
+    The pilot runs are thrown away: choosing by them leaves the final ones unbiased.
+    """
+    pilot = max(2, effort.particles // 4)
+    plain = smc.run(proposal, pilot, generator).log_estimate
+    if identity is None:
+        other = smc.run(proposal, pilot, generator).log_estimate
+    else:
+        other = smc.conditional_run(proposal, pilot, generator, identity).log_estimate
+    if abs(other - plain) <= _AGREE or effort.runs < 4:
+        return effort.particles, effort.runs
+    return effort.particles * effort.runs, max(2, effort.runs // 4)
 
 
 def _sum(parts: Sequence[Part], planned: Plan) -> Part:

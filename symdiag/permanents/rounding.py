@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from symdiag.permanents.chunks import row_chunks
 from symdiag.permanents.types import Array
 
 
@@ -30,13 +31,16 @@ def energy_and_entropy(log_weights: Array, matrix: Array) -> tuple[float, float,
     The slack covers that P is doubly stochastic to float rounding only (docs/theory/permanents.md, 5).
     """
     n = len(matrix)
-    used = matrix > 0.0
-    ratio = np.where(used, log_weights - np.log(np.where(used, matrix, 1.0)), 0.0)
-    energy = float(np.sum(matrix * ratio))
-    hole = np.clip(1.0 - matrix, 1e-300, None)
-    entropy = float(np.sum(hole * np.log(hole)))
-    largest = float(np.abs(ratio).max(initial=0.0))
-    return energy, entropy, 4.0 * n * n * 2.3e-16 * (2.0 + min(largest, 1e300)) + 1e-15 * abs(energy)
+    energy, entropy, largest = 0.0, 0.0, 0.0
+    for rows in row_chunks(matrix):
+        chunk = matrix[rows]
+        used = chunk > 0.0
+        ratio = np.where(used, log_weights[rows] - np.log(np.where(used, chunk, 1.0)), 0.0)
+        energy += float(np.sum(chunk * ratio))
+        hole = np.clip(1.0 - chunk, 1e-300, None)
+        entropy += float(np.sum(hole * np.log(hole)))
+        largest = max(largest, float(np.abs(ratio).max(initial=0.0)))
+    return energy, entropy, 4.0 * n * n * 2.3e-16 * (2.0 + min(largest, 1e300)) + 1e-14 * abs(energy)
 
 
 def van_der_waerden_lower(log_weights: Array, matrix: Array) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from symdiag.permanents.chunks import row_chunks
 from symdiag.permanents.types import Array, IntArray
 
 _COMPENSATED_BELOW = 64  # where values are exact, differences must be too; larger matrices are estimated anyway
@@ -86,7 +87,7 @@ def centre(log_weights: Array, *, spread: float = 10.0) -> Scaled | None:
 def _potentials(gain: Array) -> Array:
     """v with gain_ij <= v_j - v_i, midway between the extreme solutions; ``gain`` (n, n) has no positive cycle."""
     forward = _longest(gain)
-    backward = -_longest(gain.T)
+    backward = -_longest(np.ascontiguousarray(gain.T))
     return (forward + backward) / 2
 
 
@@ -94,7 +95,9 @@ def _longest(gain: Array) -> Array:
     # Bellman-Ford; without positive cycles it ends within n rounds, usually in a handful
     potential = np.zeros(len(gain))
     for _ in range(len(gain)):
-        new = np.maximum(potential, (gain + potential[:, None]).max(axis=0, initial=-np.inf))
+        new = potential
+        for rows in row_chunks(gain):
+            new = np.maximum(new, (gain[rows] + potential[rows, None]).max(axis=0))
         if bool((new - potential <= 1e-13 * (1.0 + np.abs(new))).all()):
             break
         potential = new

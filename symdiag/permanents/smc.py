@@ -16,7 +16,7 @@ import numpy as np
 from symdiag.permanents.kernels import compiled
 from symdiag.permanents.scaling import dual_scale
 from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
-from symdiag.permanents.types import Array, IntArray
+from symdiag.permanents.types import Array, ByteArray, IntArray
 
 _FLOOR = -200.0  # keeps the odds representable; look-ahead below e^-200 carries no information
 _CHECKS = 128  # times per run that weights are compared, about
@@ -29,7 +29,7 @@ class Proposal:
 
     Attributes:
         odds: (n, n) in sampling order of the rows.
-        log_h: (n + 1, n) log look-ahead; row 0 is 0.
+        log_h: (n, n) log look-ahead after each row; 0 before the first.
         rows: (n,) original row sampled at step t.
         columns: (n,) original column at position j.
         offset: log weight to add to every log Z-hat, nats.
@@ -78,17 +78,21 @@ def prepare(log_weights: Array, *, temper: float = 1.0) -> Proposal:
 def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray, *, temper: float = 1.0) -> Proposal:
     """Proposal from an already balanced matrix; ``columns`` are the original columns of its positions."""
     weights = balanced.weights
-    entropy = -np.einsum("ij,ij->i", weights, np.log(np.maximum(weights, 1e-300)))
-    rows = np.argsort(entropy, kind="stable").astype(np.int64)
+    rows = np.argsort(_entropies(weights), kind="stable").astype(np.int64)
     odds = weights[rows]
-    left = np.zeros((len(rows) + 1, len(rows)))
-    np.cumsum(odds[::-1], axis=0, out=left[1:][:])
-    left = left[::-1]
-    log_h = temper * np.log(np.maximum(left, 1e-300))
-    log_h -= log_h[0].copy()
-    np.maximum(log_h, _FLOOR, out=log_h)
-    odds *= np.exp(-log_h[1:])
-    return Proposal(odds, log_h, rows, columns, offset + balanced.log_factor)
+    left = np.empty_like(odds)  # column mass of the rows after each
+    left[-1] = 0.0
+    np.cumsum(odds[:0:-1], axis=0, out=left[-2::-1])
+    start = np.log(np.maximum(left[0] + odds[0], 1e-300))
+    for t in range(len(rows)):  # row by row: no temporaries beyond the cache
+        log_h = temper * (np.log(np.maximum(left[t], 1e-300)) - start)
+        left[t] = np.maximum(log_h, _FLOOR)
+        odds[t] *= np.exp(-left[t])
+    return Proposal(odds, left, rows, columns, offset + balanced.log_factor)
+
+
+def _entropies(weights: Array) -> Array:
+    return np.array([-float(row @ np.log(np.maximum(row, 1e-300))) for row in weights])
 
 
 def run(
@@ -105,31 +109,28 @@ def run(
     (systematic resampling conditioned on the retained particle, the others in random order).
     """
     n = len(proposal.rows)
-    forced = np.zeros((n, 0), dtype=np.int64) if forced is None else forced
+    forced = np.zeros((n, 0), dtype=np.int64) if forced is None else np.ascontiguousarray(forced)
     uniforms = generator.random((n, particles))
-    resample_uniforms = generator.random((n, 2))
-    shuffle = generator.random((n, particles)) if forced.shape[1] and resample else np.zeros((1, 1))
     choices = np.zeros((n, particles), dtype=np.int64)
     ancestors = np.full((n, particles), -1, dtype=np.int64)
-    log_proposal = np.zeros(particles)
-    log_weight = np.zeros(particles)
-    loop = compiled("row_smc") or _numpy_smc
-    log_z = loop(
-        proposal.odds,
-        proposal.log_h,
-        uniforms,
-        resample_uniforms,
-        shuffle,
-        np.ascontiguousarray(forced),
-        _RESAMPLE_BELOW if resample else 0.0,
-        max(1, n // _CHECKS),
-        choices,
-        ancestors,
-        log_proposal,
-        log_weight,
-    )
-    estimate = proposal.offset + float(log_z) + log_mean_exp(log_weight)
-    return Run(estimate, choices, ancestors, log_weight, log_proposal)
+    free = np.ones((particles, n), dtype=np.uint8)
+    log_proposal, log_weight, settled = np.zeros(particles), np.zeros(particles), np.zeros(particles)
+    log_z, stride = 0.0, max(1, n // _CHECKS) if resample else n
+    for t in range(0, n, stride):
+        rows = slice(t, min(t + stride, n))
+        odds, log_h = proposal.odds[rows], proposal.log_h[rows]
+        advance(free, odds, log_h, uniforms[rows], forced[rows], choices[rows], log_weight, log_proposal)
+        if rows.stop == n:
+            break
+        ahead = free @ log_h[-1]
+        chosen = _resample(log_weight - settled + ahead, generator, bool(forced.shape[1]))
+        if chosen is not None:
+            ancestors[rows.stop - 1], gained = chosen
+            free, settled = free[ancestors[rows.stop - 1]], ahead[ancestors[rows.stop - 1]]
+            log_weight[:] = 0.0
+            log_z += gained
+    log_weight -= settled
+    return Run(proposal.offset + log_z + log_mean_exp(log_weight), choices, ancestors, log_weight, log_proposal)
 
 
 def conditional_run(proposal: Proposal, particles: int, generator: np.random.Generator, retained: IntArray) -> Run:
@@ -180,76 +181,80 @@ def lineages(result: Run) -> IntArray:
     return traced
 
 
-def _numpy_smc(
+def advance(
+    free: ByteArray,
     odds: Array,
     log_h: Array,
     uniforms: Array,
-    resample_uniforms: Array,
-    shuffle: Array,
     forced: IntArray,
-    threshold: float,
-    stride: int,
     choices: IntArray,
-    ancestors: IntArray,
-    log_proposal: Array,
     log_weight: Array,
-) -> float:
-    """``loops.row_smc`` with the particles vectorised."""
-    n, particles = choices.shape
-    keep = forced.shape[1]
-    free = np.ones((particles, n))
-    everyone = np.arange(particles)
-    order = everyone.copy()
-    settled = np.zeros(particles)
-    log_z = 0.0
-    for t in range(n):
-        pick, total = _numpy_advance(free, odds[t], uniforms[t], forced[t])
+    log_proposal: Array,
+) -> None:
+    """Let every particle take a column for each of r rows; the last four arguments' arrays are updated in place.
+
+    Args:
+        free: (K, n) 1 where a particle has not used a column yet; updated in place.
+        odds: (r, n) of these rows.
+        log_h: (r, n) look-ahead after each of these rows.
+        uniforms: (r, K).
+        forced: (r, F) columns the first F particles must take.
+        choices: (r, K) columns taken.
+        log_weight: (K,) grows by log of the sum of odds and log h at the pick; -inf at a dead end.
+        log_proposal: (K,) grows by the log probability of the pick.
+    """
+    loop = compiled("advance") or _numpy_advance
+    loop(free, odds, log_h, uniforms, forced, choices, log_weight, log_proposal)
+
+
+def _numpy_advance(
+    free: ByteArray,
+    odds: Array,
+    log_h: Array,
+    uniforms: Array,
+    forced: IntArray,
+    choices: IntArray,
+    log_weight: Array,
+    log_proposal: Array,
+) -> None:
+    """``loops.advance`` with the particles vectorised."""
+    everyone = np.arange(len(free))
+    for t in range(len(odds)):
+        running = np.cumsum(free * odds[t], axis=1)
+        total = running[:, -1]
+        pick = np.argmax(running > (uniforms[t] * total)[:, None], axis=1)
+        dead = total <= 0.0
+        pick[dead] = np.argmax(free[dead] > 0, axis=1)
+        pick[: forced.shape[1]] = forced[t]
         choices[t] = pick
-        free[everyone, pick] = 0.0
+        taken = odds[t, pick] * free[everyone, pick]
+        free[everyone, pick] = 0
         with np.errstate(divide="ignore", invalid="ignore"):
-            alive = (total > 0.0) & (odds[t, pick] > 0.0)
-            log_weight[:] = np.where(alive, log_weight + np.log(total) + log_h[t + 1, pick], -np.inf)
-            log_proposal[:] = np.where(alive, log_proposal + np.log(odds[t, pick]) - np.log(total), -np.inf)
-        if threshold <= 0.0 or t == n - 1 or (t + 1) % stride != 0:
-            continue
-        ahead = log_weight - settled + free @ log_h[t + 1]
-        top = float(ahead.max())
-        if top == -np.inf:
-            return -np.inf
-        weight = np.exp(ahead - top)
-        mass = float(weight.sum())
-        if mass * mass >= threshold * particles * float(weight @ weight):
-            continue
-        log_z += top + float(np.log(mass / particles))
-        expected = weight * (particles / mass)
-        ancestors[t] = _resample(expected, resample_uniforms[t], shuffle[t % len(shuffle)], keep, order)
-        free = free[ancestors[t]]
-        settled = free @ log_h[t + 1]
-        log_weight[:] = 0.0
-    log_weight -= settled
-    return log_z
+            alive = taken > 0.0
+            log_weight[:] = np.where(alive, log_weight + np.log(total) + log_h[t, pick], -np.inf)
+            log_proposal[:] = np.where(alive, log_proposal + np.log(taken) - np.log(total), -np.inf)
 
 
-def _numpy_advance(free: Array, odds: Array, uniforms: Array, forced: IntArray) -> tuple[IntArray, Array]:
-    """Columns taken by all particles (the first ones forced), and the sums of odds they were drawn from."""
-    running = np.cumsum(free * odds, axis=1)
-    total = running[:, -1]
-    pick = np.argmax(running > (uniforms * total)[:, None], axis=1)
-    dead = total <= 0.0
-    pick[dead] = np.argmax(free[dead] > 0, axis=1)
-    pick[: len(forced)] = forced
-    return pick, total
+def _resample(log_weights: Array, generator: np.random.Generator, keep: bool) -> tuple[IntArray, float] | None:
+    """Ancestors (K,) and the log mean weight, or None while the weights are even enough.
 
-
-def _resample(expected: Array, uniforms: Array, shuffle: Array, keep: int, order: IntArray) -> IntArray:
-    """Systematic resampling; survivors keep their slot, with ``keep`` particle 0 survives."""
-    particles = len(expected)
-    shift = float(uniforms[0])
+    Systematic; survivors keep their slot. With ``keep`` particle 0 survives: it is laid out first, the others in
+    random order, and the shift is drawn given that it was chosen.
+    """
+    particles = len(log_weights)
+    top = float(log_weights.max())
+    if top == -np.inf:
+        return np.arange(particles), -np.inf
+    weight = np.exp(log_weights - top)
+    mass = float(weight.sum())
+    if mass * mass >= _RESAMPLE_BELOW * particles * float(weight @ weight):
+        return None
+    expected = weight * (particles / mass)
+    order = np.arange(particles)
+    shift = float(generator.random())
     if keep:
-        for k in range(particles - 1, 1, -1):
-            swap = 1 + int(shuffle[k] * k)
-            order[k], order[swap] = order[swap], order[k]
-        shift = size_biased_shift(float(expected[0]), shift, float(uniforms[1]))
+        order[1:] = generator.permutation(order[1:])
+        shift = size_biased_shift(float(expected[0]), shift, float(generator.random()))
     after = np.ceil(np.cumsum(expected[order]) - shift).astype(np.int64)
     after[-1] = particles
     after = np.maximum.accumulate(np.clip(after, 0, particles))
@@ -259,8 +264,8 @@ def _resample(expected: Array, uniforms: Array, shuffle: Array, keep: int, order
         offspring[np.argmax(offspring > 0)] -= 1
         offspring[0] = 1
     ancestors = np.arange(particles)
-    ancestors[offspring == 0] = np.repeat(np.arange(particles), np.maximum(offspring - 1, 0))
-    return ancestors
+    ancestors[offspring == 0] = np.repeat(ancestors, np.maximum(offspring - 1, 0))
+    return ancestors, top + float(np.log(mass / particles))
 
 
 def size_biased_shift(expected: float, uniform: float, chooser: float) -> float:
