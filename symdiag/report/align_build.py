@@ -143,7 +143,7 @@ def on_data(
         samples=samples,
         likelihood=likelihood,
         has_prior=prior is not None,
-        function_gap=function_gap(model, reference, log_likelihood, samples=samples, seed=seed),
+        function_gap=function_gap(alignment.posterior, reference, log_likelihood, samples=samples, seed=seed),
         function_change=function_change,
         positions=before.positions,
         before=_path(before),

@@ -52,7 +52,7 @@ def document(report: AlignReport) -> Document:
             Check(
                 "certificate",
                 "skipped" if report.certificate.status == "not-certified" else "passed",
-                report.certificate.statement,
+                headline(report),
             ),
         ),
     )
