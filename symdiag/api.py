@@ -21,10 +21,12 @@ from symdiag.diagnostics.model import Finding
 from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
 from symdiag.errors import UsageError
 from symdiag.estimators import Straddling, estimate_straddling
+from symdiag.evidence import Data, measure_evidence
 from symdiag.posterior import Posterior
 from symdiag.report.align_build import align_section
 from symdiag.report.model import LayerInfo, ModelInfo, Report, Settings, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
+from symdiag.training.evaluate import EvaluationConfig
 
 Progress = Callable[[str, float], None]
 
@@ -51,6 +53,7 @@ def analyze(
     precision: float | None = None,
     budget: float | None = None,
     reference: str | Path | Posterior | None = None,
+    data: Data | str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Diagnose what weight-space symmetry has done to a posterior.
@@ -68,6 +71,7 @@ def analyze(
         max_straddling: Threshold on the total straddling entropy, nats.
         precision: Target half-width, nats (default 0.05 + 1 % of the value).
         budget: Nominal seconds to spend (see docs/ARCHITECTURE.md).
+        data: Training data, which adds both evidence bounds; a ``Data`` names test data, likelihood and prior too.
         reference: Posterior of the same architecture; the report then says how the two align.
         progress: Called with (stage, fraction done).
 
@@ -95,10 +99,15 @@ def analyze(
     )
     diagnosis = diagnose(posterior, symmetry.spec, straddling, seed=seed, device=device, progress=progress)
     report = _report(posterior, symmetry, straddling, diagnosis, seed, max_straddling, started)
-    if reference is None:
-        return report
-    other = _posterior(reference, scale_transform, companion)
-    return dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
+    if data is not None:
+        config = EvaluationConfig(seed=seed, precision=precision, budget=budget)
+        given = data if isinstance(data, Data) else Data(data)
+        elbo, test = measure_evidence(posterior, symmetry, given, config, device=device)
+        report = dataclasses.replace(report, elbo=elbo, test=test)
+    if reference is not None:
+        other = _posterior(reference, scale_transform, companion)
+        report = dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
+    return report
 
 
 def check_options(

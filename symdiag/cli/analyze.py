@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from symdiag.cli._exits import NO_VERDICT, error_line, exit_code, explained
 from symdiag.cli._output import emit, resolve_output
 from symdiag.cli._progress import progress_bar
 from symdiag.cli._streams import write_stderr
+from symdiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from symdiag.evidence import Data
 
 EXAMPLE = "Example: symdiag analyze posterior.pt --activation relu --format json"
 
@@ -32,6 +36,16 @@ def analyze(
     spec: opt.Spec = None,
     data: Annotated[Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")] = None,
     test: Annotated[Path | None, typer.Option("--test", help="Test data: adds predictive scores.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="Target column of csv or parquet.")] = None,
+    likelihood: Annotated[
+        str, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
+    ] = "gaussian",
+    noise: Annotated[
+        float | None, typer.Option("--noise", min=1e-12, help="Noise std, gaussian only. Default: the residuals'.")
+    ] = None,
+    prior_std: Annotated[
+        float | None, typer.Option("--prior-std", min=1e-12, help="Prior std. Default: the checkpoint's prior.")
+    ] = None,
     reference: Annotated[Path | None, typer.Option("--reference", help="Align to this posterior first.")] = None,
     max_straddling: opt.MaxStraddling = 1.0,
     precision: opt.Precision = None,
@@ -54,12 +68,26 @@ def analyze(
     given: dict[str, Any] = dict(
         activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec
     )
-    given |= dict(samples=samples, precision=precision, budget=budget, data=data, test=test, reference=reference)
+    given |= dict(samples=samples, precision=precision, budget=budget, reference=reference)
+    given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
     items = [_analyze_one(path, settings, many=len(paths) > 1, quiet=quiet) for path in paths]
     emit(out, items)
     return _code(items, exit_zero, strict)
+
+
+def _data(
+    train: Path | None, test: Path | None, target: str | None, likelihood: str, noise: float | None, prior: float | None
+) -> Data | None:
+    if train is None:
+        if test is not None:
+            raise UsageError("--test needs --data", hint="give the training data too")
+        return None
+    from symdiag.evidence import Data
+    from symdiag.training.config import ModelConfig
+
+    return Data(train, test, target, ModelConfig(likelihood, noise, prior))
 
 
 def _analyze_one(path: Path, settings: dict[str, Any], *, many: bool, quiet: bool) -> Any:

@@ -78,6 +78,8 @@ class Elbo:
     symmetrized: Estimate
     expected_log_likelihood: Estimate
     kl: float
+    likelihood: str = "gaussian"
+    noise_std: float | None = None  # of the gaussian likelihood
 
 
 @dataclass(frozen=True)

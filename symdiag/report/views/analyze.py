@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from symdiag.report.document import (
@@ -159,7 +160,7 @@ def _brackets(report: Report) -> tuple[Block, ...]:
     return (Table(columns, rows, "H(g|ω) in nats. " + _promises(kinds)),)
 
 
-def _promises(kinds: list[str]) -> str:
+def _promises(kinds: Sequence[str]) -> str:
     return "; ".join(f"{kind}: {_KINDS[kind]}" for kind in kinds) + "."
 
 
@@ -256,6 +257,8 @@ def _evidence(report: Report) -> tuple[Block, ...]:
             )
         ]
         rows.append(("KL to the prior", f"{number(elbo.kl, 2)} nats"))
+        noise = "" if elbo.noise_std is None else f", noise std {number(elbo.noise_std)}"
+        rows.append(("likelihood", elbo.likelihood + noise))
     rows += [(f"test {name}", number(value, 4)) for name, value in (report.test or {}).items()]
     return (Facts(tuple(rows)),) if rows else ()
 
