@@ -22,7 +22,7 @@ def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
     """Connected sets of two or more units, largest first, from P(π(i) = j | ω), (n, n)."""
     linked = np.maximum(confusion, confusion.T) >= LINK
     np.fill_diagonal(linked, True)
-    count, labels = connected_components(csr_matrix(linked), directed=False)
+    count, labels = connected_components(csr_matrix(linked.astype(np.int8)), directed=False)
     sets = [tuple(int(i) for i in np.flatnonzero(labels == k)) for k in range(count)]
     return sorted((s for s in sets if len(s) > 1), key=lambda s: (-len(s), s))
 

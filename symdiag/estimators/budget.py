@@ -37,6 +37,19 @@ class Plan:
     reached: bool  # whether the precision asked for is expected within the budget
 
 
+@dataclass(frozen=True)
+class Allocation:
+    """How many of the first draws get deterministic bounds, the coupling bound, the joint sandwich."""
+
+    certified: int
+    chain: int
+    joint: int
+
+    def after(self, done: int) -> Allocation:
+        """What is left of it after ``done`` draws."""
+        return Allocation(*(max(0, n - done) for n in (self.certified, self.chain, self.joint)))
+
+
 def target(value: float, precision: float | None) -> float:
     """The half-width aimed at: ``precision``, or 0.05 nats + 1 % of the value."""
     return precision if precision is not None else ABSOLUTE_PRECISION + RELATIVE_PRECISION * abs(value)
@@ -91,3 +104,8 @@ def joint_draws(cost: float, budget: float) -> int:
     """How many draws get the joint sandwich within half of the budget (0 if fewer than 2)."""
     count = min(_JOINT_DRAWS, int(0.5 * budget / cost))
     return count if count >= 2 else 0
+
+
+def chain_draws(cost: float, budget: float, pilot: int) -> int:
+    """How many draws get the coupling bound, about as dear as the groups themselves: half of the budget, at least 2."""
+    return max(2, min(pilot, int(0.5 * budget / max(cost, 1e-12))))

@@ -19,6 +19,7 @@ from symdiag.estimators.layerwise import group_values
 from symdiag.estimators.proposals import exclusive_tensors
 from symdiag.estimators.values import DrawValues, add
 from symdiag.permanents import Effort
+from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 
@@ -26,6 +27,19 @@ def coupled(spec: PermutationSpec) -> bool:
     """Whether any two groups share a tensor (otherwise Σ_l H_l is exact)."""
     groups = spec.groups
     return any(spec.adjacent(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :])
+
+
+def chain_orders(posterior: Posterior, spec: PermutationSpec, *, both: bool) -> tuple[tuple[Group, ...], ...]:
+    """Orders worth trying: first to last and last to first, or only the one that drops fewer weights."""
+    forward = spec.groups
+    orders = (forward, forward[::-1])
+    return orders if both else (min(orders, key=lambda order: _dropped(posterior, order)),)
+
+
+def _dropped(posterior: Posterior, order: tuple[Group, ...]) -> int:
+    """Weights left out over all terms."""
+    names = [(set(g.tensors) - set(exclusive_tensors(g, order[k + 1 :]))) for k, g in enumerate(order)]
+    return sum(posterior.loc[name].size for dropped in names for name in dropped)
 
 
 def chain_values(

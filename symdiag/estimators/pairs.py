@@ -39,10 +39,9 @@ def _jeffreys(posterior: Posterior, group: Group, *, flip: bool, device: str) ->
         variance = torch.where(fixed, torch.zeros_like(std), std**2)
         precision = torch.where(fixed, torch.zeros_like(std), 1.0 / std.clamp(min=1e-300) ** 2)
         point = -mean if flip and member.flips else mean
-        quadratic = squared_distances(mean, precision, point[None])[0]
-        quadratic = quadratic + squared_distances(point, precision, mean[None])[0].T
-        trace = variance @ precision.T
-        total += 0.5 * (quadratic + trace + trace.T - _common(fixed))
+        # (±μ_j − μ_i)² is symmetric, so the way back is the transpose
+        there = squared_distances(mean, precision, point[None])[0] + variance @ precision.T
+        total += 0.5 * (there + there.T - _common(fixed))
         total += _mismatch(mean, point, fixed)
     return total
 
@@ -53,6 +52,8 @@ def _tensor(array: NDArray[np.float64], device: str) -> Tensor:
 
 def _common(fixed: Tensor) -> Tensor:
     """2 × the number of coordinates random in both units, (n, n)."""
+    if not bool(fixed.any()):
+        return torch.full((), 2.0 * fixed.shape[1], dtype=torch.float64, device=fixed.device)
     random = (~fixed).double()
     return 2.0 * (random @ random.T)
 

@@ -13,11 +13,12 @@ from torch import Tensor
 from symdiag.estimators.densities import SlotDensity, log_add, unit_blocks
 from symdiag.permanents import DEFAULT, Effort, marginals
 from symdiag.posterior import Posterior
-from symdiag.symmetry.spec import Group
+from symdiag.symmetry.spec import Group, Member
 
 Array = NDArray[np.float64]
 
-_MAX_ENTRIES = 4_000_000  # weights x draws differentiated at once
+_MAX_ENTRIES = 4_000_000  # weights x draws held at once
+_SURE = 1e-12  # a unit that keeps its label up to this exchanges with nobody
 
 
 @dataclass(frozen=True)
@@ -47,91 +48,93 @@ def sensitivity(
     device: str = "cpu",
 ) -> Sensitivity:
     """Permanental marginals and the gradient of H at the checkpoint, from ``draws`` fresh weight draws."""
-    names = group.tensors
-    loc = {n: torch.tensor(posterior.loc[n], device=device) for n in names}
-    log_scale = {n: _safe_log(torch.tensor(posterior.scale[n], device=device)) for n in names}
-    size = sum(loc[n].numel() for n in names)
-    chunk = max(1, min(draws // 2, _MAX_ENTRIES // max(1, size)))
-    halves = [_Half(group, loc, log_scale, posterior) for _ in range(2)]
+    chunk = max(1, min(draws // 2, _MAX_ENTRIES // max(1, sum(posterior.loc[n].size for n in group.tensors))))
+    halves = [_Half(group, posterior, device) for _ in range(2)]
     for half in halves:
-        remaining = max(1, draws // 2)
-        while remaining > 0:
-            half.accumulate(min(chunk, remaining), generator, effort)
-            remaining -= chunk
+        while half.count < max(1, draws // 2):
+            half.accumulate(min(chunk, max(1, draws // 2) - half.count), generator, effort)
     first, second = halves
     count = first.count + second.count
-    inner = _unit_sum(group, {n: first.shift[n] * second.shift[n] for n in names}) / (first.count * second.count)
-    log_std = {n: -(first.log_std[n] + second.log_std[n]) / count for n in names}
-    weights = sum(loc[m.tensor].numel() for m in group.members) // group.width
+    pairs = zip(first.shift, second.shift, strict=True)
+    inner = torch.stack([(a * b).sum(-1) for a, b in pairs]).sum(0) / (first.count * second.count)
+    log_std = torch.stack([(a + b).sum(-1) for a, b in zip(first.log_std, second.log_std, strict=True)]).sum(0)
+    weights = sum(block.shape[1] for block in first.shift)
     return Sensitivity(
         confusion=(first.confusion + second.confusion) / count,
         retention=(first.retention + second.retention) / count,
-        mean_shift=np.sqrt(np.maximum(inner, 0.0)),
-        log_std_shift=_unit_sum(group, log_std) / weights,
+        mean_shift=np.sqrt(np.maximum(inner.cpu().numpy(), 0.0)),
+        log_std_shift=-log_std.cpu().numpy() / (count * weights),
         draws=count,
         method="+".join(dict.fromkeys(first.methods + second.methods)),
     )
 
 
-def _safe_log(scale: Tensor) -> Tensor:
-    return torch.where(scale > 0, scale, torch.ones_like(scale)).log()
-
-
 class _Half:
     """Sums over one half of the draws."""
 
-    def __init__(
-        self, group: Group, loc: Mapping[str, Tensor], log_scale: Mapping[str, Tensor], posterior: Posterior
-    ) -> None:
+    def __init__(self, group: Group, posterior: Posterior, device: str) -> None:
         self.group = group
-        self.loc, self.log_scale = loc, log_scale
-        self.random = {n: torch.tensor(posterior.scale[n] > 0, device=v.device) for n, v in loc.items()}
-        self.shift = {n: torch.zeros_like(v) for n, v in loc.items()}
-        self.log_std = {n: torch.zeros_like(v) for n, v in loc.items()}
+        self.loc = {n: torch.from_numpy(posterior.loc[n]).to(device) for n in group.tensors}
+        self.scale = {n: torch.from_numpy(posterior.scale[n]).to(device) for n in group.tensors}
+        self.density = SlotDensity(group, self.loc, self.scale)
+        self.shift = [torch.zeros_like(self._blocks(self.loc, m)) for m in group.members]
+        self.log_std = [torch.zeros_like(block) for block in self.shift]
         self.confusion = np.zeros((group.width, group.width))
         self.retention = np.zeros(group.width)
         self.count = 0
         self.methods: list[str] = []
 
-    def accumulate(self, count: int, generator: np.random.Generator, effort: Effort) -> None:
-        """``count`` more draws: marginals, and the reparameterised gradient of Σ_s log perm A_s."""
-        loc = {n: v.clone().requires_grad_() for n, v in self.loc.items()}
-        log_scale = {n: v.clone().requires_grad_() for n, v in self.log_scale.items()}
-        scale = {n: torch.where(self.random[n], v.exp(), torch.zeros_like(v)) for n, v in log_scale.items()}
-        noise = {n: torch.from_numpy(generator.standard_normal((count, *v.shape))).to(v) for n, v in loc.items()}
-        draws = {n: loc[n] + scale[n] * noise[n] for n in loc}
-        kept, flipped = SlotDensity(self.group, loc, scale).signed_parts(draws)
-        matrices = kept if flipped is None else log_add(kept, flipped)
-        result = marginals(matrices.detach().cpu().numpy(), generator=generator, effort=effort)
-        probabilities = torch.from_numpy(result.probabilities).to(matrices)
-        finite = torch.where(probabilities > 0, matrices, torch.zeros_like(matrices))
-        (probabilities * finite).sum().backward()  # type: ignore[no-untyped-call]
-        self._collect(loc, log_scale, scale, count)
-        self.confusion += result.probabilities.sum(0)
-        self.retention += _retention(result.probabilities, kept, flipped).sum(0)
-        self.methods.append(result.method[0])
+    def _blocks(self, arrays: Mapping[str, Tensor], member: Member) -> Tensor:
+        return unit_blocks(arrays[member.tensor], member, self.group.width)
 
-    def _collect(
-        self, loc: Mapping[str, Tensor], log_scale: Mapping[str, Tensor], scale: Mapping[str, Tensor], count: int
-    ) -> None:
-        for name in loc:
-            mean_grad, scale_grad = loc[name].grad, log_scale[name].grad
-            if mean_grad is not None:
-                self.shift[name] += (mean_grad * scale[name].detach()).detach()
-            if scale_grad is not None:
-                self.log_std[name] += scale_grad
+    def accumulate(self, count: int, generator: np.random.Generator, effort: Effort) -> None:
+        """``count`` more draws: marginals, and the reparameterised gradient of log perm A."""
+        noise = {n: torch.from_numpy(generator.standard_normal((count, *v.shape))).to(v) for n, v in self.loc.items()}
+        draws = {n: self.loc[n] + self.scale[n] * noise[n] for n in self.loc}
+        kept, flipped = self.density.signed_parts(draws)
+        matrices = kept if flipped is None else log_add(kept, flipped)
+        result = marginals(matrices.cpu().numpy(), generator=generator, effort=effort)
+        probabilities = torch.from_numpy(result.probabilities).to(matrices)
+        signed = probabilities if flipped is None else probabilities * torch.tanh(0.5 * _odds(kept, flipped))
+        own = torch.diagonal(probabilities + signed, dim1=1, dim2=2) / 2.0
+        for s in range(count):
+            self._add_gradient(probabilities[s], signed[s], own[s], {n: v[s] for n, v in draws.items()})
+        self.confusion += result.probabilities.sum(0)
+        self.retention += own.sum(0).cpu().numpy()
+        self.methods.extend(dict.fromkeys(result.method))
         self.count += count
 
+    def _add_gradient(self, joint: Tensor, signed: Tensor, own: Tensor, draw: Mapping[str, Tensor]) -> None:
+        """Gradients of Σ_ij P_ij A_ij with P held fixed; units that keep their label contribute nothing."""
+        active = (own < 1.0 - _SURE).nonzero().flatten()
+        if len(active) == 0:
+            return
+        joint, signed = joint[active][:, active], signed[active][:, active]
+        for k, member in enumerate(self.group.members):
+            loc, scale, point = (self._blocks(a, member)[active] for a in (self.loc, self.scale, draw))
+            shift, log_std = unit_gradients(joint, signed if member.flips else joint, loc, scale, point)
+            self.shift[k][active] += shift
+            self.log_std[k][active] += log_std
 
-def _retention(probabilities: Array, kept: Tensor, flipped: Tensor | None) -> Array:
-    own = np.diagonal(probabilities, axis1=1, axis2=2)
-    if flipped is None:
-        return own
-    odds = torch.diagonal(kept.detach() - flipped.detach(), dim1=1, dim2=2)
-    return np.asarray(own * torch.sigmoid(odds).cpu().numpy())
+
+def unit_gradients(joint: Tensor, signed: Tensor, loc: Tensor, scale: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+    """σ·∂/∂μ and ∂/∂log σ of Σ_ij P_ij A_ij through densities and reparameterised draws, (n, D) each.
+
+    Args:
+        joint: P(π(i) = j | ω), (n, n), rows and columns summing to 1.
+        signed: The same minus twice its flipped part (P₊ − P₋) where the tensor flips, else ``joint``.
+        loc: Means by unit, (n, D).
+        scale: Stds, 0 where deterministic.
+        point: The draw ω = μ + σε.
+    """
+    precision = torch.where(scale > 0, scale, torch.ones_like(scale)) ** -2.0 * (scale > 0)
+    taken = signed @ point  # what slot k sees on average
+    pull = (joint.T @ precision) * point - signed.T @ (precision * loc)  # on the draw itself
+    shift = scale * (precision * (taken - loc) - pull)
+    spread = precision * (joint @ point**2 - 2.0 * loc * taken + loc**2)
+    return shift, spread - (point - loc) * pull
 
 
-def _unit_sum(group: Group, values: Mapping[str, Tensor]) -> Array:
-    """Sum over each unit's entries, (n,)."""
-    parts = [unit_blocks(values[m.tensor], m, group.width).sum(-1) for m in group.members]
-    return np.asarray(torch.stack(parts).sum(0).cpu().numpy())
+def _odds(kept: Tensor, flipped: Tensor) -> Tensor:
+    """Log odds of not flipping; 0 where the exchange is impossible either way."""
+    return torch.where(torch.isneginf(kept) & torch.isneginf(flipped), torch.zeros_like(kept), kept - flipped)

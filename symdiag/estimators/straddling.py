@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from symdiag.estimate import Estimate
 from symdiag.estimators import budget as budgets
-from symdiag.estimators.coupling import chain_values, coupled
-from symdiag.estimators.layerwise import group_values
-from symdiag.estimators.sandwich import JointSandwich
+from symdiag.estimators.evaluator import SANDWICH_ELEMENTS, Batch, StraddlingEstimator
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import DrawValues, add, complement, concatenate, mean_and_error, summarise
 from symdiag.permanents import DEFAULT, Effort
@@ -23,9 +19,6 @@ from symdiag.symmetry.spec import Group, PermutationSpec
 Progress = Callable[[str, float], None]
 
 DEFAULT_BUDGET = 10.0
-SANDWICH_ELEMENTS = 64
-SANDWICH_UNITS = 64
-"""Groups with more units in total than this are bracketed by the coupling bound alone."""
 
 
 @dataclass(frozen=True)
@@ -46,77 +39,6 @@ class Straddling:
     total_information: Estimate
     samples: int
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Batch:
-    groups: dict[str, DrawValues]
-    chains: tuple[DrawValues, ...]  # upper bounds on the joint, one per order tried
-    joint: DrawValues | None
-
-
-class StraddlingEstimator:
-    """Evaluates all groups on batches of weight draws."""
-
-    def __init__(self, posterior: Posterior, spec: PermutationSpec, *, effort: Effort, device: str = "cpu") -> None:
-        self.posterior, self.spec, self.effort, self.device = posterior, spec, effort, device
-        touched = dict.fromkeys(m.tensor for g in spec for m in g.members)
-        self.loc = {n: self._tensor(posterior.loc[n]) for n in touched}
-        self.scale = {n: self._tensor(posterior.scale[n]) for n in touched}
-        self.direct = posterior.is_mean_field and all(g.is_matrix_permanent for g in spec)
-        self.coupled = coupled(spec)
-        small = sum(g.width for g in spec) <= SANDWICH_UNITS
-        self.joint = (
-            JointSandwich(posterior, spec) if len(spec) and ((self.coupled and small) or not self.direct) else None
-        )
-        self.singles = {} if self.direct else {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in spec}
-
-    def _tensor(self, array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
-
-    def draws(self, generator: np.random.Generator, count: int) -> dict[str, Tensor]:
-        """``count`` weight draws as tensors, name → (S, *shape)."""
-        return {n: self._tensor(v) for n, v in self.posterior.sample(generator, count).items() if n in self.loc}
-
-    def evaluate(
-        self, draws: Mapping[str, Tensor], generator: np.random.Generator, *, certify: bool, joint_draws: int = 0
-    ) -> _Batch:
-        """Every group and the coupling bounds; the joint sandwich on the first ``joint_draws`` draws."""
-        groups = {g.name: self._group(g, draws, generator, certify) for g in self.spec}
-        joint = None
-        if self.joint is not None and joint_draws > 0:
-            some = {name: value[:joint_draws] for name, value in self._host(draws).items()}
-            joint = self.joint(some, SANDWICH_ELEMENTS, generator)
-        return _Batch(groups, self._chains(groups, draws, generator, certify), joint)
-
-    def _host(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.cpu() for name, value in draws.items()}
-
-    def _group(
-        self, group: Group, draws: Mapping[str, Tensor], generator: np.random.Generator, certify: bool
-    ) -> DrawValues:
-        if not self.direct:
-            return self.singles[group.name](self._host(draws), SANDWICH_ELEMENTS, generator)
-        return group_values(
-            group, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify
-        )
-
-    def _chains(
-        self,
-        groups: Mapping[str, DrawValues],
-        draws: Mapping[str, Tensor],
-        generator: np.random.Generator,
-        certify: bool,
-    ) -> tuple[DrawValues, ...]:
-        if not (self.coupled and self.direct):
-            return ()
-        orders = (self.spec.groups, self.spec.groups[::-1])
-        return tuple(
-            chain_values(
-                order, groups, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify
-            )
-            for order in orders
-        )
 
 
 def estimate_straddling(
@@ -156,7 +78,7 @@ def estimate_straddling(
     batches, notes = _run(estimator, samples, seed, precision, budget or DEFAULT_BUDGET, progress)
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
     groups = tuple(_group_result(g, per_group[g.name]) for g in spec)
-    chains = [concatenate(c) for c in zip(*(b.chains for b in batches), strict=True)]
+    chains = [concatenate(c) for c in zip(*(b.chains for b in batches if b.chains), strict=True)]
     parts = [b.joint for b in batches if b.joint is not None]
     joint = concatenate(parts) if parts else None
     total = total_estimate(add(list(per_group.values())), chains, joint, spec.log_order, coupled=estimator.coupled)
@@ -175,14 +97,15 @@ def _run(
     precision: float | None,
     budget: float,
     progress: Progress | None,
-) -> tuple[list[_Batch], tuple[str, ...]]:
+) -> tuple[list[Batch], tuple[str, ...]]:
     """All batches: a pilot, then what precision and budget ask for."""
     cost = _cost(estimator)
     chunk = _chunk(estimator.posterior)
     pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
     certified = budgets.certified_draws(budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot)
     joint = 0 if estimator.joint is None else budgets.joint_draws(_joint_cost(estimator), budget)
-    runner = _Runner(estimator, seed, chunk, certified, joint, progress)
+    chain = budgets.chain_draws(cost, budget, pilot)
+    runner = _Runner(estimator, seed, chunk, budgets.Allocation(certified, chain, joint), progress)
     runner.run(pilot)
     notes = [] if certified else ["deterministic bounds not computed: they would take more than the budget"]
     if samples is None:
@@ -198,10 +121,9 @@ def _cost(estimator: StraddlingEstimator) -> float:
     effort = estimator.effort
     if not estimator.direct:
         return 2.0 * _joint_cost(estimator)
-    single = budgets.draw_cost(
+    return budgets.draw_cost(
         estimator.posterior, estimator.spec, max_exact=effort.max_exact, particles=effort.particles * effort.runs
     )
-    return single * (3 if estimator.coupled else 1)
 
 
 def _joint_cost(estimator: StraddlingEstimator) -> float:
@@ -221,25 +143,29 @@ class _Runner:
         estimator: StraddlingEstimator,
         seed: int,
         chunk: int,
-        certified: int,
-        joint: int,
+        allocation: budgets.Allocation,
         progress: Progress | None,
     ) -> None:
         self.estimator, self.seed, self.chunk = estimator, seed, chunk
-        self.certified, self.joint, self.progress = certified, joint, progress
-        self.batches: list[_Batch] = []
+        self.allocation, self.progress = allocation, progress
+        self.batches: list[Batch] = []
         self.done = 0
 
     def run(self, count: int) -> None:
         """``count`` more draws."""
         goal = self.done + count
         while self.done < goal:
-            certify = self.done < self.certified
-            size = min(self.chunk, (self.certified if certify else goal) - self.done, goal - self.done)
+            certified = self.allocation.certified
+            certify = self.done < certified
+            size = min(self.chunk, (certified if certify else goal) - self.done, goal - self.done)
             generator = np.random.default_rng([self.seed, len(self.batches)])
             draws = self.estimator.draws(generator, size)
-            joint = max(0, self.joint - self.done)
-            self.batches.append(self.estimator.evaluate(draws, generator, certify=certify, joint_draws=joint))
+            left = self.allocation.after(self.done)
+            self.batches.append(
+                self.estimator.evaluate(
+                    draws, generator, certify=certify, chain_draws=left.chain, joint_draws=left.joint
+                )
+            )
             self.done += size
             if self.progress is not None:
                 self.progress("estimating", self.done / goal)

@@ -24,7 +24,7 @@ def total_estimate(
 
     Args:
         layerwise: Σ_l of the groups' values, (S,).
-        chains: Coupling bounds on the same draws, each an upper bound on H_G in expectation over ω ~ q.
+        chains: Coupling bounds on the first draws, each an upper bound on H_G in expectation over ω ~ q.
         joint: The joint sandwich on the first draws, where it was affordable.
         log_order: log|G|, nats.
         coupled: Whether any two groups share a tensor; if not, Σ_l H_l is H_G itself.
@@ -33,7 +33,7 @@ def total_estimate(
     if not coupled:
         return base
     candidates: list[tuple[float, Interval]] = [(log_order, "certified")]
-    candidates += [(bound.upper, bound.interval) for bound in (summarise(c, log_order) for c in chains)]
+    candidates += [(upper_from_part(layerwise, c), _kind(c)) for c in chains]
     method = f"sum over groups: {base.method}"
     if joint is not None and len(joint):
         candidates.append((upper_from_part(layerwise, joint), "expectation"))
@@ -47,14 +47,18 @@ def total_estimate(
     )
 
 
-def upper_from_part(layerwise: DrawValues, joint: DrawValues) -> float:
+def _kind(values: DrawValues) -> Interval:
+    return "certified" if values.exact.all() else "expectation"
+
+
+def upper_from_part(layerwise: DrawValues, part: DrawValues) -> float:
     """Mean upper bound plus two standard errors when only the first draws have one.
 
     The gap to the layerwise value varies far less than the value, so it is averaged over those draws and
     added to the layerwise mean over all.
     """
     centre, error = mean_and_error(layerwise.value)
-    gap, gap_error = mean_and_error(joint.expected_upper - layerwise.value[: len(joint)])
+    gap, gap_error = mean_and_error(part.expected_upper - layerwise.value[: len(part)])
     if error is None or gap_error is None:
         return math.inf
     return centre + gap + 2.0 * math.hypot(error, gap_error)

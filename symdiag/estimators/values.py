@@ -41,6 +41,11 @@ class DrawValues:
     def __len__(self) -> int:
         return len(self.value)
 
+    def first(self, count: int) -> DrawValues:
+        """The first ``count`` draws."""
+        arrays = {f.name: getattr(self, f.name)[:count] for f in dataclasses.fields(self) if f.name != "methods"}
+        return DrawValues(**arrays, methods=self.methods)
+
 
 def concatenate(parts: Sequence[DrawValues]) -> DrawValues:
     """All draws of several batches."""

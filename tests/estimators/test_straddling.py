@@ -13,9 +13,9 @@ from scipy.stats import norm
 
 from symdiag.estimators import estimate_straddling, infonce
 from symdiag.estimators.coupling import chain_values
+from symdiag.estimators.evaluator import StraddlingEstimator
 from symdiag.estimators.layerwise import group_values
 from symdiag.estimators.sandwich import JointSandwich
-from symdiag.estimators.straddling import StraddlingEstimator
 from symdiag.estimators.values import add
 from symdiag.permanents import DEFAULT
 from symdiag.posterior import Covariance, Posterior
@@ -93,7 +93,7 @@ def test_joint_bounds_enclose_the_enumerated_entropy(sizes, signed, draws):
     posterior, spec = mlp(sizes, seed=5, spread=0.6, std=0.5, signed=signed)
     estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
     batch = estimator.draws(np.random.default_rng(6), draws)
-    found = estimator.evaluate(batch, np.random.default_rng(7), certify=True, joint_draws=draws)
+    found = estimator.evaluate(batch, np.random.default_rng(7), certify=True, chain_draws=draws, joint_draws=draws)
     one = [{n: v[s].numpy() for n, v in batch.items()} for s in range(draws)]
     rest = {n: posterior.loc[n] for n in posterior.names if n not in batch}
     exact = np.array([straddling_of(posterior, spec, {**d, **rest}) for d in one])

@@ -1,0 +1,104 @@
+"""Evaluates every group, the coupling bounds and the joint sandwich on batches of weight draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from symdiag.estimators.coupling import chain_orders, chain_values, coupled
+from symdiag.estimators.layerwise import group_values
+from symdiag.estimators.sandwich import JointSandwich
+from symdiag.estimators.values import DrawValues
+from symdiag.permanents import Effort
+from symdiag.posterior import Posterior
+from symdiag.symmetry.spec import Group, PermutationSpec
+
+SANDWICH_ELEMENTS = 64
+SMALL = 64
+"""Up to this many units in total, both chain orders are tried and the joint sandwich is run."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Values of one batch: per group on every draw, brackets of the total on the first draws only."""
+
+    groups: dict[str, DrawValues]
+    chains: tuple[DrawValues, ...]  # upper bounds on the joint, one per order tried
+    joint: DrawValues | None
+
+
+class StraddlingEstimator:
+    """Evaluates all groups on batches of weight draws."""
+
+    def __init__(self, posterior: Posterior, spec: PermutationSpec, *, effort: Effort, device: str = "cpu") -> None:
+        self.posterior, self.spec, self.effort, self.device = posterior, spec, effort, device
+        touched = dict.fromkeys(m.tensor for g in spec for m in g.members)
+        self.loc = {n: self._tensor(posterior.loc[n]) for n in touched}
+        self.scale = {n: self._tensor(posterior.scale[n]) for n in touched}
+        self.direct = posterior.is_mean_field and all(g.is_matrix_permanent for g in spec)
+        self.coupled = coupled(spec)
+        self.small = sum(g.width for g in spec) <= SMALL
+        needed = len(spec) > 0 and ((self.coupled and self.small) or not self.direct)
+        self.joint = JointSandwich(posterior, spec) if needed else None
+        self.orders = chain_orders(posterior, spec, both=self.small) if self.coupled and self.direct else ()
+        self.singles = {} if self.direct else {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in spec}
+
+    def _tensor(self, array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def draws(self, generator: np.random.Generator, count: int) -> dict[str, Tensor]:
+        """``count`` weight draws as tensors, name → (S, *shape)."""
+        return {n: self._tensor(v) for n, v in self.posterior.sample(generator, count).items() if n in self.loc}
+
+    def evaluate(
+        self,
+        draws: Mapping[str, Tensor],
+        generator: np.random.Generator,
+        *,
+        certify: bool,
+        chain_draws: int = 0,
+        joint_draws: int = 0,
+    ) -> Batch:
+        """Every group on all draws; coupling bounds and joint sandwich on as many of the first as asked for."""
+        groups = {g.name: self._group(g, draws, generator, certify) for g in self.spec}
+        chains = self._chains(groups, _first(draws, chain_draws), generator, certify) if chain_draws > 0 else ()
+        joint = None
+        if self.joint is not None and joint_draws > 0:
+            joint = self.joint(self._host(_first(draws, joint_draws)), SANDWICH_ELEMENTS, generator)
+        return Batch(groups, chains, joint)
+
+    def _host(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.cpu() for name, value in draws.items()}
+
+    def _group(
+        self, group: Group, draws: Mapping[str, Tensor], generator: np.random.Generator, certify: bool
+    ) -> DrawValues:
+        if not self.direct:
+            return self.singles[group.name](self._host(draws), SANDWICH_ELEMENTS, generator)
+        return group_values(
+            group, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify
+        )
+
+    def _chains(
+        self,
+        groups: Mapping[str, DrawValues],
+        draws: Mapping[str, Tensor],
+        generator: np.random.Generator,
+        certify: bool,
+    ) -> tuple[DrawValues, ...]:
+        count = len(next(iter(draws.values())))
+        known = {name: values.first(count) for name, values in groups.items()}
+        return tuple(
+            chain_values(
+                order, known, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify
+            )
+            for order in self.orders
+        )
+
+
+def _first(draws: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    return {name: value[:count] for name, value in draws.items()}
