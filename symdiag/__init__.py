@@ -13,16 +13,20 @@ from symdiag._version import __version__
 if TYPE_CHECKING:
     from symdiag.api import analyze, load
     from symdiag.errors import SymdiagError
+    from symdiag.objectives.penalty import StraddlingPenalty
     from symdiag.posterior import Posterior
     from symdiag.report.model import Report
+    from symdiag.retraining import retrain
 
-__all__ = ["Posterior", "Report", "SymdiagError", "__version__", "analyze", "load"]
+__all__ = ["Posterior", "Report", "StraddlingPenalty", "SymdiagError", "__version__", "analyze", "load", "retrain"]
 
 _HOME = {
     "Posterior": "symdiag.posterior",
     "Report": "symdiag.report.model",
     "SymdiagError": "symdiag.errors",
+    "StraddlingPenalty": "symdiag.objectives.penalty",
     "analyze": "symdiag.api",
+    "retrain": "symdiag.retraining",
     "load": "symdiag.api",
 }
 

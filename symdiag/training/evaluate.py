@@ -21,7 +21,7 @@ from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.problem import Points, Problem
 from symdiag.training.streams import stream
 
-ACTIVE_RATIO = 2.0  # a unit counts as active when some weight of it is this many stds away from zero
+ACTIVE_RATIO = 2.0  # stds from zero at which a weight counts as one that does something
 _CHUNK = 4_000_000  # outputs held at once
 
 
@@ -107,17 +107,22 @@ def symmetrized_bound(elbo: Estimate, entropy: Estimate, log_order: float) -> Es
 
 
 def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
-    """Units with some weight at least ``ACTIVE_RATIO`` posterior stds away from zero (pruned ones have none)."""
+    """Units with a weight at least ``ACTIVE_RATIO`` stds away from zero in every matrix they touch.
+
+    A pruned unit fails in at least one: its incoming weights are the prior's, or its outgoing weights are noise.
+    Vectors (biases, norms) do not count: a dead unit's bias may well be large.
+    """
     active = 0
     for group in spec:
-        ratio = np.zeros(group.width)
+        alive = np.ones(group.width, dtype=bool)
         for member in group.members:
-            loc = torch.from_numpy(posterior.loc[member.tensor])
-            scale = torch.from_numpy(posterior.scale[member.tensor])
-            safe = torch.where(scale > 0, scale, 1.0)
-            signal = torch.where(scale > 0, loc.abs() / safe, torch.where(loc != 0, torch.inf, 0.0))
-            ratio = np.maximum(ratio, unit_blocks(signal, member, group.width).amax(1).numpy())
-        active += int((ratio >= ACTIVE_RATIO).sum())
+            loc, scale = posterior.loc[member.tensor], posterior.scale[member.tensor]
+            if loc.ndim < 2:
+                continue
+            signal = np.abs(loc) >= ACTIVE_RATIO * scale
+            signal &= loc != 0
+            alive &= unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
+        active += int(alive.sum())
     return active
 
 

@@ -79,7 +79,7 @@ class _Run:
             config.objective, problem.spec, self.q, marginals=config.marginals, num_elements=config.num_elements
         )
         self.optimiser = Optimiser(self.q, learn_noise=problem.learn_noise)
-        self.monitor = Monitor(problem, config.seed)
+        self.monitor = Monitor(problem, seed=0)  # the same in every run, so that runs can be compared
         if start is not None:
             self.optimiser.load(start.tensors)
         self.state = start or RunState(0, self.optimiser.tensors())

@@ -1,0 +1,1 @@
+"""What retraining gains and what a step costs."""

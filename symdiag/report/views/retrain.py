@@ -1,0 +1,127 @@
+"""What ``retrain`` did: before, control and retrained side by side."""
+
+from __future__ import annotations
+
+from symdiag.estimate import Estimate
+from symdiag.report.document import Check, Column, Document, Facts, Paragraph, Section, Table, Tone
+from symdiag.report.retrain_model import Change, Figures, RetrainReport
+from symdiag.report.text import amount, number
+
+KIND = "retrain"
+MODEL = RetrainReport
+
+_TONES: dict[str, Tone] = {"improved": "good", "no measurable benefit": "muted", "worse": "bad"}
+_LABELS = {
+    "elbo": "ELBO L",
+    "symmetrized": "symmetrised ELBO L^G",
+    "straddling_entropy": "straddling entropy H(g|ω)",
+    "log_likelihood": "expected log-likelihood",
+    "kl": "KL(q || prior)",
+    "active_units": "active neurons",
+    "test_nll": "test NLL per point",
+    "rmse": "test RMSE",
+    "accuracy": "test accuracy",
+    "calibration_error": "test calibration error",
+}
+
+
+def document(report: RetrainReport) -> Document:
+    """One table of figures and differences, then what the evidence bound is and what was set."""
+    return Document(
+        subject=report.model.path,
+        verdict=report.verdict,
+        tone=_TONES[report.verdict],
+        headline=headline(report),
+        sections=(
+            Section("Before, control and retrained", (_table(report),)),
+            Section("Evidence", (Paragraph(report.bound.statement),)),
+            Section("Written", (Paragraph(_written(report)),)),
+            Section("Settings", (_settings(report),), detail=True),
+        ),
+        checks=(Check("not worse", "failed" if report.verdict == "worse" else "passed", headline(report)),),
+    )
+
+
+def headline(report: RetrainReport) -> str:
+    """The verdict in one sentence."""
+    change = {c.name: c for c in report.changes}["symmetrized"]
+    than = "the control run" if report.compared_with == "control" else "the checkpoint"
+    gain = f"L^G changed by {_signed(change.value)} nats against {than}, interval {_interval(change)}"
+    return f"{report.verdict.upper()}: {gain}."
+
+
+def _table(report: RetrainReport) -> Table:
+    names = [c.name for c in report.changes]
+    columns = (
+        Column("", numeric=False),
+        Column("before"),
+        *((Column("control"),) if report.control is not None else ()),
+        Column("retrained"),
+        Column(f"retrained - {report.compared_with}"),
+        Column("interval"),
+    )
+    runs = [f for f in (report.before, report.control, report.retrained) if f is not None]
+    changes = {c.name: c for c in report.changes}
+    rows = tuple(
+        (_LABELS[n], *(_figure(f, n) for f in runs), _signed(changes[n].value), _interval(changes[n])) for n in names
+    )
+    return Table(columns, rows, _caption(report))
+
+
+def _caption(report: RetrainReport) -> str:
+    text = (
+        "Nats over the training set unless said otherwise; intervals of about 95 %, paired by weight noise and point."
+    )
+    if report.run_to_run is not None:
+        text += (
+            f" The interval of L^G includes what training noise alone does (± {number(report.run_to_run)} nats, "
+            f"from {report.settings.control_runs} control runs)."
+        )
+    return text
+
+
+def _figure(figures: Figures, name: str) -> str:
+    value = getattr(figures, name, None)
+    if isinstance(value, Estimate):
+        return number(value.value)
+    if name == "active_units":
+        return f"{figures.active_units} of {figures.units}"
+    if value is not None:
+        return number(value)
+    if figures.test is None:
+        return "n/a"
+    scores = {"test_nll": figures.test.nll, "calibration_error": figures.test.calibration_error}
+    return number(scores.get(name, figures.test.metric))
+
+
+def _signed(value: float) -> str:
+    text = amount(value) if value == round(value) else number(value)
+    return f"+{text}" if value > 0 else text
+
+
+def _interval(change: Change) -> str:
+    if change.lower is None or change.upper is None or change.lower == change.upper:
+        return ""
+    return f"[{number(change.lower)}, {number(change.upper)}]"
+
+
+def _written(report: RetrainReport) -> str:
+    if report.output is not None:
+        return f"The retrained posterior is in {report.output}."
+    if report.verdict == "worse":
+        return "Nothing was written, because the result is worse; --keep-worse --resume writes it all the same."
+    return "Nothing was written: no output file was named."
+
+
+def _settings(report: RetrainReport) -> Facts:
+    s = report.settings
+    return Facts(
+        (
+            ("objective", f"{s.objective} (marginals {s.marginals}; K = {s.num_elements} for infonce)"),
+            ("steps", f"{s.steps_taken} of {s.steps}, learning rate {s.learning_rate:g}, from {s.start}"),
+            ("per step", f"{s.batch_size} points, {s.draws} weight draws, seed {s.seed}"),
+            ("likelihood", f"{s.likelihood}, noise {s.noise}"),
+            ("prior", s.prior),
+            ("evaluation", f"{s.evaluation_samples} weight draws, {report.retrained.straddling_entropy.method}"),
+        )
+    )
