@@ -177,7 +177,8 @@ def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
     if head.startswith(_LEGACY_TORCH):
         refuse_pickle(scan_globals(head[len(_LEGACY_TORCH) :], limits)[0], "a torch file older than the zip format")
     names, complete = scan_globals(head, limits)
-    if names or (complete and len(head) > 1):
+    begins_as_pickle = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    if names or begins_as_pickle or (complete and len(head) > 1):
         refuse_pickle(names, "a bare pickle")
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):

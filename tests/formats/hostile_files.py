@@ -237,6 +237,13 @@ FAULTS = (
         for suffix in (".pt", ".safetensors", ".bin")
     ),
     Fault(2, "bare pickle without a call", lambda _: pickle.dumps({"a": [1, 2]}), "unsafe-checkpoint", "bare pickle"),
+    Fault(
+        2,
+        "bare pickle whose call comes late",
+        lambda canary: pickle.dumps([bytes(1 << 21), Touch(canary)]),
+        "unsafe-checkpoint",
+        "bare pickle",
+    ),
     Fault(2, "torch file older than zip", _legacy, "unsafe-checkpoint", "older than the zip format"),
     Fault(3, "whole module", _saved(torch.nn.Sequential(torch.nn.Linear(2, 1))), "unsafe-checkpoint", "whole pickled"),
     Fault(3, "TorchScript", _with(_script), "unsafe-checkpoint", "code"),

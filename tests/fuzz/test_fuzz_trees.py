@@ -32,6 +32,7 @@ def _outcome(tree: Any) -> str:
         to_raw(posterior)
     except SymdiagError as error:
         assert error.message.isprintable()  # noqa: PT017
+        assert error.hint, error  # noqa: PT017
         return error.code
     for name in posterior.names:
         assert np.isfinite(posterior.loc[name]).all()
