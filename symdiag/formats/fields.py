@@ -72,8 +72,15 @@ class Template:
 
 
 def read_finite(slot: Slot, tree: Tree) -> Array:
-    """The values of ``slot``, float64. Raises InputError ``non-finite``."""
-    values = to_float64(slot.get(tree))
+    """The values of ``slot``, float64. Raises InputError ``unsupported-dtype`` (no floats) or ``non-finite``."""
+    stored = slot.get(tree)
+    if stored.dtype.kind != "f":
+        raise InputError(
+            f"{dotted(slot.path)} holds {stored.dtype} values, not floats",
+            code="unsupported-dtype",
+            hint="means and scales are floats; save the model before it is quantised or thresholded",
+        )
+    values = to_float64(stored)
     check_finite(values, dotted(slot.path))
     return values
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats.dialects import dialect_named, dialects
-from symdiag.formats.interface import RawCheckpoint, ReadOptions
+from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.reading import read_raw, write_raw
-from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.state_dict import dotted, find_state_dict, walk
 from symdiag.formats.transforms import transform_named
 from symdiag.posterior import Posterior
 
@@ -117,18 +117,29 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
         options = replace(options, model_shapes=_parsed_shapes(shapes))
     if options.scale_transform is not None:
         transform_named(options.scale_transform)
+    _refuse_complex(raw.tree)
     arrays = find_state_dict(raw.tree).arrays
     dialect = next((d for d in dialects() if d.matches(raw, arrays)), None)
     if dialect is None:
         raise _no_scales(arrays)
     try:
-        return dialect.read(raw, arrays, options)
+        posterior = dialect.read(raw, arrays, options)
     except _CONTENT_ERRORS as error:
         raise InputError(
             f"the keys are those of {dialect.name}, the contents are not ({type(error).__name__}: {error})",
             code="malformed-checkpoint",
             hint="the file was edited, or written by an unknown version; save it anew with the library",
         ) from error
+    if not any(scale.any() for scale in posterior.scale.values()):
+        raise _no_scales(arrays)
+    return posterior
+
+
+def _refuse_complex(tree: Tree) -> None:
+    """Raise UnsupportedError ``unsupported-dtype`` when an array is complex."""
+    for path, leaf in walk(tree):
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "c":
+            raise UnsupportedError(f"{dotted(path)} is complex; only real weights are read", code="unsupported-dtype")
 
 
 def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:

@@ -225,6 +225,7 @@ def test_a_last_layer_approximation_leaves_the_body_deterministic():
         ({"prior_precision": -np.ones(1)}, {"companion": raw(dict(MEANS))}, "bad-scale"),
         ({"mean": FLAT * np.nan}, {"companion": raw(dict(MEANS))}, "non-finite"),
         ({"H": -1e3 * np.eye(D)}, {"companion": raw(dict(MEANS))}, "bad-scale"),
+        ({"cls_name": "DiagLaplace"}, {"companion": raw(dict(MEANS))}, "shape-mismatch"),
         ({"H": np.full((D, D), np.nan)}, {"companion": raw(dict(MEANS))}, "non-finite"),
     ],
 )

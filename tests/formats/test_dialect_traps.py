@@ -227,6 +227,13 @@ def test_a_library_s_transform_can_be_overridden():
     assert posterior.source.scale_transform == "exp"
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.complex64])
+def test_weights_that_are_no_floats(dtype):
+    error = code_of(bbt(fc1__mu_bias=np.ones(4, dtype)))
+    assert error.code == "unsupported-dtype"
+    assert "fc1.mu_bias" in error.message
+
+
 def test_student_t_posteriors_are_refused():
     tree = {"0._weight_mean": np.ones((2, 2)), "0._weight_log_scale": np.ones((2, 2))}
     with pytest.raises(UnsupportedError) as error:

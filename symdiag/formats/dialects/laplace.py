@@ -144,6 +144,11 @@ def _state(tree: Tree, shapes: Mapping[str, tuple[int, ...]]) -> _State:
         stored = np.repeat(stored, [int(np.prod(shape)) for shape in shapes.values()])
     if stored.size not in (1, size):
         raise InputError(f"prior_precision has {stored.size} entries for {size} weights", code="shape-mismatch")
+    wanted = {"Diag": (size,), "Full": (size, size)}.get(structure)
+    if wanted and np.shape(tree["H"]) != wanted:
+        raise InputError(
+            f"H has shape {np.shape(tree['H'])}, {kind} of {size} weights has {wanted}", code="shape-mismatch"
+        )
     if np.any(stored <= 0):
         raise InputError("prior_precision is not positive", code="bad-scale")
     noise = float(np.asarray(tree.get("sigma_noise", 1.0)).reshape(-1)[0])
