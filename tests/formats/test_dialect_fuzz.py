@@ -61,8 +61,27 @@ ARRAYS = st.builds(array, SHAPES, NUMBERS, DTYPES)
 LEAVES = st.one_of(ARRAYS, ARRAYS, ARRAYS, NUMBERS, st.none(), st.text(max_size=3))
 FLAT = st.dictionaries(KEYS, LEAVES, max_size=8)
 SPECIAL = st.sampled_from(
-    "mean H prior_precision cls_name sigma_noise temperature params log_sd_diag constraints hess ess weight_decay "
-    "param_groups state_dict cov_factor scale_tril loc scale prior_mean".split()
+    [
+        "mean",
+        "H",
+        "prior_precision",
+        "cls_name",
+        "sigma_noise",
+        "temperature",
+        "params",
+        "log_sd_diag",
+        "constraints",
+        "hess",
+        "ess",
+        "weight_decay",
+        "param_groups",
+        "state_dict",
+        "cov_factor",
+        "scale_tril",
+        "loc",
+        "scale",
+        "prior_mean",
+    ]
 )
 TREES = st.one_of(
     FLAT,
