@@ -19,7 +19,7 @@ from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import Container, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import DEFAULT, Limits
-from symdiag.formats.pickle_skeleton import refuse_pickle, scan_globals
+from symdiag.formats.pickle_globals import refuse_pickle, scan_globals
 from symdiag.formats.zip_archive import LOCAL_MAGIC
 
 _LFS = b"version https://git-lfs.github.com/spec/"

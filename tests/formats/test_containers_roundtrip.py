@@ -19,7 +19,7 @@ from symdiag.errors import OutputError
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.limits import DEFAULT
-from symdiag.formats.pickle_skeleton import scan_globals
+from symdiag.formats.pickle_globals import scan_globals
 from symdiag.formats.reading import read_raw, write_raw
 
 DATA = Path(__file__).parents[1] / "data" / "containers"

@@ -10,7 +10,8 @@ import torch
 
 from symdiag.errors import InputError
 from symdiag.formats.limits import DEFAULT
-from symdiag.formats.pickle_skeleton import TensorSpec, check_globals, scan_globals, skeleton
+from symdiag.formats.pickle_globals import check_globals, scan_globals
+from symdiag.formats.pickle_skeleton import TensorSpec, skeleton
 
 TORCH_TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
 

@@ -15,7 +15,7 @@ from symdiag.errors import OutputError, UnreadableError, UnsafeError, Unsupporte
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
-from symdiag.formats.pickle_skeleton import RECIPE
+from symdiag.formats.pickle_globals import RECIPE
 from symdiag.formats.quoting import shown
 from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
