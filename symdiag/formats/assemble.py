@@ -164,10 +164,18 @@ def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     half = {str(a.dtype) for a in arrays if a.dtype == np.float16} | set(raw.foreign_dtypes.values())
     if half:
         notes.append(f"stored in {', '.join(sorted(half))}: means and stds carry its rounding")
+    notes += _tied_notes(raw, draft)
     unknown = [item.key for item in draft.ignored if item.reason == "not recognised as a weight"]
     if unknown:
         notes.append(f"{len(unknown)} tensors not recognised as weights were left out: {', '.join(unknown[:4])}")
     return notes
+
+
+def _tied_notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
+    """One line per set of tensors that are one tensor in the file."""
+    by_key = {dotted(item.loc.path): item.name for item in draft.fields}
+    sets = [[by_key[key] for key in keys if key in by_key] for keys in raw.tied]
+    return [f"{', '.join(names)} are tied: one tensor, read as independent ones" for names in sets if len(names) > 1]
 
 
 def draft_from_pairs(

@@ -67,6 +67,7 @@ def model_shapes(options: ReadOptions, size: int, what: str) -> dict[str, tuple[
     """
     shapes = options.model_shapes
     if shapes is None and options.companion is not None:
+        _check_ordered(options.companion)
         shapes = companion_shapes(options.companion)
     if shapes is None:
         raise UnsupportedError(
@@ -81,6 +82,16 @@ def model_shapes(options: ReadOptions, size: int, what: str) -> dict[str, tuple[
             hint="every latent variable counts, in the order of the model (a noise scale that comes first too)",
         )
     return {name: tuple(shape) for name, shape in shapes.items()}
+
+
+def _check_ordered(companion: RawCheckpoint) -> None:
+    """Raise UnsupportedError ``order-unknown`` for a container that sorts its tensors by name."""
+    if companion.container == "safetensors":
+        raise UnsupportedError(
+            "a safetensors file does not keep the model's order, which a flat vector needs",
+            code="order-unknown",
+            hint="use a state dict saved with torch.save, or give model_shapes in the sidecar file",
+        )
 
 
 def companion_shapes(companion: RawCheckpoint) -> dict[str, tuple[int, ...]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.fields import Field, Slot, Template, written
-from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.fields import Field, Slot, Template, check_finite, written
+from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import Transform, transform_named
@@ -87,34 +88,35 @@ class KeyedDialect:
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior. Raises InputError ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``."""
-        chosen = transform_named(options.scale_transform) if options.scale_transform else None
-        paths = find_state_dict(raw.tree).paths
-        fields: list[Field] = []
+        fields: dict[str, Field] = {}
         used: set[str] = set()
         ignored: list[Ignored] = []
+        paths = find_state_dict(raw.tree).paths
         for pair in self.pairs(arrays):
+            copies = [self._existing(t, pair, arrays) for t in (self.loc_copies, self.scale_copies)]
+            used |= {pair.loc, pair.scale, *copies[0], *copies[1]}
             if self.unpaired and not self.complete(pair, arrays):
                 ignored += [Ignored(key, self.unpaired) for key in (pair.loc, pair.scale) if key in arrays]
-                used |= {pair.loc, pair.scale}
                 continue
             check_pair(pair.loc, pair.scale, arrays)
-            copies = [self._existing(t, pair, arrays) for t in (self.loc_copies, self.scale_copies)]
-            for copy in (*copies[0], *copies[1]):
-                check_pair(pair.loc, copy, arrays)
-            slots = {key: Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale, *copies[0], *copies[1])}
-            fields.append(
-                Field(
-                    pair.name, slots[pair.loc], slots[pair.scale], chosen or self.transform_for(pair, raw, arrays),
-                    tuple(slots[k] for k in copies[0]), tuple(slots[k] for k in copies[1]),
-                )
-            )  # fmt: skip
+            check_copies(pair.loc, copies[0], arrays)
+            check_copies(pair.scale, copies[1], arrays)
+            loc, *loc_copies = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, *copies[0]))
+            scale, *scale_copies = (Slot(paths[key], arrays[key].shape) for key in (pair.scale, *copies[1]))
+            transform = self._transform(pair, raw, arrays, options)
+            fields[pair.loc] = Field(pair.name, loc, scale, transform, tuple(loc_copies), tuple(scale_copies))
             ignored += [Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])]
-            used |= slots.keys()
-        extra = self.deterministic(arrays, paths)
+        fields |= self.deterministic(arrays, paths)
         parts = {"ignored": tuple(ignored), "notes": self.notes(arrays), "priors": self._prior_slots(arrays, paths)}
-        fields += extra.values()
-        draft = draft_from_pairs(raw, arrays, fields, used | extra.keys(), prior=self.prior(arrays), **parts)
+        found = list(fields.values())
+        draft = draft_from_pairs(raw, arrays, found, used | fields.keys(), prior=self.prior(arrays), **parts)
         return assemble(raw, self.name, draft)
+
+    def _transform(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Transform:
+        """The user's transform, or what the file says."""
+        if options.scale_transform:
+            return transform_named(options.scale_transform)
+        return self.transform_for(pair, raw, arrays)
 
     def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
         """The transform of one pair; the dialect's, unless the file says more."""
@@ -177,3 +179,17 @@ def check_pair(loc: str, scale: str, arrays: Arrays) -> None:
             code="shape-mismatch",
             hint="the two must match entry by entry; the file was edited or mixes two models",
         )
+
+
+def check_copies(key: str, copies: Sequence[str], arrays: Arrays) -> None:
+    """Raise InputError unless each of ``copies`` holds the very numbers of ``key``."""
+    for copy in copies:
+        check_pair(key, copy, arrays)
+        for either in (key, copy):
+            check_finite(to_float64(arrays[either]), either)
+        if not np.array_equal(arrays[key], arrays[copy]):
+            raise InputError(
+                f"{key} and {copy} are one parameter to the library, but differ in the file",
+                code="copies-differ",
+                hint="a tool changed one and not the other; save the model anew",
+            )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats.dialects import dialect_named, dialects
-from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.reading import read_raw, write_raw
 from symdiag.formats.state_dict import dotted, find_state_dict, walk
@@ -130,9 +130,25 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
             code="malformed-checkpoint",
             hint="the file was edited, or written by an unknown version; save it anew with the library",
         ) from error
+    posterior = _noting_override(posterior, dialect, options.scale_transform)
     if not any(scale.any() for scale in posterior.scale.values()):
         raise _no_scales(arrays)
     return posterior
+
+
+def _noting_override(posterior: Posterior, dialect: Dialect, chosen: str | None) -> Posterior:
+    """A note where the user's transform was not used, or replaced what the library is known to mean."""
+    source = posterior.source
+    if chosen is None or source is None:
+        return posterior
+    declared = dialect.transform.name if isinstance(dialect, KeyedDialect) else chosen
+    if chosen != source.scale_transform:
+        note = f"scale transform {chosen!r} not used: {dialect.name} files do not leave it open"
+    elif chosen != declared:
+        note = f"scale transform {chosen!r} as told, although {dialect.name} means {declared!r}"
+    else:
+        return posterior
+    return posterior.replace(source=replace(source, notes=(*source.notes, note)))
 
 
 def _refuse_complex(tree: Tree) -> None:

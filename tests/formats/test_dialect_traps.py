@@ -225,6 +225,30 @@ def test_a_library_s_transform_can_be_overridden():
     posterior = read(bbt(), scale_transform="exp")
     np.testing.assert_allclose(posterior.scale["fc1.bias"], np.exp(-3.0))
     assert posterior.source.scale_transform == "exp"
+    assert any("although bayesian-torch means 'softplus'" in note for note in posterior.source.notes)
+    assert not read(bbt(), scale_transform="softplus").source.notes
+
+
+def test_a_transform_that_does_not_apply_is_noted():
+    group = {"hess": np.ones(6), "ess": 10.0, "weight_decay": 0.5}
+    tree = {"model": {"0.weight": np.ones((2, 3))}, "optimizer": {"param_groups": [group]}}
+    posterior = read(tree, scale_transform="exp")
+    np.testing.assert_allclose(posterior.scale["0.weight"], 15.0**-0.5)
+    assert any("not used" in note for note in posterior.source.notes)
+
+
+def test_copies_that_differ():
+    mean, rho = np.ones((4, 3), np.float32), np.full((4, 3), -5.0, np.float32)
+    tree = {"l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean + 1, "l.weight_sampler.rho": rho}
+    assert code_of(tree).code == "copies-differ"
+    tree = {"l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean, "l.weight_sampler.rho": rho[:2]}
+    assert code_of(tree).code == "shape-mismatch"
+
+
+def test_tied_weights_are_noted():
+    tree = {"a.weight": np.ones((2, 2)), "b.weight": np.ones((2, 2)), **bbt()}
+    posterior = read(tree, tied=(("a.weight", "b.weight"),))
+    assert any("a.weight, b.weight are tied" in note for note in posterior.source.notes)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.complex64])

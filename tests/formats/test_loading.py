@@ -73,9 +73,13 @@ def test_shapes_of_a_flat_file_from_the_sidecar_the_call_or_a_companion(tmp_path
     assert by_call.loc["fc1.weight"].tolist() == [[0.0, 1.0], [2.0, 3.0]]
     assert by_call.loc["fc1.bias"].tolist() == [4.0, 5.0]
     np.testing.assert_allclose(by_call.scale["fc1.bias"], np.log(2.0))
-    save_file({name: np.zeros(shape, np.float32) for name, shape in reversed(shapes.items())}, tmp_path / "model.st")
-    by_companion = load(path, companion=tmp_path / "model.st")
-    assert by_companion.shapes == {"fc1.bias": (2,), "fc1.weight": (2, 2)}  # safetensors sorts: the order is the file's
+    model = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "model.npz", **model)
+    assert load(path, companion=tmp_path / "model.npz").shapes == shapes
+    save_file(model, tmp_path / "model.safetensors")
+    with pytest.raises(InputError) as error:  # safetensors sorts by name: the model's order is lost
+        load(path, companion=tmp_path / "model.safetensors")
+    assert error.value.code == "order-unknown"
     beside(path, json.dumps({"model_shapes": {"fc1.weight": [2, 2], "fc1.bias": [2]}}))
     assert load(path).shapes == shapes
 

@@ -125,7 +125,7 @@ def _run(plain: list[Field], tree: Tree, mean: Array) -> list[Field]:
     raise InputError(
         f"no consecutive tensors of the companion hold the {mean.size} values of the Laplace mean",
         code="companion-mismatch",
-        hint="give the state dict of the very model the approximation was fitted to",
+        hint="give the state dict, saved with torch.save, of the very model the approximation was fitted to",
     )
 
 
