@@ -63,7 +63,8 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "vulnerabilities in their restricted loader.", "Upgrade torch, or convert the file to safetensors."),
     ("unsupported-dtype", "A dtype symdiag does not read", "Quantised, complex and object tensors are no weights of a "
      "Gaussian posterior.", "Convert the tensor to float32 before saving."),
-    ("bad-sidecar", "The sidecar file is not valid", "CHECKPOINT.symdiag.json must be a JSON object of strings.",
+    ("bad-sidecar", "The sidecar file is not valid", "CHECKPOINT.symdiag.json must be a JSON object: strings, and "
+     "model_shapes as an object of lists.",
      "Correct or remove it."),
     # meaning of the tensors
     ("no-scales-found", "No posterior found", "There are tensors, but no standard deviations in any known "
@@ -75,8 +76,12 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("missing-scale", "A mean has no scale", "The file is incomplete or mixes conventions.", _ANEW),
     ("shape-mismatch", "Tensors that belong together differ in shape", "A mean and its scale, or a flat vector and "
      "the tensors it should hold, do not match.", "Check that both come from the same model."),
+    ("copies-differ", "Copies of one parameter differ", "The file holds a parameter several times, with different "
+     "values; which one the network uses cannot be told.", _ANEW),
     ("duplicate-tensor", "One parameter under two names", "The file holds the same parameter in two conventions.",
      "Keep one of them."),
+    ("copies-differ", "Two copies of one parameter differ", "Libraries such as blitz save each parameter twice; a tool "
+     "changed one copy and not the other, so it is not clear which the network uses.", "Save the model anew."),
     ("non-finite", "NaN or infinity among the weights", "The run that wrote the file diverged; no verdict on such a "
      "posterior would mean anything.", "Use an earlier checkpoint."),
     ("bad-scale", "A standard deviation that is not positive", "Zero, negative or overflowing after the transform.",
