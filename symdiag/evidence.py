@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from symdiag.errors import UsageError
+from symdiag.estimate import Estimate
 from symdiag.posterior import Posterior
 from symdiag.report.model import Elbo
 from symdiag.symmetry.discovery import Symmetry
@@ -33,11 +34,18 @@ class Data:
 
 
 def measure_evidence(
-    posterior: Posterior, symmetry: Symmetry, data: Data, config: EvaluationConfig, *, device: str = "cpu"
+    posterior: Posterior,
+    symmetry: Symmetry,
+    data: Data,
+    config: EvaluationConfig,
+    *,
+    device: str = "cpu",
+    entropy: Estimate | None = None,
 ) -> tuple[Elbo, dict[str, float] | None]:
     """Both evidence bounds on the training data and the scores on the test data.
 
     The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over the data.
+    ``entropy`` is H(g|ω) where it is known already.
 
     Raises:
         UsageError: The forward pass is not determined, or no prior is known.
@@ -50,7 +58,7 @@ def measure_evidence(
     test = None if data.test is None else _dataset(data.test, data.target, symmetry)
     forward = _forward(posterior, symmetry)
     problem = build_problem(posterior, symmetry.spec, forward, data.model, train, test, device=device)
-    found = evaluate(problem, problem.start(), config)
+    found = evaluate(problem, problem.start(), config, entropy=entropy)
     elbo = Elbo(
         standard=found.elbo,
         symmetrized=found.symmetrized,

@@ -25,7 +25,7 @@ def is_tty(stream: TextIO | None) -> bool:
 
 def speaks_unicode(stream: TextIO | None) -> bool:
     """Whether a stream can show any character."""
-    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+    return (getattr(stream, "encoding", None) or "ascii").lower().startswith(("utf", "cp65001"))
 
 
 def wants_color(choice: str) -> bool:

@@ -58,6 +58,14 @@ def _value(hint: Any, data: Any, where: str) -> Any:
     return _scalar(hint, data, where)
 
 
+def _double(data: float) -> float:
+    """A float; integers beyond its range (JSON allows them) count as not finite."""
+    try:
+        return float(data)
+    except OverflowError:
+        return math.inf if data > 0 else -math.inf
+
+
 def _optional(args: tuple[Any, ...], data: Any, where: str) -> Any:
     if data is None and type(None) in args:
         return None
@@ -91,7 +99,7 @@ def _scalar(hint: Any, data: Any, where: str) -> Any:
     if hint is Any:
         return data
     if hint is float and isinstance(data, (int, float)) and not isinstance(data, bool):
-        return float(data)
+        return _double(data)
     if hint is float and data is None:
         return math.inf
     if isinstance(data, hint) and not (hint is int and isinstance(data, bool)):

@@ -83,9 +83,10 @@ def from_dict(data: Mapping[str, Any]) -> Any:
             code="bad-report",
             hint="re-render it with the symdiag that made it, or analyse the checkpoint again",
         )
-    view = view_modules().get(data.get("kind", "analyze"))
+    kind = data.get("kind", "analyze")
+    view = view_modules().get(kind) if isinstance(kind, str) else None
     if view is None:
-        raise UnreadableError(f"unknown kind of report {data.get('kind')!r}", code="bad-report")
+        raise UnreadableError(f"unknown kind of report {kind!r}", code="bad-report")
     return decode(view.MODEL, data)
 
 

@@ -1,5 +1,7 @@
 """The smaller commands: report, compare, explain, schema, inspect, help."""
 
+import contextlib
+import copy
 import dataclasses
 import json
 import re
@@ -7,12 +9,14 @@ import re
 import jsonschema
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from report_examples import estimate, hostile_report, report
 
 import symdiag.api
 from symdiag.cli.main import build_app, main
-from symdiag.errors import SymdiagError
-from symdiag.report import Failure, render, render_all
+from symdiag.errors import SymdiagError, UnreadableError
+from symdiag.report import Failure, RenderOptions, format_names, render, render_all
 from symdiag.report.comparison import compare_reports, difference
 from symdiag.report.schemas import schema_names, schema_text
 
@@ -83,6 +87,49 @@ def test_report_refuses_what_is_none(tmp_path, capsys, content, code):
         (tmp_path / "r.json").write_bytes(content)
     assert main(["report", "r.json", "--format", "json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+def places(node, here=()):
+    """Every path into a JSON value."""
+    yield here
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, child in children:
+        yield from places(child, (*here, key))
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.just(10**400),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just([None]),
+    st.just({"path": 3}),
+)
+TREE = json.loads(render(report(), "json")) | {
+    "alignment": {
+        "reference": {"path": "r", "sha256": "", "format": ""},
+        "distance": {"cost": "w2", "unit": "", "before": 4.0, "after": 1.0, "relabelling_share": 0.75},
+        "certificate": dict(status="", statement="", lower_bound=1.0, gap=0.0, method="", agreement=1.0, starts=1),
+        "verdict": "",
+    },
+    "test": {"nll": 1.0},
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.sampled_from([p for p in places(TREE) if p]), junk=JUNK, format=st.sampled_from(format_names()))
+def test_an_edited_report_is_shown_or_refused_never_a_crash(place, junk, format):
+    data = copy.deepcopy(TREE)
+    node = data
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = junk
+    with contextlib.suppress(UnreadableError):
+        render(data, format, RenderOptions(detail=2))
 
 
 # ---------------------------------------------------------------- schema and explain

@@ -1,5 +1,6 @@
 """Numbers and names as they are shown."""
 
+import dataclasses
 import math
 
 import pytest
@@ -84,13 +85,19 @@ def test_ascii_safe_spells_our_symbols_and_escapes_the_rest():
 
 
 def test_evidence_and_alignment_are_shown_where_given():
-    import dataclasses
-
     elbo = Elbo(estimate(-120.5), estimate(-94.25), estimate(-80.0), 33.5)
     section = {
-        "reference": {"path": "ref.pt"},
-        "distance": {"before": 4.0, "after": 1.0, "relabelling_share": 0.75},
-        "certificate": {"statement": "optimal (assignment)"},
+        "reference": {"path": "ref.pt", "sha256": "0", "format": "npz/blitz"},
+        "distance": {"cost": "w2", "unit": "", "before": 4.0, "after": 1.0, "relabelling_share": 0.75},
+        "certificate": {
+            "status": "optimal",
+            "statement": "optimal (assignment)",
+            "lower_bound": 1.0,
+            "gap": 0.0,
+            "method": "assignment",
+            "agreement": 1.0,
+            "starts": 1,
+        },
         "verdict": "same mode up to symmetry",
     }
     made = dataclasses.replace(report(), elbo=elbo, test={"nll": 0.5631}, alignment=section)

@@ -28,7 +28,7 @@ th{font-weight:600}.n{text-align:right;white-space:nowrap}
 .caption,small{color:var(--soft);font-size:.85rem}
 .good,.info{color:var(--good)}.warn,.warning{color:var(--warn)}.bad,.error{color:var(--bad)}.muted{color:var(--muted)}
 .notice{margin:.8rem 0;padding-left:.8rem;border-left:.2rem solid var(--line)}
-svg{display:block;width:100%;height:auto;max-height:8rem}svg .good{fill:var(--good)}svg .bad{fill:var(--bad)}
+svg{display:block;width:100%;height:6rem}svg .good{fill:var(--good)}svg .bad{fill:var(--bad)}
 svg .warn{fill:var(--warn)}svg .muted{fill:var(--muted)}svg .plain{fill:var(--soft)}
 @media print{body{margin:0;max-width:none}.notice,tr{break-inside:avoid}details{display:block}}
 """
@@ -108,7 +108,8 @@ def _bars(chart: Bars) -> str:
     """Bars from 0 to 1, side by side; hovering one shows its label and note."""
     bars = chart.bars[:_MAX_BARS]
     shapes = "".join(_bar(position, bar) for position, bar in enumerate(bars))
-    frame = f'viewBox="0 0 {10 * len(bars)} 100" preserveAspectRatio="none" role="img"'
+    size = f'viewBox="0 0 {10 * len(bars)} 100" style="max-width:{1.5 * len(bars):g}rem"'
+    frame = f'{size} preserveAspectRatio="none" role="img"'
     return (
         f'<p class="caption">{_text(chart.caption)}</p><svg {frame} aria-label="{_text(chart.caption)}">{shapes}</svg>'
     )

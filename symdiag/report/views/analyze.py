@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from symdiag.report.align_model import Distance, Proof, Side
+from symdiag.report.decode import decode
 from symdiag.report.document import (
     Bar,
     Bars,
@@ -263,16 +266,27 @@ def _evidence(report: Report) -> tuple[Block, ...]:
     return (Facts(tuple(rows)),) if rows else ()
 
 
+@dataclass(frozen=True)
+class _Aligned:
+    """The part of ``Report.alignment`` that is shown."""
+
+    reference: Side
+    distance: Distance
+    certificate: Proof
+    verdict: str
+
+
 def _alignment(section: dict[str, Any] | None) -> tuple[Block, ...]:
     if section is None:
         return ()
-    distance = section["distance"]
-    share = percent(distance["relabelling_share"], 1.0)
+    found = decode(_Aligned, section, "report.alignment")
+    share = percent(found.distance.relabelling_share, 1.0)
+    before, after = number(found.distance.before), number(found.distance.after)
     rows = (
-        ("reference", str(section["reference"]["path"])),
-        ("verdict", str(section["verdict"])),
-        ("distance", f"{number(distance['before'])} before, {number(distance['after'])} after; {share} was labels"),
-        ("certificate", str(section["certificate"]["statement"])),
+        ("reference", found.reference.path),
+        ("verdict", found.verdict),
+        ("distance", f"{before} before, {after} after; {share} was labels"),
+        ("certificate", found.certificate.statement),
     )
     return (Facts(rows),)
 
