@@ -12,6 +12,8 @@ from typing import NoReturn
 
 from symdiag.errors import OutputError
 
+_OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:
     """Write ``data`` (text as UTF-8) to ``path`` atomically. Pipes and devices are written to directly.
@@ -63,7 +65,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 def _create_beside(target: Path) -> Path:
     """An empty file in the same folder, with the old file's mode or the one the umask gives."""
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     if target.exists():
         with contextlib.suppress(OSError):
@@ -104,6 +106,9 @@ def _fsync(path: Path) -> None:
 
 
 def _is_stream(target: Path) -> bool:
+    """Whether ``target`` is a pipe or device, or stands for an open file such as ``/dev/stdout``."""
+    if str(target).startswith(_OPEN_FILES):
+        return True
     try:
         mode = target.stat().st_mode
     except (OSError, ValueError):
@@ -112,8 +117,9 @@ def _is_stream(target: Path) -> bool:
 
 
 def _write_stream(target: Path, data: bytes) -> None:
+    """Append, so that a stdout redirected to a file keeps what was printed before."""
     try:
-        with target.open("wb", buffering=0) as file:
+        with target.open("ab", buffering=0) as file:
             view = memoryview(data)
             while view:
                 view = view[file.write(view) or 0 :]

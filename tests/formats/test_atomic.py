@@ -136,6 +136,25 @@ def test_pipe_is_written_to_not_replaced(tmp_path: Path):
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_redirected_stdout_keeps_what_was_printed(tmp_path: Path):
+    code = """
+import sys
+from symdiag.formats.atomic import atomic_write
+print("before", flush=True)
+atomic_write("/dev/stdout", "report\\n")
+"""
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "before\nreport\n"
+
+
+def test_longest_file_name(tmp_path: Path):
+    name = "σ" * 127
+    atomic_write(tmp_path / name, b"new")
+    assert (tmp_path / name).read_bytes() == b"new"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes and links")
 def test_mode_and_link_are_kept(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"old")

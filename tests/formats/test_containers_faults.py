@@ -44,6 +44,27 @@ def test_canary_works(tmp_path: Path):
     assert (tmp_path / "canary").exists()
 
 
+def test_torch_cannot_be_told_to_run_pickles(tmp_path: Path):
+    """The environment variable that makes torch.load unpickle freely changes nothing, not even with our checks gone."""
+    canary = tmp_path / "canary"
+    fault = next(f for f in FAULTS if f.label == "payload in a torch zip")
+    (tmp_path / "m.pt").write_bytes(fault.content(canary))
+    code = """
+import io, pathlib, sys
+from symdiag.errors import UnsafeError
+from symdiag.formats.containers import torch_zip
+try:
+    torch_zip._load(io.BytesIO(pathlib.Path(sys.argv[1]).read_bytes()), ())
+except UnsafeError:
+    print("refused")
+"""
+    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    command = [sys.executable, "-c", code, str(tmp_path / "m.pt")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"
+    assert not canary.exists()
+
+
 def test_documented_codes_are_those_raised():
     table = SECURITY.read_text(encoding="utf-8")
     rows = {int(n): line for n, line in re.findall(r"^\| *(\d+) \|(.*)$", table, re.MULTILINE)}
@@ -106,6 +127,7 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert _code(path) == "permission-denied"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipe_put_in_place_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Swapped between the check and the opening: noticed on the open descriptor, without blocking."""
     path = tmp_path / "m.pt"

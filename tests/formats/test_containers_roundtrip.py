@@ -247,6 +247,14 @@ def test_npz_reads_what_numpy_writes_and_back(save: Any, tmp_path: Path):
             np.testing.assert_array_equal(raw.tree[key], value)
             np.testing.assert_array_equal(back[key], value)
             assert raw.tree[key].dtype.isnative
+        assert back["note"] == "tanh"
+        assert back["names"].tolist() == ["x", "ÿ"]
+
+
+def test_npz_keys_that_numpy_takes_for_arguments(tmp_path: Path):
+    tree_ = {"file": np.ones(2), "allow_pickle": np.zeros(1)}
+    write_raw(RawCheckpoint("x", "", "npz", tree_), tmp_path / "a.npz")
+    assert read_raw(tmp_path / "a.npz").tree.keys() == tree_.keys()
 
 
 def test_npz_and_torch_are_told_apart_by_content(tmp_path: Path):

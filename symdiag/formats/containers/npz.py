@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import math
 import warnings
+import zipfile
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
@@ -60,14 +62,30 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
 
 def encode(raw: RawCheckpoint) -> bytes:
     """``raw.tree``, flattened, as an uncompressed npz file."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for key, leaf in tree.leaves(raw.tree):
-        if not isinstance(leaf, (np.ndarray, np.generic, int, float, bool, str)):
-            raise OutputError(f"npz holds arrays only; {shown(key)} is a {type(leaf).__name__}")
-        arrays[key] = np.asarray(leaf)
     out = io.BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(out, "w") as archive:
+        for key, leaf in _arrays(raw.tree):
+            # numpy.savez would take a key such as "file" for its own argument
+            with archive.open(zipfile.ZipInfo(key + _SUFFIX), "w", force_zip64=True) as member:
+                npy.write_array(member, leaf, allow_pickle=False)
     return out.getvalue()
+
+
+def _arrays(nested: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Leaves as arrays; lists of text, which reading made of text arrays, are arrays again."""
+    for key, leaf in _leaves_and_text(nested):
+        if not isinstance(leaf, (np.ndarray, np.generic, int, float, bool, str, list)):
+            raise OutputError(f"npz holds arrays only; {shown(key)} is a {type(leaf).__name__}")
+        yield key, np.asarray(leaf)
+
+
+def _leaves_and_text(nested: Any) -> Iterator[tuple[str, Any]]:
+    """Top-level entries as they are (npz is flat), deeper ones flattened."""
+    for key, value in nested.items():
+        if isinstance(value, (dict, tuple)):
+            yield from tree.leaves({key: value})
+        else:
+            yield str(key), value
 
 
 def _open(stream: BinaryIO, limits: Limits) -> Archive:
