@@ -20,7 +20,7 @@ from symdiag.diagnostics.diagnose import Diagnosis, diagnose
 from symdiag.diagnostics.model import Finding
 from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
 from symdiag.errors import UsageError
-from symdiag.estimators import Straddling, estimate_straddling
+from symdiag.estimators import Straddling, estimate_straddling, tractable
 from symdiag.evidence import Data, measure_evidence
 from symdiag.posterior import Posterior
 from symdiag.report.align_build import align_section
@@ -83,7 +83,7 @@ def analyze(
     """
     started = time.time()
     check_options(samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget)
-    posterior = _posterior(source, scale_transform, companion)
+    posterior, marginals_only = tractable(_posterior(source, scale_transform, companion))
     symmetry = discover(
         posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
     )
@@ -98,11 +98,13 @@ def analyze(
         progress=progress,
     )
     diagnosis = diagnose(posterior, symmetry.spec, straddling, seed=seed, device=device, progress=progress)
-    report = _report(posterior, symmetry, straddling, diagnosis, seed, max_straddling, started)
+    report = _report(
+        posterior, symmetry, straddling, diagnosis, seed, max_straddling, started, marginals_only=marginals_only
+    )
     if data is not None:
         config = EvaluationConfig(seed=seed, precision=precision, budget=budget)
         given = data if isinstance(data, Data) else Data(data)
-        elbo, test = measure_evidence(posterior, symmetry, given, config, device=device)
+        elbo, test = measure_evidence(posterior, symmetry, given, config, device=device, entropy=straddling.total)
         report = dataclasses.replace(report, elbo=elbo, test=test)
     if reference is not None:
         other = _posterior(reference, scale_transform, companion)
@@ -144,6 +146,8 @@ def _report(
     seed: int,
     max_straddling: float,
     started: float,
+    *,
+    marginals_only: bool,
 ) -> Report:
     info = model_info(posterior, symmetry)
     verdict = judge(straddling.total, symmetry.spec.log_order, max_straddling)
@@ -158,6 +162,8 @@ def _report(
         notes=straddling.notes,
         dropped=tuple(Dropped(f.group, f.error, f.tolerance) for f in symmetry.failures),
         assumptions=info.assumptions,
+        prior_not_invariant=tuple(dict.fromkeys(tensor for tensor, _ in symmetry.prior_violations)),
+        correlated=marginals_only,
         deterministic_parameters=info.deterministic_parameters,
         parameters=info.parameters,
         covered_parameters=info.covered_parameters,

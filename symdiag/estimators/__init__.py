@@ -3,6 +3,7 @@
 from symdiag.estimators.densities import SlotDensity, log_density_matrices
 from symdiag.estimators.evaluator import StraddlingEstimator
 from symdiag.estimators.infonce import infonce
+from symdiag.estimators.log_ratio import tractable
 from symdiag.estimators.pairs import separations
 from symdiag.estimators.straddling import GroupStraddling, Straddling, estimate_straddling
 
@@ -15,4 +16,5 @@ __all__ = [
     "infonce",
     "log_density_matrices",
     "separations",
+    "tractable",
 ]

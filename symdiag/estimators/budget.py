@@ -29,15 +29,6 @@ _JOINT_DRAWS = 64
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Draws to make, and how many of them get deterministic bounds."""
-
-    draws: int
-    certified: int
-    reached: bool  # whether the precision asked for is expected within the budget
-
-
-@dataclass(frozen=True)
 class Allocation:
     """How many of the first draws get deterministic bounds, the coupling bound, the joint sandwich."""
 
@@ -86,12 +77,16 @@ def pilot_draws(cost: float, budget: float) -> int:
     return max(MIN_DRAWS, min(PILOT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))
 
 
-def further_draws(std: float, value: float, done: int, cost: float, budget: float, precision: float | None) -> Plan:
-    """Draws still needed for ``2 std/√S ≤ target`` and affordable."""
+def further_draws(std: float, value: float, done: int, cost: float, budget: float, precision: float | None) -> int:
+    """Draws still needed for ``2 std/√S ≤ target``, as far as affordable."""
     wanted = min(MAX_DRAWS, math.ceil((2.0 * std / target(value, precision)) ** 2))
     affordable = max(0, int((budget - done * cost) / max(cost, 1e-12)))
-    extra = max(0, wanted - done)
-    return Plan(min(extra, affordable), 0, extra <= affordable and wanted < MAX_DRAWS)
+    return min(max(0, wanted - done), affordable)
+
+
+def reached(std: float, value: float, done: int, precision: float | None) -> bool:
+    """Whether the target precision was met (to a tenth, since std itself is estimated)."""
+    return 2.0 * std / math.sqrt(done) <= 1.1 * target(value, precision)
 
 
 def certified_draws(cost: float, budget: float, done: int) -> int:

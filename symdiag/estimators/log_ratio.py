@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from symdiag.errors import LimitError
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -19,6 +18,14 @@ Array = NDArray[np.float64]
 
 MAX_DENSE = 6000
 """Largest number of correlated weights whose precision matrix is formed (float64: 288 MB)."""
+
+
+def tractable(posterior: Posterior) -> tuple[Posterior, bool]:
+    """The posterior, without its correlations where they are too many; and whether they were dropped."""
+    covariance = posterior.covariance
+    if covariance is None or covariance.factor.shape[0] <= MAX_DENSE:
+        return posterior, False
+    return posterior.replace(covariance=None), True
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def act_on_draw(spec: PermutationSpec, draw: Mapping[str, Tensor], actions: Acti
 
 
 class LogRatio:
-    """Callable log r(g); uses the full covariance where the posterior has one (LimitError if too large)."""
+    """Callable log r(g); uses the full covariance where the posterior has one."""
 
     def __init__(self, posterior: Posterior, spec: PermutationSpec) -> None:
         self.spec = spec
@@ -106,12 +113,6 @@ class _DenseGaussian:
     """A correlated Gaussian over the flat concatenation of ``covariance.order``."""
 
     def __init__(self, posterior: Posterior, covariance: Covariance) -> None:
-        size = covariance.factor.shape[0]
-        if size > MAX_DENSE:
-            raise LimitError(
-                f"a full covariance over {size} weights is too large to use exactly (limit {MAX_DENSE})",
-                hint="analyse the diagonal marginals instead: --marginals",
-            )
         self.order = covariance.order
         self.loc = posterior.loc
         dense = covariance.factor @ covariance.factor.T + np.diag(covariance.diagonal)

@@ -109,9 +109,10 @@ def _run(
     runner.run(pilot)
     notes = [] if certified else ["deterministic bounds not computed: they would take more than the budget"]
     if samples is None:
-        plan = runner.plan(cost, budget, precision)
-        runner.run(plan.draws)
-        if not plan.reached:
+        mean, std = runner.spread()
+        runner.run(budgets.further_draws(std, mean, runner.done, cost, budget, precision))
+        mean, std = runner.spread()
+        if not budgets.reached(std, mean, runner.done, precision):
             notes.append("the target precision was not reached within the budget; raise --budget or --precision")
     return runner.batches, tuple(notes)
 
@@ -170,9 +171,8 @@ class _Runner:
             if self.progress is not None:
                 self.progress("estimating", self.done / goal)
 
-    def plan(self, cost: float, budget: float, precision: float | None) -> budgets.Plan:
-        """How many more draws the total needs."""
+    def spread(self) -> tuple[float, float]:
+        """Mean and standard deviation over draws of the total so far."""
         totals = np.concatenate([add(list(b.groups.values())).value for b in self.batches])
         mean, error = mean_and_error(totals)
-        std = 0.0 if error is None else error * np.sqrt(len(totals))
-        return budgets.further_draws(std, mean, self.done, cost, budget, precision)
+        return mean, 0.0 if error is None else error * float(np.sqrt(len(totals)))

@@ -57,8 +57,13 @@ class Evaluation:
     point_nll: NDArray[np.float64] | None  # (N_test,)
 
 
-def evaluate(problem: Problem, q: Variational, config: EvaluationConfig) -> Evaluation:
-    """Evaluate ``q`` with draws that depend on the seed only, so that evaluations of two posteriors are paired."""
+def evaluate(
+    problem: Problem, q: Variational, config: EvaluationConfig, *, entropy: Estimate | None = None
+) -> Evaluation:
+    """Evaluate ``q`` with draws that depend on the seed only, so that evaluations of two posteriors are paired.
+
+    ``entropy`` is H(g|ω) where it is known already.
+    """
     posterior = q.posterior(problem.posterior)
     noise = _noise(problem, config)
     with torch.no_grad():
@@ -67,7 +72,7 @@ def evaluate(problem: Problem, q: Variational, config: EvaluationConfig) -> Eval
         test, point_nll = _test_scores(problem, q, draws)
     log_likelihood = _estimate(fit)
     kl = posterior.kl_to(problem.prior)
-    entropy = estimate_straddling(
+    entropy = entropy or estimate_straddling(
         posterior,
         problem.spec,
         seed=config.seed,

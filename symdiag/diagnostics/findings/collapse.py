@@ -14,7 +14,7 @@ EXPLANATIONS = (
         code="SYM003",
         title="Collapsed units",
         meaning=(
-            "These units carry no signal: every weight into and out of them is indistinguishable from zero. k such "
+            "These units do nothing: all weights into them, or all weights out of them, are lost in their own stds. k such "
             "units are interchangeable and hold about log k! nats of straddling entropy: the plain ELBO pays VI about "
             "log k nats for each further unit it switches off. They are not harmless bookkeeping; they are where the "
             "symmetry bonus went."

@@ -69,6 +69,8 @@ EXPLANATIONS = (
     ),
 )
 
+_SAID_ELSEWHERE = ("activation unknown", "prior-not-invariant")
+
 
 def find(context: Context) -> Iterator[Finding]:
     """Everything that limits or conditions the figures."""
@@ -84,6 +86,8 @@ def find(context: Context) -> Iterator[Finding]:
             "SYM103", "warning", None, f"the stored prior of {name} differs between units", "see explain SYM103"
         )
     for text in context.assumptions:
+        if text.startswith(_SAID_ELSEWHERE):
+            continue
         yield _finding("SYM104", "info", None, text, "settle it with --spec, --model or --activation")
     if context.deterministic_parameters:
         share = context.deterministic_parameters / max(1, context.parameters)
