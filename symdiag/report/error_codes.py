@@ -76,10 +76,14 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("missing-scale", "A mean has no scale", "The file is incomplete or mixes conventions.", _ANEW),
     ("shape-mismatch", "Tensors that belong together differ in shape", "A mean and its scale, or a flat vector and "
      "the tensors it should hold, do not match.", "Check that both come from the same model."),
+    ("not-samples", "Fewer than two draws", "A posterior of draws is several files, a list of state dicts, or tensors "
+     "with a leading sample axis.", "Check the file, or the number of sample axes."),
     ("copies-differ", "Copies of one parameter differ", "The file holds a parameter several times, with different "
      "values; which one the network uses cannot be told.", _ANEW),
     ("duplicate-tensor", "One parameter under two names", "The file holds the same parameter in two conventions.",
      "Keep one of them."),
+    ("not-samples", "Fewer than two draws", "A posterior of draws is several files, a list of state dicts, or tensors "
+     "with a leading sample axis.", "Check the file, or the number of sample axes."),
     ("copies-differ", "Two copies of one parameter differ", "Libraries such as blitz save each parameter twice; a tool "
      "changed one copy and not the other, so it is not clear which the network uses.", "Save the model anew."),
     ("non-finite", "NaN or infinity among the weights", "The run that wrote the file diverged; no verdict on such a "

@@ -1,0 +1,127 @@
+"""Posteriors given as draws: ensemble members in several files, a list of state dicts, or a leading sample axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.errors import InputError, UnsupportedError, UsageError
+from symdiag.formats.assemble import leftovers
+from symdiag.formats.fields import check_finite
+from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
+from symdiag.formats.naming import tidy
+from symdiag.formats.reading import read_raw
+from symdiag.formats.state_dict import common_prefix, find_state_dict
+from symdiag.formats.transforms import Array
+from symdiag.posterior import Ignored, Posterior
+
+
+@dataclass(frozen=True)
+class WeightSamples:
+    """Draws of one network's weights: tensor name → (S, *shape), float64, in file order.
+
+    ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one.
+    """
+
+    draws: Mapping[str, Array]
+    paths: tuple[str, ...]
+    sha256: tuple[str, ...]
+    ignored: tuple[Ignored, ...] = ()
+
+    @property
+    def num_samples(self) -> int:
+        """S, the number of draws."""
+        return len(next(iter(self.draws.values())))
+
+    def gaussian(self) -> Posterior:
+        """The Gaussian with the draws' means and stds (ddof 1), weights taken as independent.
+
+        Meaningful only for draws from one mode: align them first.
+        """
+        loc = {name: values.mean(axis=0) for name, values in self.draws.items()}
+        return Posterior(loc, {name: values.std(axis=0, ddof=1) for name, values in self.draws.items()})
+
+
+def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int = 1) -> WeightSamples:
+    """Read draws of a network's weights; nothing in the files is executed.
+
+    Args:
+        paths: several files, each the state dict of one draw; or one file with all of them, as a list of state dicts
+            or with ``sample_axes`` leading axes on every tensor.
+        sample_axes: 1 for (draw, …); 2 for (chain, draw, …), the order ArviZ uses.
+
+    Raises:
+        InputError: ``shape-mismatch`` when draws differ in names or shapes, ``non-finite``, ``not-samples`` when
+            there are fewer than two draws, and what reading a file raises.
+        UsageError: no path, or a number of axes other than 1 or 2.
+    """
+    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not files or sample_axes not in (1, 2):
+        raise UsageError("at least one file, and 1 or 2 sample axes, are needed")
+    raws = [read_raw(path) for path in files]
+    if len(raws) == 1:
+        members = _listed(raws[0].tree)
+        draws, ignored = _stacked(members) if members else _with_axes(raws[0], sample_axes)
+    else:
+        draws, ignored = _stacked([raw.tree for raw in raws])
+    if not draws or min(len(values) for values in draws.values()) < 2:
+        raise UnsupportedError(
+            "fewer than two draws found",
+            code="not-samples",
+            hint="give several files, a list of state dicts, or tensors with a leading sample axis",
+        )
+    for name, values in draws.items():
+        check_finite(values, name)
+    prefix = common_prefix(draws)
+    named = {tidy(name.removeprefix(prefix)): values for name, values in draws.items()}
+    return WeightSamples(named, tuple(raw.path for raw in raws), tuple(raw.sha256 for raw in raws), ignored)
+
+
+def _listed(tree: Tree) -> list[Tree]:
+    """The state dicts of a list of them, at the root or as the one list in a dict; empty when there is none."""
+    places: Iterator[Any] = iter([tree, *(tree.values() if isinstance(tree, Mapping) else ())])
+    for place in places:
+        if isinstance(place, list | tuple) and len(place) > 1 and all(isinstance(item, Mapping) for item in place):
+            return list(place)
+    return []
+
+
+def _stacked(trees: Sequence[Tree]) -> tuple[dict[str, Array], tuple[Ignored, ...]]:
+    """One state dict per draw → name → (S, *shape)."""
+    members, ignored = [], []
+    for tree in trees:
+        found = find_state_dict(tree)
+        plain, buffers, left_out = leftovers(found.arrays, found.paths, ())
+        members.append({item.name: item.loc.get(tree) for item in plain})
+        ignored = [*left_out, *found.ignored, *(Ignored(name, "not averaged over draws") for name in buffers)]
+    first = {name: values.shape for name, values in members[0].items()}
+    for number, member in enumerate(members[1:], start=2):
+        if {name: values.shape for name, values in member.items()} != first:
+            raise InputError(f"draw {number} has other tensors than the first", code="shape-mismatch")
+    return {name: to_float64(np.stack([member[name] for member in members])) for name in first}, tuple(ignored)
+
+
+def _with_axes(raw: RawCheckpoint, sample_axes: int) -> tuple[dict[str, Array], tuple[Ignored, ...]]:
+    """Tensors (S, *shape), or (C, S, *shape) flattened to (C * S, *shape); single numbers per draw are left out."""
+    found = find_state_dict(raw.tree)
+    draws: dict[str, Array] = {}
+    ignored = list(found.ignored)
+    for key, values in found.arrays.items():
+        if values.dtype.kind != "f" or values.ndim <= sample_axes:
+            ignored.append(Ignored(key, "no tensor per draw"))
+        else:
+            draws[key] = _flattened(values, sample_axes)
+    if len({len(values) for values in draws.values()}) > 1:
+        raise InputError("the leading axes differ: not one number of draws", code="shape-mismatch")
+    if all(values.ndim < 3 for values in draws.values()):
+        draws = {}  # no weight matrix per draw: one network's own state dict looks like this
+    return draws, tuple(ignored)
+
+
+def _flattened(values: NDArray[Any], sample_axes: int) -> Array:
+    return to_float64(values).reshape(-1, *values.shape[sample_axes:])
