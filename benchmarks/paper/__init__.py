@@ -1,0 +1,1 @@
+"""The paper's experiments and what lies beyond them: ``python -m benchmarks.paper NAME`` (docs/reproduction.md)."""
