@@ -14,10 +14,10 @@ EXPLANATIONS = (
         code="SYM003",
         title="Collapsed units",
         meaning=(
-            "These units do nothing: all weights into them, or all weights out of them, are lost in their own stds. k such "
-            "units are interchangeable and hold about log k! nats of straddling entropy: the plain ELBO pays VI about "
-            "log k nats for each further unit it switches off. They are not harmless bookkeeping; they are where the "
-            "symmetry bonus went."
+            "These units do nothing: all weights into them, or all weights out of them, are lost in their own stds. "
+            "k such units are interchangeable and hold about log k! nats of straddling entropy: the plain ELBO pays "
+            "VI about log k nats for each further unit it switches off. They are not harmless bookkeeping; they are "
+            "where the symmetry bonus went."
         ),
         action=(
             "Retrain with the symmetrised objective (`symdiag retrain`) and see in the control comparison whether "

@@ -1,0 +1,141 @@
+"""Every finding fires exactly when its condition holds; every code is explained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+
+from symdiag.diagnostics.catalogue import CATALOGUE, FAMILIES, collect
+from symdiag.diagnostics.context import Context, Dropped
+from symdiag.diagnostics.model import GroupReport, NeuronInfo, Total
+from symdiag.diagnostics.verdict import judge
+from symdiag.estimate import Estimate
+
+
+def estimate(value: float, half: float = 0.1) -> Estimate:
+    return Estimate(value, half / 2, value - half, value + half, "exact-dp", 64)
+
+
+def neuron(index: int, **changes: object) -> NeuronInfo:
+    base = NeuronInfo(index, 1.0, (index + 1) % 3, 20.0, False, 0.0, 0.0)
+    return dataclasses.replace(base, **changes)
+
+
+def group(entropy: Estimate, neurons: tuple[NeuronInfo, ...] | None = None, name: str = "fc1") -> GroupReport:
+    units = neurons or tuple(neuron(i) for i in range(3))
+    return GroupReport(name, len(units), False, math.lgamma(len(units) + 1), entropy, estimate(1.0), 1.0, units, ())
+
+
+def context(*groups: GroupReport, threshold: float = 1.0, **changes: object) -> Context:
+    total = sum(g.straddling_entropy.value for g in groups)
+    width = sum(g.straddling_entropy.upper - g.straddling_entropy.value for g in groups)
+    whole = estimate(total, width)
+    log_order = sum(g.log_order for g in groups)
+    base = Context(
+        path="m.pt",
+        groups=groups,
+        total=Total(log_order, whole, estimate(1.0), 1.0),
+        verdict=judge(whole, log_order, threshold),
+        max_straddling=threshold,
+        activation="relu",
+        parameters=100,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def codes(found: Context) -> list[str]:
+    return [f.code for f in collect(found)]
+
+
+def test_a_healthy_posterior_has_no_findings():
+    assert codes(context(group(estimate(0.1)))) == []
+
+
+def test_straddling_names_the_groups_above_the_threshold():
+    found = collect(context(group(estimate(1.5), name="a"), group(estimate(0.2), name="b")))
+    assert [(f.code, f.group) for f in found] == [("SYM001", "a")]
+    assert found[0].measured == 1.5
+
+
+def test_a_total_above_the_threshold_names_its_largest_group_when_none_is_above_alone():
+    found = collect(context(group(estimate(0.7), name="a"), group(estimate(0.8), name="b")))
+    assert [(f.code, f.group) for f in found] == [("SYM001", "b")]
+
+
+def test_an_interval_around_the_threshold_is_undecided():
+    assert codes(context(group(estimate(1.0, 0.3)))) == ["SYM002"]
+
+
+def test_collapse_needs_two_units():
+    one = tuple(neuron(i, collapsed=i < 1) for i in range(3))
+    two = tuple(neuron(i, collapsed=i < 2) for i in range(3))
+    assert codes(context(group(estimate(0.1), one))) == []
+    found = collect(context(group(estimate(0.1), two)))
+    assert [(f.code, f.neurons) for f in found] == [("SYM003", (0, 1))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fires"),
+    [
+        ({"separation": 3.3, "retention": 0.7}, True),
+        ({"separation": 3.5, "retention": 0.7}, False),  # two orders 4.95 stds apart: beyond 4.83
+        ({"separation": 3.3, "retention": 0.95}, False),
+        ({"separation": 3.3, "retention": 0.7, "collapsed": True}, False),
+        ({"separation": None, "retention": 0.7}, False),
+    ],
+)
+def test_twins(changes, fires):
+    units = (neuron(0, **changes), neuron(1), neuron(2))
+    assert codes(context(group(estimate(0.1), units))) == (["SYM004"] if fires else [])
+
+
+def test_conditions_of_the_symmetry_group():
+    base = context(group(estimate(0.1)))
+    changed = dataclasses.replace(
+        base,
+        activation=None,
+        dropped=(Dropped("gn", 0.3, 1e-6),),
+        prior_not_invariant=("fc1.weight",),
+        assumptions=("read as a chain", "activation unknown: …", "prior-not-invariant: …"),
+        deterministic_parameters=10,
+        correlated=True,
+        notes=("budget",),
+    )
+    assert sorted(codes(changed)) == ["SYM101", "SYM102", "SYM103", "SYM104", "SYM105", "SYM106", "SYM201"]
+
+
+def test_findings_come_worst_first():
+    units = tuple(neuron(i, collapsed=True) for i in range(3))
+    severities = [f.severity for f in collect(context(group(estimate(1.7), units), activation=None))]
+    assert severities == ["error", "warning", "info"]
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "verdict"),
+    [(0.8, 0.1, "ok"), (1.2, 0.1, "straddling"), (1.05, 0.1, "inconclusive"), (0.95, 0.1, "inconclusive")],
+)
+def test_verdict_compares_the_whole_interval(value, half, verdict):
+    assert judge(estimate(value, half), math.log(6), 1.0) == verdict
+
+
+def test_a_trivial_group_has_no_verdict():
+    assert judge(estimate(0.0, 0.0), 0.0, 1.0) == "not-applicable"
+
+
+def test_codes_are_unique_and_explained():
+    listed = [e.code for family in FAMILIES for e in family.EXPLANATIONS]
+    assert len(listed) == len(set(listed)) == len(CATALOGUE)
+    for explanation in CATALOGUE.values():
+        assert all(getattr(explanation, f.name).strip() for f in dataclasses.fields(explanation))
+
+
+def test_the_catalogue_imports_no_heavy_package():
+    script = (
+        "import sys, symdiag.diagnostics.catalogue; print([m for m in ('torch', 'scipy', 'numba') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
