@@ -227,7 +227,9 @@ def _repeated(log_block: Array) -> Part | None:
         if found is not None:
             types, counts, scale = found
             value = count_log_permanent(types, counts) + scale
-            return Part.certain(value, 1e-12 * n, "identical", f"{len(counts)} distinct {what} of {n}")
+            return Part.certain(
+                value, 1e-15 * n * (1.0 + abs(value)), "identical", f"{len(counts)} distinct {what} of {n}"
+            )
     return None
 
 
@@ -288,7 +290,7 @@ def _sum(parts: Sequence[Part], planned: Plan) -> Part:
 
     lower = max(total("lower"), offset + planned.lower) - slack
     upper = min(total("upper") + structure.loss, offset + planned.upper) + slack
-    exact = all(part.exact for part in parts) and upper - lower <= 1e3 * slack + _EXACT_WITHIN
+    exact = all(part.exact for part in parts) and min(structure.loss, upper - lower) <= _EXACT_WITHIN
     value = min(max(total("value"), lower), upper)
     expected = (value, value) if exact else (total("expected_lower"), total("expected_upper") + structure.loss)
     if _identity_leaves(planned):

@@ -1,0 +1,63 @@
+import math
+
+import numpy as np
+import pytest
+from permanent_cases import REGIMES, brute_force, brute_marginals, regime, ryser
+
+from symdiag.errors import UsageError
+from symdiag.permanents.exact import exact_log_permanent, exact_marginals
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_value_and_marginals_match_every_permutation_in_40_digits(name, backend):
+    rng = np.random.default_rng(REGIMES.index(name))
+    for n in (1, 2, 5, 6):
+        matrix = regime(name, n, rng)
+        value, marginals = exact_marginals(matrix[None])
+        expected = brute_force(matrix)
+        if math.isinf(expected):
+            assert value[0] == -np.inf
+            assert (marginals == 0).all()
+            continue
+        assert abs(value[0] - expected) <= 1e-10
+        assert abs(exact_log_permanent(matrix[None])[0] - expected) <= 1e-10
+        np.testing.assert_allclose(marginals[0], brute_marginals(matrix), atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [12, 14])
+def test_value_matches_rational_arithmetic(n):
+    matrix = np.random.default_rng(n).integers(0, 50, size=(n, n))
+    exact = ryser(matrix)
+    with np.errstate(divide="ignore"):
+        value = exact_log_permanent(np.log(matrix.astype(float))[None])[0]
+    assert abs(value - (math.log(exact.numerator) - math.log(exact.denominator))) <= 1e-10
+
+
+def test_twenty_rows_with_entries_to_minus_1e5_agree_with_block_structure():
+    # two 10-blocks that hardly see each other: the answer is the sum of two small, separately checked permanents
+    rng = np.random.default_rng(3)
+    blocks = [rng.uniform(-3, 0, size=(10, 10)) for _ in range(2)]
+    matrix = np.full((20, 20), -1e5) + rng.normal(size=(20, 20))
+    matrix[:10, :10], matrix[10:, 10:] = blocks
+    shift = rng.uniform(-5e3, 5e3, size=20)
+    columns = rng.permutation(20)
+    scrambled = (matrix + shift[:, None])[:, columns]
+    value, marginals = exact_marginals(scrambled[None])
+    parts, p = exact_marginals(np.array(blocks))
+    assert abs(value[0] - (parts.sum() + math.fsum(shift))) <= 1e-10
+    expected = np.zeros((20, 20))
+    expected[:10, :10], expected[10:, 10:] = p
+    np.testing.assert_allclose(marginals[0], expected[:, columns], atol=1e-10)
+
+
+def test_all_ones_and_derangements():
+    ones = np.zeros((18, 18))
+    assert abs(exact_log_permanent(ones[None])[0] - math.lgamma(19)) <= 1e-12
+    np.fill_diagonal(ones, -np.inf)
+    derangements = round(math.factorial(18) / math.e)
+    assert abs(exact_log_permanent(ones[None])[0] - math.log(derangements)) <= 1e-12
+
+
+def test_too_large_is_refused():
+    with pytest.raises(UsageError, match="24"):
+        exact_log_permanent(np.zeros((1, 25, 25)))

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from permanent_cases import gaussian, regime
+
+from symdiag.errors import UsageError
+from symdiag.permanents import Effort, marginals, swap_mcmc
+from symdiag.permanents.bethe import beliefs
+from symdiag.permanents.exact import exact_marginals
+
+SMALL_BLOCKS = Effort(max_exact=3, particles=4000)
+
+
+@pytest.mark.parametrize(("d", "spread", "bethe_error"), [(5, 0.3, 0.02), (5, 0.7, 0.15), (50, 0.3, None)])
+def test_swap_chain_and_bethe_against_exact(d, spread, bethe_error):
+    # None: near separation Bethe misses two-cycles, as it is known to
+    matrix = gaussian(9, d, spread, np.random.default_rng(0))
+    _, expected = exact_marginals(matrix[None])
+    for method, allowed in (("mcmc", 0.05), ("bethe", bethe_error)):
+        if allowed is None:
+            continue
+        found = marginals(matrix, generator=np.random.default_rng(1), method=method, effort=SMALL_BLOCKS)
+        assert not found.exact[0]
+        assert 0.5 * np.abs(found.probabilities[0] - expected[0]).sum(axis=1).max() <= allowed
+        np.testing.assert_allclose(found.probabilities[0].sum(axis=1), 1, atol=1e-3)
+
+
+def test_swap_chain_from_a_posterior_draw_is_unbiased():
+    # average over weight draws: the mean of chain marginals equals the mean of exact ones within its error
+    rng = np.random.default_rng(2)
+    difference = []
+    for _ in range(300):
+        matrix = gaussian(6, 10, 0.5, rng)
+        chain = swap_mcmc(matrix, steps=60, generator=rng)
+        difference.append(np.diagonal(chain.marginals - exact_marginals(matrix[None])[1][0]))
+    difference = np.array(difference).mean(axis=1)
+    assert abs(difference.mean()) <= 4 * difference.std() / np.sqrt(300)
+
+
+def test_swap_chain_visits_only_possible_permutations(backend):
+    rng = np.random.default_rng(3)
+    matrix = regime("holes", 12, rng)
+    chain = swap_mcmc(matrix, steps=3000, generator=rng)
+    assert np.isfinite(matrix[np.arange(12), chain.permutation]).all()
+    assert (chain.marginals[np.isneginf(matrix)] == 0).all()
+    np.testing.assert_allclose(chain.marginals.sum(axis=1), 1)
+
+
+def test_chain_and_bethe_are_the_same_with_and_without_numba(monkeypatch):
+    pytest.importorskip("numba")
+    matrix = gaussian(30, 10, 0.5, np.random.default_rng(4))
+    results = []
+    for disabled in ("", "1"):
+        monkeypatch.setenv("SYMDIAG_NO_NUMBA", disabled)
+        chain = swap_mcmc(matrix, steps=2000, generator=np.random.default_rng(5))
+        results.append((chain.marginals, chain.permutation, chain.acceptance, beliefs(np.exp(matrix - matrix.max()))))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+def test_auto_is_exact_for_blocks_and_says_so():
+    rng = np.random.default_rng(6)
+    matrix = np.full((16, 16), -300.0)
+    for k in range(4):
+        matrix[4 * k : 4 * k + 4, 4 * k : 4 * k + 4] = rng.normal(size=(4, 4))
+    columns = rng.permutation(16)
+    found = marginals(matrix[:, columns], generator=rng, effort=Effort(max_exact=5))
+    assert found.method == ("exact",)
+    np.testing.assert_allclose(found.probabilities, exact_marginals(matrix[None, :, columns])[1], atol=1e-10)
+
+
+def test_auto_chooses_by_regime():
+    rng = np.random.default_rng(7)
+    flat = marginals(gaussian(40, 5, 0.1, rng), generator=rng)
+    peaked = marginals(gaussian(40, 5, 1.5, rng), generator=rng)
+    assert (flat.method, peaked.method) == (("bethe",), ("mcmc",))
+
+
+def test_zero_permanent_has_no_marginals_and_bad_methods_are_refused():
+    rng = np.random.default_rng(8)
+    assert (marginals(np.full((1, 3, 3), -np.inf), generator=rng).probabilities == 0).all()
+    with pytest.raises(UsageError, match="method"):
+        marginals(np.zeros((2, 2)), generator=rng, method="magic")
+    with pytest.raises(UsageError, match="too large"):
+        marginals(gaussian(30, 5, 0.3, rng), generator=rng, method="exact")
+
+
+def test_bethe_of_a_single_entry():
+    assert beliefs(np.ones((1, 1))) == np.ones((1, 1))
