@@ -63,6 +63,8 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "vulnerabilities in their restricted loader.", "Upgrade torch, or convert the file to safetensors."),
     ("unsupported-dtype", "A dtype symdiag does not read", "Quantised, complex and object tensors are no weights of a "
      "Gaussian posterior.", "Convert the tensor to float32 before saving."),
+    ("unsupported-tensor", "A tensor without ordinary values", "Sparse, quantised, meta and nested tensors are not "
+     "read: a posterior is over dense weights.", "Save it as a dense float32 tensor."),
     ("bad-sidecar", "The sidecar file is not valid", "CHECKPOINT.symdiag.json must be a JSON object: strings, and "
      "model_shapes as an object of lists.",
      "Correct or remove it."),
