@@ -23,7 +23,7 @@ class Limits:
     max_file_bytes: int = 4 * GIB
     max_header_bytes: int = 100_000_000
     max_pickle_bytes: int = 64 * MIB
-    max_pickle_ops: int = 5_000_000
+    max_pickle_ops: int = 2_000_000
     max_members: int = 100_000
     max_nodes: int = 1_000_000
     max_depth: int = 64
