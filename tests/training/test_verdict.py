@@ -1,0 +1,145 @@
+"""Differences, run-to-run noise and verdicts; the evaluation behind them against closed forms."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from symdiag.estimate import Estimate
+from symdiag.objectives.likelihoods.interface import Scores
+from symdiag.posterior import Posterior
+from symdiag.symmetry.spec import Group, Member, PermutationSpec
+from symdiag.training.evaluate import Evaluation, EvaluationConfig, active_units, evaluate, symmetrized_bound
+from symdiag.training.initial import scratch
+from symdiag.training.verdict import Difference, differences, judge, run_to_run_slack, symmetrized_difference
+
+
+def exact(value, error=0.1):
+    return Estimate(value, error, value - 2 * error, value + 2 * error, "m", 100)
+
+
+def evaluation(draws, *, kl=10.0, entropy=5.0, error=0.1, test=True):
+    draws = np.asarray(draws, dtype=float)
+    fit = exact(float(draws.mean()))
+    elbo = exact(fit.value - kl)
+    h = exact(entropy, error)
+    return Evaluation(
+        fit,
+        kl,
+        elbo,
+        h,
+        symmetrized_bound(elbo, h, 20.0),
+        3,
+        5,
+        0.3,
+        Scores(0.5, "rmse", 0.4, 0.02) if test else None,
+        draws,
+        np.linspace(0, 1, 50) if test else None,
+    )
+
+
+def test_differences_are_paired_and_signed():
+    rng = np.random.default_rng(0)
+    common = 50.0 * rng.standard_normal(200)
+    before = evaluation(common)
+    after = evaluation(common + 2.0 + 0.1 * rng.standard_normal(200), kl=11.0, entropy=3.0)
+    found = {d.name: d for d in differences(before, after)}
+    assert found["log_likelihood"].value == pytest.approx(2.0, abs=0.03)
+    assert found["log_likelihood"].upper - found["log_likelihood"].lower < 0.1  # unpaired it would be 14
+    assert found["elbo"].value == pytest.approx(1.0, abs=0.03)
+    assert found["symmetrized"].value == pytest.approx(3.0, abs=0.03)
+    assert found["straddling_entropy"].lower == pytest.approx(-2.4)
+    assert found["straddling_entropy"].upper == pytest.approx(-1.6)
+    assert found["test_nll"].value == 0.0
+    assert set(found) >= {"kl", "active_units", "rmse", "calibration_error"}
+    assert "test_nll" not in {d.name for d in differences(evaluation(common, test=False), after)}
+
+
+def test_the_evidence_interval_takes_the_upper_end_of_the_entropy():
+    bound = symmetrized_bound(exact(-100.0, 0.5), exact(5.0, 0.25), 20.0)
+    assert bound.value == -85.0
+    assert bound.lower == pytest.approx(-101.0 + 20.0 - 5.5)
+    assert bound.upper == pytest.approx(-99.0 + 20.0 - 4.5)
+
+
+def test_verdict_needs_an_interval_without_zero():
+    assert judge(Difference("x", 2.0, 0.1, 4.0)) == "improved"
+    assert judge(Difference("x", 2.0, -0.1, 4.0)) == "no measurable benefit"
+    assert judge(Difference("x", -2.0, -4.0, -0.1)) == "worse"
+
+
+def test_run_noise_widens_the_interval():
+    before, after = evaluation(np.zeros(100)), evaluation(np.ones(100))
+    narrow = symmetrized_difference(before, after)
+    assert judge(narrow) == "improved"
+    wide = symmetrized_difference(before, after, run_slack=3.0)
+    assert judge(wide) == "no measurable benefit"
+    assert wide.value == narrow.value
+
+
+def test_null_claims_are_rare_when_runs_differ_by_noise_alone():
+    """Controls and a null run from one distribution: 'improved' in 2.5 % of cases at most, not in half of them."""
+    rng = np.random.default_rng(1)
+    claims = 0
+    for _ in range(2000):
+        values = rng.standard_normal(4)
+        runs = [evaluation(np.full(100, v), error=1e-6, test=False) for v in values]
+        slack = run_to_run_slack(runs[:3])
+        claims += judge(symmetrized_difference(runs[0], runs[3], slack)) == "improved"
+    assert claims / 2000 < 0.035
+    assert run_to_run_slack(runs[:1]) is None
+    t = stats.t.ppf(0.975, 1)
+    two = [evaluation([0.0, 0.0]), evaluation([2.0, 2.0])]
+    assert run_to_run_slack(two) == pytest.approx(t * math.sqrt(2) * math.sqrt(2))
+
+
+def test_evaluation_agrees_with_closed_forms(problem):
+    """Zero-variance limit: the expected log-likelihood is that of the mean network; H is 0; L^G = L + log 5!."""
+    tight = problem.posterior.replace(scale={k: np.full_like(v, 1e-7) for k, v in problem.posterior.scale.items()})
+    frozen = dataclasses.replace(problem, posterior=tight)
+    result = evaluate(frozen, frozen.start(), EvaluationConfig(samples=16, budget=0.2))
+    weights = tight.loc
+    x, y = problem.train.inputs.numpy(), problem.train.targets.numpy()
+    hidden = np.maximum(x @ weights["fc1.weight"].T + weights["fc1.bias"], 0.0)
+    mean = hidden @ weights["fc2.weight"].T + weights["fc2.bias"]
+    expected = stats.norm.logpdf(y, mean, 0.3).sum()
+    assert result.log_likelihood.value == pytest.approx(expected, abs=1e-3)
+    assert result.straddling_entropy.value == pytest.approx(0.0, abs=1e-9)
+    assert result.symmetrized.value == pytest.approx(result.elbo.value + math.log(120), abs=1e-9)
+    size = sum(v.size for v in weights.values())
+    kl = sum((0.5 * (1e-14 + v**2 - 1)).sum() for v in weights.values()) - size * math.log(1e-7)
+    assert result.kl == pytest.approx(kl, rel=1e-9)
+    assert result.test.nll == pytest.approx(result.point_nll.mean())
+    assert result.noise_std == pytest.approx(0.3)
+
+
+def test_evaluation_is_deterministic_and_paired(problem):
+    first, second = (evaluate(problem, problem.start(), EvaluationConfig(samples=50, budget=0.2)) for _ in range(2))
+    np.testing.assert_array_equal(first.draws, second.draws)
+    assert first.symmetrized == second.symmetrized
+
+
+def test_active_units_ignore_dead_biases():
+    """Unit 0 works; unit 1 has only a bias; unit 2 has outgoing noise; unit 3 is the prior."""
+    loc = {
+        "w1": np.array([[3.0], [0.1], [3.0], [0.0]]),
+        "b1": np.array([0.0, -5.0, 0.0, 0.0]),
+        "w2": np.array([[1.0, 0.1, 0.1, 0.0]]),
+    }
+    scale = {"w1": np.ones((4, 1)), "b1": np.ones(4), "w2": np.full((1, 4), 0.2)}
+    spec = PermutationSpec((Group("h", 4, (Member("w1", 0), Member("b1", 0), Member("w2", 1))),))
+    assert active_units(Posterior(loc, scale), spec) == 1
+    fixed = Posterior(loc, {**scale, "w2": np.zeros((1, 4))})
+    assert active_units(fixed, spec) == 2  # a deterministic outgoing weight that is not zero counts
+
+
+def test_scratch_keeps_deterministic_weights_and_shapes():
+    start = Posterior({"w": np.ones((50, 8)), "b": np.ones(3)}, {"w": np.ones((50, 8)), "b": np.zeros(3)})
+    made = scratch(start, 0)
+    np.testing.assert_array_equal(made.loc["b"], 1.0)
+    assert made.scale["b"].max() == 0.0
+    assert made.loc["w"].std() == pytest.approx(0.5, rel=0.1)
+    assert not torch.equal(torch.from_numpy(made.loc["w"]), torch.from_numpy(scratch(start, 1).loc["w"]))
