@@ -57,9 +57,3 @@ def test_same_seed_gives_the_same_report():
     first.pop("run")
     again.pop("run")
     assert first == again
-
-
-def test_digits_inputs_of_0_to_16_are_what_the_data_file_holds():
-    data = np.load(SAMPLES / "digits.npz")
-    assert data["X"].max() == 16
-    assert data["X"].shape == (1400, 64)
