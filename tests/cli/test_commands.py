@@ -317,3 +317,23 @@ def test_inspect_of_nothing_readable(tmp_path, capsys):
     (tmp_path / "empty.pt").write_bytes(b"")
     assert main(["inspect", "empty.pt", "--format", "json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "empty-file"
+
+
+# ---------------------------------------------------------------- analyze with data
+
+
+def test_analyze_with_data_end_to_end(checkpoint, tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    for name in ("train.npz", "test.npz"):
+        np.savez(tmp_path / name, X=rng.normal(size=(20, 3)), y=rng.normal(size=(20, 2)))
+    command = "analyze m.npz --activation relu --samples 8 --data train.npz --noise 0.5 --prior-std 1 --format json"
+    assert main([*command.split(), "--test", "test.npz"]) in (0, 1)
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("analyze")))
+    assert data["elbo"]["noise_std"] == pytest.approx(0.5)
+    assert set(data["test"]) == {"nll", "rmse", "calibration_error"}
+
+
+def test_test_data_alone_are_a_usage_error(checkpoint, capsys):
+    assert main("analyze m.npz --test test.npz".split()) == 2
+    assert "--data" in capsys.readouterr().err
