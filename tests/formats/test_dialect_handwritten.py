@@ -90,7 +90,7 @@ def test_the_range_covers_all_ambiguous_tensors():
 
 
 def test_a_std_that_is_negative_is_refused_and_may_be_named_a_rho():
-    tree = {"l.weight_mean": MEAN, "l._weight_sd": STORED - 3.0}
+    tree = {"l.weight_mean": MEAN, "l.weight_sd": STORED - 3.0}
     with pytest.raises(InputError) as error:
         read(tree)
     assert error.value.code == "bad-scale"
