@@ -1,0 +1,160 @@
+"""The command: report in every format, schema, refusals, nothing overwritten."""
+
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
+
+from training_examples import wave, write_checkpoint  # noqa: E402
+
+from symdiag import formats  # noqa: E402
+from symdiag.cli.main import main  # noqa: E402
+from symdiag.report import format_names, from_dict, render  # noqa: E402
+from symdiag.report.schemas import schema_text  # noqa: E402
+
+FAST = ["--activation", "relu", "--noise", "0.3", "--prior-std", "1", "--steps", "30", "--draws", "4"]
+FAST += ["--samples", "50", "--budget", "0.2", "-q"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_checkpoint(tmp_path / "model.pt")
+    for name, seed in (("train", 0), ("test", 1)):
+        x, y = wave(40, seed)
+        np.savez(tmp_path / f"{name}.npz", X=x, y=y)
+    return tmp_path
+
+
+def run(files, *more, base=FAST):
+    return main(["retrain", str(files / "model.pt"), "--data", str(files / "train.npz"), *base, *more])
+
+
+@pytest.fixture
+def report(files, capsys):
+    code = run(files, "--test", str(files / "test.npz"), "-o", str(files / "out.pt"), "--format", "json", "--keep-worse")
+    assert code in (0, 1)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_follows_the_schema_and_renders_in_every_format(report):
+    jsonschema.validate(report, json.loads(schema_text("retrain")))
+    assert report["verdict"] in ("improved", "no measurable benefit", "worse")
+    for name in format_names():
+        text = render(from_dict(report), name)
+        assert text.strip()
+        assert "model.pt" in text
+
+
+def test_figures_are_consistent(report):
+    for run_name in ("before", "control", "retrained"):
+        f = report[run_name]
+        assert f["elbo"]["value"] == pytest.approx(f["log_likelihood"]["value"] - f["kl"])
+        expected = f["elbo"]["value"] + report["log_order"] - f["straddling_entropy"]["value"]
+        assert f["symmetrized"]["value"] == pytest.approx(expected)
+        assert f["symmetrized"]["lower"] < f["symmetrized"]["value"] < f["symmetrized"]["upper"]
+    changes = {c["name"]: c for c in report["changes"]}
+    for name in ("elbo", "symmetrized", "straddling_entropy"):
+        difference = report["retrained"][name]["value"] - report["control"][name]["value"]
+        assert changes[name]["value"] == pytest.approx(difference, abs=1e-9)
+    best = max(report[r]["symmetrized"]["lower"] for r in ("before", "control", "retrained"))
+    assert report["bound"]["value"] == best
+    assert report["settings"]["control_runs"] == 3
+    assert report["run_to_run"] > 0
+
+
+def test_output_is_the_librarys_own_format(report, files):
+    before, after = (torch.load(files / name, weights_only=True) for name in ("model.pt", "out.pt"))
+    assert before.keys() == after.keys()
+    assert all(before[k].dtype == after[k].dtype and before[k].shape == after[k].shape for k in before)
+    assert not torch.equal(before["fc1.mu_weight"], after["fc1.mu_weight"])
+    assert formats.load(files / "out.pt").source.dialect == "bayesian-torch"
+    assert not (files / "out.pt.state").exists()
+
+
+def test_without_control_the_checkpoint_is_the_reference(files, capsys):
+    assert run(files, "--no-control", "--format", "json") in (0, 1)
+    report = json.loads(capsys.readouterr().out)
+    assert report["compared_with"] == "before"
+    assert report["control"] is None
+    assert report["run_to_run"] is None
+    assert report["output"] is None
+
+
+def test_worse_is_not_written_unless_asked(files, capsys):
+    options = [o if o != "30" else "200" for o in FAST]
+    options += ["--no-control", "--learning-rate", "3", "--objective", "elbo", "--patience", "0"]
+    assert run(files, "-o", str(files / "out.pt"), base=options) == 1
+    assert "WORSE" in capsys.readouterr().out
+    assert not (files / "out.pt").exists()
+    assert (files / "out.pt.state").exists()
+    assert run(files, "-o", str(files / "out.pt"), "--resume", "--keep-worse", "--exit-zero", base=options) == 0
+    assert (files / "out.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (["-o", "model.pt"], "would-overwrite"),
+        (["-o", "train.npz"], "exists"),
+        (["-o", "nowhere/out.pt"], "write-failed"),
+        (["-o", "test.npz"], "exists"),
+        (["--noise", "loud"], "bad-option"),
+        (["--prior-std", "fc9=1"], "bad-option"),
+        (["--likelihood", "cauchy"], "bad-option"),
+        (["--likelihood", "categorical"], "bad-data"),
+        (["--objective", "magic"], "bad-option"),
+        (["--from", "mars"], "bad-option"),
+        (["--resume"], "bad-option"),
+        (["--resume", "-o", "new.pt"], "resume-failed"),
+        (["--learning-rate", "-1"], "bad-option"),
+    ],
+)
+def test_refusals_name_a_code_and_touch_nothing(files, capsys, monkeypatch, more, code):
+    monkeypatch.chdir(files)
+    before = {p.name: p.read_bytes() for p in files.iterdir() if p.is_file()}
+    assert run(files, *more) == 2
+    assert f"error[{code}]" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in files.iterdir() if p.is_file()} == before
+
+
+def test_unknown_prior_and_activation_are_asked_for(files, capsys):
+    base = ["--steps", "5", "-q"]
+    assert run(files, base=[*base, "--activation", "relu"]) == 2
+    assert "error[prior-unknown]" in capsys.readouterr().err
+    assert run(files, base=[*base, "--prior-std", "1"]) == 2
+    assert "--activation" in capsys.readouterr().err
+
+
+def test_divergence_has_its_code_and_a_usable_state(files, capsys):
+    x, y = wave(40, 0)
+    np.savez(files / "train.npz", X=x, y=y * 1e200)
+    assert run(files, "-o", str(files / "out.pt")) == 2
+    assert "error[training-diverged]" in capsys.readouterr().err
+    assert not (files / "out.pt").exists()
+
+
+def test_library_call_returns_report_and_posterior(files):
+    from symdiag import retrain
+    from symdiag.retraining import Network
+    from symdiag.training.config import ModelConfig, TrainingConfig
+    from symdiag.training.evaluate import EvaluationConfig
+
+    result = retrain(
+        files / "model.pt",
+        files / "train.npz",
+        start="scratch",
+        training=TrainingConfig(steps=20, draws=4, objective="infonce"),
+        model=ModelConfig("gaussian", 0.3, 1.0),
+        network=Network(activation="relu"),
+        evaluation=EvaluationConfig(samples=20, budget=0.2),
+        control_runs=0,
+    )
+    assert result.report.settings.objective == "infonce"
+    assert result.report.settings.start == "scratch"
+    assert result.posterior.names == formats.load(files / "model.pt").names
