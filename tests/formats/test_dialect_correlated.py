@@ -250,6 +250,13 @@ def test_a_laplace_file_with_shapes_given_by_hand():
     assert companion_to_raw(posterior) is None
 
 
+def test_a_flat_guide_s_transform_can_be_overridden():
+    """Pyro before 1.6 kept its scales positive by exp."""
+    tree = {"loc": FLAT, "scale_unconstrained": RHO}
+    posterior = read(tree, model_shapes=SHAPES, scale_transform="exp")
+    np.testing.assert_allclose(posterior.scale["2.bias"], np.exp(RHO[-1]))
+
+
 @pytest.mark.parametrize("key", ["cov_factor", "scale_tril_unconstrained"])
 def test_factors_that_are_not_finite(key):
     tree = {"loc": FLAT, "scale_unconstrained": RHO, key: np.full((D, D), np.nan)}

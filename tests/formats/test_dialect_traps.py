@@ -182,6 +182,19 @@ def test_a_blitz_bias_that_no_sampler_uses_is_ignored():
     assert {item.key for item in posterior.source.ignored} >= {"l.bias_mu", "l.bias_rho"}
 
 
+def test_a_blitz_bias_that_was_never_trained_is_named():
+    """A linear layer made with bias=False keeps its initial bias, sampler and all: the file cannot tell."""
+    mean, rho = np.ones((4, 3), np.float32), np.full((4, 3), -5.0, np.float32)
+    initial = (-7.0 + 0.1 * RNG.standard_normal(4)).astype(np.float32)
+    tree = {
+        "l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean, "l.weight_sampler.rho": rho,
+        "l.bias_mu": mean[:, 0], "l.bias_rho": initial, "l.bias_sampler.mu": mean[:, 0], "l.bias_sampler.rho": initial,
+    }  # fmt: skip
+    assert any("bias of l " in note and "unused" in note for note in read(tree).source.notes)
+    trained = {**tree, "l.bias_rho": rho[:, 0], "l.bias_sampler.rho": rho[:, 0]}
+    assert not read(trained).source.notes
+
+
 def test_both_copies_are_written_where_a_library_keeps_two():
     mean, rho = np.ones((4, 3), np.float32), np.full((4, 3), -5.0, np.float32)
     tree = {"l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean, "l.weight_sampler.rho": rho}
