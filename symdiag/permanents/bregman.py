@@ -33,7 +33,7 @@ def bregman_upper(log_scaled: Array, start: Array, *, sweeps: int = 3, refine: i
         sweeps: fixed-point steps of Q with the closed-form (fully Jensen) functional.
         refine: further steps in which the large entries of each row stay random (tighter, dearer).
     """
-    functional = closed_form(_normalise(start))
+    functional = closed_form(_normalise(start.copy()))
     best = math.inf
     for step in range(sweeps + refine):
         functional += log_scaled
@@ -45,9 +45,10 @@ def bregman_upper(log_scaled: Array, start: Array, *, sweeps: int = 3, refine: i
 
 
 def _normalise(matrix: Array) -> Array:
-    positive = np.maximum(matrix, 1e-300)
-    positive /= positive.sum(axis=1, keepdims=True)
-    return positive
+    """Rows made to sum to 1, in place."""
+    np.maximum(matrix, 1e-300, out=matrix)
+    matrix /= matrix.sum(axis=1, keepdims=True)
+    return matrix
 
 
 def closed_form(choice: Array) -> Array:
