@@ -25,7 +25,7 @@ class Limits:
     max_pickle_bytes: int = 64 * MIB
     max_pickle_ops: int = 2_000_000
     max_members: int = 100_000
-    max_nodes: int = 1_000_000
+    max_nodes: int = 200_000
     max_depth: int = 64
     max_total_bytes: int = 4 * GIB
     max_dimensions: int = 32

@@ -263,7 +263,7 @@ FAULTS = (
     Fault(
         8,
         "npz bomb",
-        lambda _: npz_bytes(npy_header((1 << 28,)), bytes(1 << 28), method=8),
+        lambda _: npz_bytes(npy_header((1 << 25,)), bytes(1 << 27), method=8),
         "limit-exceeded",
         "decompression bomb",
         ".npz",
