@@ -56,19 +56,20 @@ def verify(
     """Apply random elements of each group to means and buffers together and compare outputs.
 
     A signed group whose flips fail but whose permutations hold is kept unsigned, and the failure recorded. Means that
-    coincide or vanish could hide a broken symmetry, so each is first moved by a random amount of its own size.
+    coincide or vanish (pruned units) could hide a broken symmetry, which is a matter of the architecture alone, so
+    random weights of the same shapes take their place.
 
     Args:
         spec: the groups to check, one at a time.
-        posterior: supplies the tensors.
+        posterior: supplies names, shapes and buffers.
         forward_fn: outputs for given weights and buffers, on inputs that exercise the network.
-        generator: source of the random elements and of the perturbation.
+        generator: source of the random elements and weights.
         tolerance: largest relative change of outputs that counts as rounding.
 
     Returns:
         The groups that held, and the failures.
     """
-    weights, buffers = _generic(posterior.loc, generator), _generic(posterior.buffers, generator)
+    weights, buffers = _generic(posterior.loc, generator), _statistics(posterior.buffers, generator)
     reference = np.asarray(forward_fn(weights, buffers), dtype=np.float64)
 
     def error(group: Group, element: Element) -> float:
@@ -125,20 +126,25 @@ def _flips(group: Group, generator: np.random.Generator) -> Iterator[Element]:
 
 
 def _generic(arrays: Mapping[str, FloatArray], generator: np.random.Generator) -> dict[str, FloatArray]:
-    """Each array times random factors, plus noise of its own size (signs kept). Equal tensors stay equal: they may
-    be one parameter under two names.
-    """
-    moved: dict[tuple[tuple[int, ...], bytes], FloatArray] = {}
+    """Random weights of ordinary size in place of the means. Equal tensors stay equal: they may be one parameter."""
+    drawn: dict[tuple[tuple[int, ...], bytes], FloatArray] = {}
     for array in arrays.values():
-        moved.setdefault((array.shape, array.tobytes()), _perturbed(array, generator))
-    return {name: moved[array.shape, array.tobytes()] for name, array in arrays.items()}
+        drawn.setdefault((array.shape, array.tobytes()), _ordinary(array.shape, generator))
+    return {name: drawn[array.shape, array.tobytes()] for name, array in arrays.items()}
 
 
-def _perturbed(array: FloatArray, generator: np.random.Generator) -> FloatArray:
-    factors, offsets = generator.uniform(0.5, 1.5, size=(2, *array.shape))
-    size = float(np.abs(array).mean()) if array.size else 0.0
-    floor = 0.1 * (size if size > 0 else 1.0) * offsets
-    return np.asarray(array * factors + np.where(array < 0, -floor, floor))
+def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
+    """Gaussian entries that neither blow up nor fade from layer to layer, whichever axis holds the inputs."""
+    fan = math.prod(shape) / math.sqrt(shape[0] * shape[1]) if len(shape) > 1 and math.prod(shape) else 2.0
+    return generator.standard_normal(shape) * math.sqrt(2.0 / fan)
+
+
+def _statistics(buffers: Mapping[str, FloatArray], generator: np.random.Generator) -> dict[str, FloatArray]:
+    """Random positive running statistics; other buffers (masks, encodings) are part of the function and stay."""
+    return {
+        name: generator.uniform(0.5, 1.5, value.shape) if "running_" in name else value
+        for name, value in buffers.items()
+    }
 
 
 def _relative_change(reference: FloatArray, outputs: FloatArray) -> float:
