@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from symdiag.alignment.apply import move_posterior, move_tensors
-from symdiag.alignment.certificate import Certificate, Matches, certify, matches
+from symdiag.alignment.certificate import Certificate, Matches, certificate_of, matches
 from symdiag.alignment.cost import get_cost
 from symdiag.alignment.meaning import Churn, Closeness, Verdict, churn, closeness, judge
 from symdiag.alignment.problem import build_problem
@@ -20,7 +20,7 @@ from symdiag.symmetry.spec import PermutationSpec
 
 T = TypeVar("T")
 
-_RESTART_WORK = 4e9
+_RESTART_WORK = 1.5e10  # multiply-adds of all restarts together
 _MAX_RESTARTS = 48
 
 
@@ -77,7 +77,7 @@ def align(
     *,
     cost: str = "w2",
     restarts: int | None = None,
-    bounds: bool = True,
+    certify: bool = True,
     generator: np.random.Generator | None = None,
 ) -> Alignment:
     """Permute (and, where a group is signed, flip) the units of ``model`` to match ``reference``.
@@ -88,7 +88,7 @@ def align(
         spec: the symmetry group; units are matched within its groups.
         cost: ``w2`` (squared 2-Wasserstein), ``kl`` (symmetric), ``hellinger`` or ``mean``.
         restarts: random starts, and kicks per round of joint moves; by default as many as are cheap (up to 48).
-        bounds: also compute relaxation bounds for the certificate where groups share tensors.
+        certify: False skips the lower bounds and the margins (``matches`` is then empty), for speed.
         generator: of the restarts; the same one gives the same result.
 
     Returns:
@@ -103,7 +103,9 @@ def align(
     seed = 0 if generator is None else int(generator.integers(2**63))
     search = Search(problem, restarts, seed)
     found = search.run()
-    certificate = certify(search.solver, found, bounds=bounds)
+    if certify:
+        found = search.polish()
+    certificate = certificate_of(search.solver, found, bounds=certify)
     action = {group.name: element for group, element in zip(spec, found.state, strict=True)}
     posterior = move_posterior(model, spec, action)
     return Alignment(
@@ -112,7 +114,7 @@ def align(
         action=action,
         posterior=posterior,
         certificate=certificate,
-        matches={g.name: matches(search.solver, i, found.state) for i, g in enumerate(spec)},
+        matches={g.name: matches(search.solver, i, found.state) for i, g in enumerate(spec) if certify},
         churn={name: churn(element) for name, element in action.items()},
         before=closeness(model, reference),
         after=closeness(posterior, reference),

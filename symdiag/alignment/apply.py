@@ -21,12 +21,17 @@ def move_posterior(posterior: Posterior, spec: PermutationSpec, action: Action) 
     moved = replace(
         posterior,
         loc=cast("dict[str, Array]", act(spec, action, posterior.loc)),
-        scale=cast("dict[str, Array]", act(spec, action, posterior.scale, flip=False)),
+        scale=_move_scales(posterior, spec, action),
         buffers=cast("dict[str, Array]", act(spec, action, posterior.buffers)),
     )
     if posterior.covariance is None:
         return moved
     return replace(moved, covariance=_move_covariance(posterior, spec, action, posterior.covariance))
+
+
+def _move_scales(posterior: Posterior, spec: PermutationSpec, action: Action) -> dict[str, Array]:
+    random = {name: scale for name, scale in posterior.scale.items() if scale.any()}
+    return {**posterior.scale, **cast("dict[str, Array]", act(spec, action, random, flip=False))}
 
 
 def _move_covariance(posterior: Posterior, spec: PermutationSpec, action: Action, before: Covariance) -> Covariance:

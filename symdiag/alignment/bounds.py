@@ -54,7 +54,7 @@ def _evaluate(solver: Solver, parts: dict[Key, Array], weights: dict[Key, float]
         mine = [key for key in parts if solver.problem.blocks[key[0]].axes[key[1]].group == g]
         both = own + sum((weights[key] * parts[key] for key in mine), np.zeros_like(own))
         row, column = linear_sum_assignment(both.min(axis=0))
-        sign = both.argmin(axis=0)[row, column]
+        sign = both[:, row, column].argmin(axis=0)
         total += float(both[sign, row, column].sum())
         slopes.update({key: float(parts[key][sign, row, column].sum()) for key in mine})
     return total, slopes

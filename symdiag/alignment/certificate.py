@@ -74,10 +74,10 @@ class Matches:
     ambiguous: tuple[int, ...]
 
 
-def certify(solver: Solver, found: Found, *, bounds: bool = True) -> Certificate:
+def certificate_of(solver: Solver, found: Found, *, bounds: bool = True) -> Certificate:
     """The certificate of a search's result; ``bounds=False`` skips the relaxations."""
     problem, distance = solver.problem, found.distance
-    before = problem.distance(problem.identity())
+    before = found.starts[0].distance
     lower, method = _lower_bound(solver, distance, bounds)
     lower = min(lower, distance)
     status: Status = "not-certified"

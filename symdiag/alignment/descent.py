@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from symdiag.alignment.cost import Weights
@@ -12,7 +13,7 @@ from symdiag.alignment.problem import Block, Problem, State, moved_weights, rows
 from symdiag.posterior import Array
 from symdiag.symmetry.elements import Element
 
-_RELATIVE_TOLERANCE = 1e-12
+_ROUNDING = 4000.0  # machine epsilons: what sums of matrix products may be off by, relative to their terms
 
 
 class Solver:
@@ -20,6 +21,8 @@ class Solver:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        kinds = [b.model.loc.dtype for b in problem.blocks] or [np.dtype(np.float64)]
+        self._tolerance = _ROUNDING * float(np.finfo(kinds[0]).eps)
         self.static = [self._static_costs(g) for g in range(len(problem.groups))]
 
     def costs(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> Array:
@@ -39,15 +42,15 @@ class Solver:
     def solve(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> tuple[Element, float]:
         """The best element of ``group``, and by how much it lowers the (linearised) cost; 0 if it stays."""
         both = self.costs(group, state, free=free)
-        best = both.min(axis=0)
-        row, column = linear_sum_assignment(best)
+        best = both.min(axis=0) if len(both) > 1 else both[0]
+        row, column = np.arange(len(best)), best_assignment(best)
         current = state[group]
         now = matched_costs(both, current).sum()
         gain = float(now - best[row, column].sum())
-        if gain <= _RELATIVE_TOLERANCE * (abs(float(best.max())) * len(row) + abs(float(now))):
+        if gain <= self._tolerance * (abs(float(best.max())) + abs(float(now))):
             return current, 0.0
-        signs = np.where(both.argmin(axis=0)[row, column] == 0, 1.0, -1.0)
-        return Element(column.astype(np.intp), signs), gain
+        signs = np.where(both[:, row, column].argmin(axis=0) == 0, 1.0, -1.0)
+        return Element(column, signs), gain
 
     def descend(self, state: State, order: Iterable[int] | None = None) -> State:
         """Coordinate descent from ``state``: only groups with a changed neighbour are solved again.
@@ -82,7 +85,7 @@ class Solver:
         touched = self.problem.touching(group)
         was = sum(self.problem.block_distance(b, before) for b in touched)
         now = sum(self.problem.block_distance(b, after) for b in touched)
-        return now < was * (1.0 - _RELATIVE_TOLERANCE)
+        return now < was * (1.0 - self._tolerance)
 
     def _static_costs(self, group: int) -> Array:
         width, signed = self.problem.groups[group].width, self.problem.groups[group].signed
@@ -129,6 +132,15 @@ def unordered_rows(block: Block, k: int, relaxed: frozenset[int], state: State) 
         return Weights(loc, None if weights.scale is None else arrange(weights.scale))
 
     return side(moved_weights(block, fixed, but=k)), side(block.reference)
+
+
+def best_assignment(costs: Array) -> NDArray[np.intp]:
+    """(n,) column of every row in the cheapest assignment; without the solver where row minima do not collide."""
+    nearest: NDArray[np.intp] = costs.argmin(axis=1)
+    if len(np.unique(nearest)) == len(costs):
+        return nearest
+    columns: NDArray[np.intp] = linear_sum_assignment(costs)[1].astype(np.intp)
+    return columns
 
 
 def matched_costs(both: Array, element: Element) -> Array:

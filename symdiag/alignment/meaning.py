@@ -77,8 +77,10 @@ def closeness(model: Posterior, reference: Posterior) -> Closeness:
         loc, other = model.loc[name], reference.loc[name]
         gap = (loc - other) ** 2
         difference += float(gap.sum())
-        size += 0.5 * float((loc**2 + other**2).sum())
+        size += 0.5 * (float(np.vdot(loc, loc)) + float(np.vdot(other, other)))
         scale, other_scale = model.scale[name], reference.scale[name]
+        if not (scale.any() or other_scale.any()):
+            continue
         informative = (np.abs(loc) > scale) | (np.abs(other) > other_scale)
         informative &= (scale > 0) | (other_scale > 0)
         squares += float((gap[informative] / (scale**2 + other_scale**2)[informative]).sum())

@@ -15,21 +15,25 @@ from symdiag.alignment.problem import Problem, State
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group
 
-_JOINT_MOVE_WORK = 2e11  # multiply-adds of one round of joint moves and kicks that we are willing to spend
-_SAME = 1e-9
+_ROUND_WORK = 3e10  # multiply-adds of one round of joint moves and kicks that we are willing to spend
+_SWEEPS = 10  # of a typical descent
+_SAME = 1e-9  # relative differences of distances that are not an improvement
+_SAME_SINGLE = 1e-6
+_SINGLE_ABOVE = 500_000  # weights from which the search works in float32, as point matchers do
+_INDEPENDENT = frozenset({"identity", "signature", "random"})
 
 
 @dataclass(frozen=True)
 class Start:
     """Where one descent began and the distance it reached."""
 
-    kind: str  # identity, signature, random, joint, kick
+    kind: str  # unmoved (no descent), identity, signature, random, joint, kick, polish
     distance: float
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best state, its distance, and every start tried."""
+    """The best state, its distance, and every start tried; the first is the model unmoved."""
 
     state: State
     distance: float
@@ -38,9 +42,9 @@ class Found:
     @property
     def agreement(self) -> float:
         """Fraction of the independent starts (not joint moves or kicks) that reached the best distance."""
-        independent = [s for s in self.starts if s.kind in {"identity", "signature", "random"}]
+        independent = [s for s in self.starts if s.kind in _INDEPENDENT] or list(self.starts)
         reached = [s for s in independent if s.distance <= self.distance * (1 + _SAME) + 1e-300]
-        return len(reached) / max(len(independent), 1)
+        return len(reached) / len(independent)
 
 
 class Search:
@@ -48,7 +52,9 @@ class Search:
 
     def __init__(self, problem: Problem, restarts: int, seed: int) -> None:
         self.problem = problem
-        self.solver = Solver(problem)
+        reduced = problem.size > _SINGLE_ABOVE and not problem.cost.needs_width
+        self.solver = Solver(problem.single_precision() if reduced else problem)
+        self._same = _SAME_SINGLE if reduced else _SAME
         self.restarts = restarts
         self.seed = seed
         self.starts: list[Start] = []
@@ -56,41 +62,57 @@ class Search:
         self.distance = np.inf
 
     def run(self) -> Found:
-        """Seeds first; random restarts, joint moves and kicks only while something could still improve."""
-        self._try("identity", self.problem.identity())
-        if self._settled:
+        """Staying and the signature seed first; the rest only while something could still improve."""
+        self._note("unmoved", self.problem.identity())
+        if self.distance <= self.problem.negligible:
             return self._found()
         seeded = signature_state(self.solver)
-        self._try("signature", seeded)
+        moved = self._try("signature", seeded)
+        if not self._settled and (self.restarts or not moved):
+            self._try("identity", self.problem.identity())
+            self._restart(seeded)
+        return self._found()
+
+    def _restart(self, seeded: State) -> None:
         generator = np.random.default_rng(self.seed)
         for _ in range(self.restarts):
             if self._settled:
-                break
+                return
             self._try("random", scrambled(self.problem, seeded, generator))
         if self.restarts:
             self._improve_jointly()
-        return self._found()
 
     @property
     def _settled(self) -> bool:
         return self.problem.is_separable or self.distance <= self.problem.negligible
+
+    def polish(self) -> Found:
+        """The state found, made locally optimal in float64 where the search was in float32."""
+        if self.solver.problem is not self.problem:
+            self.solver = Solver(self.problem)
+            self._same = _SAME
+            self._try("polish", self.state)
+        return self._found()
 
     def _found(self) -> Found:
         return Found(self.state, self.distance, tuple(self.starts))
 
     def _try(self, kind: str, start: State) -> bool:
         """Descend from ``start``; keep the result if it is better than the best so far."""
-        state = self.solver.descend(start)
+        return self._note(kind, self.solver.descend(start))
+
+    def _note(self, kind: str, state: State) -> bool:
         distance = self.problem.distance(state)
         self.starts.append(Start(kind, distance))
-        if distance >= self.distance * (1.0 - _SAME) and np.isfinite(self.distance):
+        if distance >= self.distance * (1.0 - self._same) and np.isfinite(self.distance):
             return False
         self.state, self.distance = state, distance
         return True
 
     def _improve_jointly(self) -> None:
         """Rounds of joint moves and kicks from the best state, until a whole round finds nothing better."""
-        if descent_work(self.problem) * max(len(self.problem.groups), self.restarts) > _JOINT_MOVE_WORK:
+        tries = len(adjacent_pairs(self.problem)) + self.restarts
+        if tries * descent_work(self.problem) > _ROUND_WORK:
             return
         improved = True
         while improved and not self._settled:
@@ -147,5 +169,7 @@ def adjacent_pairs(problem: Problem) -> list[tuple[int, int]]:
 
 
 def descent_work(problem: Problem) -> float:
-    """Multiply-adds of one sweep over all groups."""
-    return float(sum(b.model.loc.size * b.model.loc.shape[k] for b in problem.blocks for k in range(len(b.axes))))
+    """Multiply-adds of a typical descent."""
+    return _SWEEPS * float(
+        sum(b.model.loc.size * b.model.loc.shape[k] for b in problem.blocks for k in range(len(b.axes)))
+    )

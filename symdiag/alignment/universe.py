@@ -91,9 +91,15 @@ def align_many(
         raise UsageError("a universe needs at least two posteriors", code="too-few-posteriors")
     seed = 0 if generator is None else int(generator.integers(2**63))
 
-    def to(centre: Posterior, posterior: Posterior, bounds: bool = False) -> Alignment:
+    def to(centre: Posterior, posterior: Posterior, certify: bool = False) -> Alignment:
         return align(
-            posterior, centre, spec, cost=cost, restarts=restarts, bounds=bounds, generator=np.random.default_rng(seed)
+            posterior,
+            centre,
+            spec,
+            cost=cost,
+            restarts=restarts,
+            certify=certify,
+            generator=np.random.default_rng(seed),
         )
 
     centre, total, rounds = posteriors[0], np.inf, 0
@@ -104,7 +110,7 @@ def align_many(
         if rounds > 1 and now >= total * (1.0 - 1e-9):
             break
         total = now
-    final = tuple(to(centre, p, bounds=True) for p in posteriors)
+    final = tuple(to(centre, p, certify=True) for p in posteriors)
     runs = [a.posterior for a in final]
     return Universe(final, barycentre(runs), spread(posteriors), spread(runs), rounds)
 

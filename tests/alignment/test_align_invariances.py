@@ -8,6 +8,7 @@ from alignment_examples import mlp_spec, planted, random_posterior, residual_spe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import symdiag.alignment.search
 from symdiag.alignment import align, available_costs
 from symdiag.alignment.cost import get_cost
 from symdiag.alignment.problem import build_problem
@@ -40,7 +41,7 @@ def test_aligning_to_itself_is_the_identity_at_distance_zero(cost):
 @given(st.integers(0, 2**31), st.sampled_from(COSTS), st.booleans())
 def test_the_aligned_model_computes_the_same_function(seed, cost, signed):
     model, reference, spec = nets(seed, signed=signed)
-    found = align(model, reference, spec, cost=cost, restarts=2, bounds=False)
+    found = align(model, reference, spec, cost=cost, restarts=2, certify=False)
     inputs = np.random.default_rng(seed).standard_normal((50, 3))
     before, after = (tanh_mlp(p.loc, inputs, 3) for p in (model, found.posterior))
     assert after == pytest.approx(before, rel=1e-9, abs=1e-9)
@@ -54,8 +55,8 @@ def test_the_aligned_model_computes_the_same_function(seed, cost, signed):
 @given(st.integers(0, 2**31), st.sampled_from(COSTS), st.booleans())
 def test_aligning_twice_changes_nothing(seed, cost, signed):
     model, reference, spec = nets(seed, signed=signed)
-    first = align(model, reference, spec, cost=cost, restarts=3, bounds=False)
-    second = align(first.posterior, reference, spec, cost=cost, restarts=3, bounds=False)
+    first = align(model, reference, spec, cost=cost, restarts=3, certify=False)
+    second = align(first.posterior, reference, spec, cost=cost, restarts=3, certify=False)
     assert second.is_identity
     assert second.certificate.distance == first.certificate.distance
     assert second.certificate.distance_before == pytest.approx(first.certificate.distance)
@@ -65,8 +66,8 @@ def test_aligning_a_stuck_residual_net_twice_changes_nothing():
     generator = np.random.default_rng(0)
     spec, shapes = residual_spec(12, 16)
     model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
-    first = align(model, reference, spec, bounds=False)
-    assert align(first.posterior, reference, spec, bounds=False).is_identity
+    first = align(model, reference, spec, certify=False)
+    assert align(first.posterior, reference, spec, certify=False).is_identity
 
 
 @settings(max_examples=10, deadline=None)
@@ -75,10 +76,23 @@ def test_relabelling_the_model_does_not_change_what_is_reached(seed):
     # the same distance from every labelling, and never more than before
     model, reference, spec = nets(seed)
     moved, _ = planted(model, spec, np.random.default_rng(seed))
-    first, second = (align(m, reference, spec, restarts=24, bounds=False).certificate for m in (model, moved))
+    first, second = (align(m, reference, spec, restarts=24, certify=False).certificate for m in (model, moved))
     assert second.distance == pytest.approx(first.distance, rel=0.03)
     assert first.distance <= first.distance_before
     assert second.distance <= second.distance_before
+
+
+@pytest.mark.parametrize("cost", ["w2", "mean"])
+def test_the_single_precision_search_of_large_nets_recovers_and_repeats(cost, monkeypatch):
+    monkeypatch.setattr(symdiag.alignment.search, "_SINGLE_ABOVE", 0)
+    for certify in (True, False):
+        model, reference, spec = nets(0)
+        first = align(model, reference, spec, cost=cost, restarts=2, certify=certify)
+        assert align(first.posterior, reference, spec, cost=cost, restarts=2, certify=certify).is_identity
+        moved, truth = planted(reference, spec, np.random.default_rng(0))
+        found = align(moved, reference, spec, cost=cost, restarts=0, certify=certify)
+        assert same_action(found.action, truth)
+        assert found.certificate.distance == 0.0
 
 
 def test_the_same_generator_gives_the_same_result():

@@ -7,7 +7,7 @@ import pytest
 from alignment_examples import every_state, mlp_spec, planted, random_posterior, residual_spec
 from scipy.optimize import linear_sum_assignment
 
-from symdiag.alignment import align
+from symdiag.alignment import align, loops
 from symdiag.alignment.bounds import split_bound, triangle_holds
 from symdiag.alignment.cost import get_cost
 from symdiag.alignment.descent import Solver
@@ -95,6 +95,28 @@ def test_reduced_assignments_are_feasible_and_tight(signs):
     assert costs.min() > -1e-12
 
 
+def test_interpreted_and_compiled_duals_are_feasible_and_tight(monkeypatch):
+    # the same functions without the compiler, so that its output is checked against plain Python
+    costs = np.random.default_rng(1).standard_normal((4, 6, 6))
+    compiled = loops.assignment_duals(costs)
+    for name in ("_add_row", "_relax"):
+        monkeypatch.setattr(loops, name, getattr(loops, name).py_func)
+    u, v = loops.assignment_duals.py_func(costs)
+    assert u == pytest.approx(compiled[0])
+    assert v == pytest.approx(compiled[1])
+    assert (costs - u[:, :, None] - v[:, None, :]).min() > -1e-12
+    best = [c[linear_sum_assignment(c)].sum() for c in costs]
+    assert u.sum(axis=1) + v.sum(axis=1) == pytest.approx(best)
+
+
+def test_a_large_problem_is_left_to_the_split_bound():
+    generator = np.random.default_rng(0)
+    spec, shapes = mlp_spec([1, 60, 60, 1])
+    model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
+    problem = build_problem(model, reference, spec, get_cost("w2"))
+    assert dual_ascent_bound(Solver(problem), 1.0) is None
+
+
 def forced_margin(costs, unit, match):
     forbidden = costs.copy()
     forbidden[unit, match] = 1e6
@@ -164,7 +186,7 @@ def test_wide_unrelated_nets_are_not_called_optimal():
     assert found.status == "bounded"
     assert 0 < found.lower_bound < found.distance
     assert "optimal up to" in found.statement
-    unasked = align(model, reference, spec, restarts=0, bounds=False).certificate
+    unasked = align(model, reference, spec, restarts=0, certify=False).certificate
     assert unasked.status == "not-certified"
     assert "not certified" in unasked.statement
 

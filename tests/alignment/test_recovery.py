@@ -41,7 +41,7 @@ def test_residual_net_is_recovered_under_noise():
     generator = np.random.default_rng(0)
     reference = random_posterior(shapes, generator, deterministic=True)
     model, truth = planted(reference, spec, generator, noise=1.0)
-    assert same_action(align(model, reference, spec, bounds=False).action, truth)
+    assert same_action(align(model, reference, spec, certify=False).action, truth)
 
 
 def counterexample(epsilon=0.1):

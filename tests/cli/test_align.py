@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from symdiag.cli.main import main
+from symdiag.formats import load
+from symdiag.report.align_build import align_section
+from symdiag.symmetry.discovery import discover
 
 WIDTH, INPUTS = 8, 3
 
@@ -160,6 +163,15 @@ def test_universe_of_relabelled_copies_has_rhat_one(pair, capsys, tmp_path):
     assert report["after"]["rhat"] == pytest.approx(1.0, abs=1e-12)
     assert report["verdict"] == "same mode up to symmetry"
     assert [r["model"]["path"] for r in report["runs"]] == ["model.pt", "reference.pt", "third.pt"]
+
+
+def test_the_section_for_analyze_is_part_of_the_full_report(pair, capsys, tmp_path):
+    _, report = run(capsys, "model.pt", "reference.pt")
+    model, reference = (load(tmp_path / f, scale_transform="softplus") for f in ("model.pt", "reference.pt"))
+    spec = discover(model, activation="tanh", generator=np.random.default_rng(0)).spec
+    section = align_section(model, reference, spec)
+    for name in ("distance", "certificate", "groups", "verdict"):
+        assert section[name] == report[name]
 
 
 @pytest.mark.parametrize("format", ["text", "markdown", "html", "junit", "github", "console"])

@@ -1,0 +1,1 @@
+"""Alignment: speed and final distance beside the tools people use for point weights."""
