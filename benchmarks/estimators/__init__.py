@@ -1,0 +1,1 @@
+"""Accuracy against time of the straddling-entropy estimators: ``python -m benchmarks.estimators``."""
