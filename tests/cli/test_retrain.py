@@ -87,13 +87,17 @@ def test_without_control_the_checkpoint_is_the_reference(files, capsys):
 
 
 def test_worse_is_not_written_unless_asked(files, capsys):
-    options = [o if o != "30" else "200" for o in FAST]
-    options += ["--no-control", "--learning-rate", "3", "--objective", "elbo", "--patience", "0"]
-    assert run(files, "-o", str(files / "out.pt"), base=options) == 1
+    """A trained posterior, then a learning rate that ruins it."""
+    shared = ["--no-control", "--patience", "0", "--objective", "elbo"]
+    train = [str(files / "train.npz"), *FAST, *shared]
+    good, out = str(files / "good.pt"), str(files / "out.pt")
+    assert main(["retrain", str(files / "model.pt"), "--data", *train, "-o", good, "--learning-rate", "0.2"]) == 0
+    bad = ["retrain", good, "--data", *train, "-o", out, "--learning-rate", "5"]
+    assert main(bad) == 1
     assert "WORSE" in capsys.readouterr().out
     assert not (files / "out.pt").exists()
     assert (files / "out.pt.state").exists()
-    assert run(files, "-o", str(files / "out.pt"), "--resume", "--keep-worse", "--exit-zero", base=options) == 0
+    assert main([*bad, "--resume", "--keep-worse", "--exit-zero"]) == 0
     assert (files / "out.pt").exists()
 
 
