@@ -135,7 +135,8 @@ def _generic(arrays: Mapping[str, FloatArray], generator: np.random.Generator) -
 
 def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
     """Gaussian entries that neither blow up nor fade from layer to layer, whichever axis holds the inputs."""
-    fan = math.prod(shape) / math.sqrt(shape[0] * shape[1]) if len(shape) > 1 and math.prod(shape) else 2.0
+    size = math.prod(shape)
+    fan = size / math.sqrt(shape[0] * shape[1]) if len(shape) > 1 and size else 2.0
     return generator.standard_normal(shape) * math.sqrt(2.0 / fan)
 
 
