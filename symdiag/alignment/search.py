@@ -19,6 +19,7 @@ _ROUND_WORK = 3e10  # multiply-adds of one round of joint moves and kicks that w
 _SWEEPS = 10  # of a typical descent
 _SAME = 1e-9  # relative differences of distances that are not an improvement
 _SAME_SINGLE = 1e-6
+_DECISIVE = 0.5  # share of the distance left at which one descent is enough where no restarts are wanted
 _SINGLE_ABOVE = 500_000  # weights from which the search works in float32, as point matchers do
 _INDEPENDENT = frozenset({"identity", "signature", "random"})
 
@@ -67,8 +68,9 @@ class Search:
         if self.distance <= self.problem.negligible:
             return self._found()
         seeded = signature_state(self.solver)
-        moved = self._try("signature", seeded)
-        if not self._settled and (self.restarts or not moved):
+        self._try("signature", seeded)
+        decided = not self.restarts and self.distance < _DECISIVE * self.starts[0].distance
+        if not self._settled and not decided:
             self._try("identity", self.problem.identity())
             self._restart(seeded)
         return self._found()
@@ -132,10 +134,26 @@ class Search:
 
 
 def signature_state(solver: Solver) -> State:
-    """Each group matched by its units' sorted incident tensors: the orders of all other groups left unknown."""
-    problem = solver.problem
-    start = problem.identity()
-    return tuple(solver.solve(g, start, free=problem.neighbours[g])[0] for g in range(len(problem.groups)))
+    """Each group matched by its units' incident tensors, sorted along the axes of groups not matched yet.
+
+    Groups go in the order of how much of their tensors is known: first those whose inputs and biases nobody else
+    reorders, then their neighbours, which can rely on them.
+    """
+    problem, done = solver.problem, frozenset[int]()
+    state = problem.identity()
+    while len(done) < len(state):
+        group = max((g for g in range(len(state)) if g not in done), key=lambda g: _known(problem, g, done))
+        element, _ = solver.solve(group, state, free=problem.neighbours[group] - done)
+        state = (*state[:group], element, *state[group + 1 :])
+        done |= {group}
+    return state
+
+
+def _known(problem: Problem, group: int, done: frozenset[int]) -> float:
+    """Share of the weights in ``group``'s tensors that only it and groups in ``done`` reorder."""
+    touched = problem.touching(group)
+    known = sum(b.model.loc.size for b in touched if b.groups - {group} <= done)
+    return known / max(sum(b.model.loc.size for b in touched), 1)
 
 
 def scrambled(problem: Problem, state: State, generator: np.random.Generator) -> State:
