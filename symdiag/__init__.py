@@ -11,20 +11,31 @@ from typing import TYPE_CHECKING, Any
 from symdiag._version import __version__
 
 if TYPE_CHECKING:
-    from symdiag.api import analyze, load
+    from symdiag.api import align, analyze, load
     from symdiag.errors import SymdiagError
     from symdiag.objectives.penalty import StraddlingPenalty
     from symdiag.posterior import Posterior
     from symdiag.report.model import Report
     from symdiag.retraining import retrain
 
-__all__ = ["Posterior", "Report", "StraddlingPenalty", "SymdiagError", "__version__", "analyze", "load", "retrain"]
+__all__ = [
+    "Posterior",
+    "Report",
+    "StraddlingPenalty",
+    "SymdiagError",
+    "__version__",
+    "align",
+    "analyze",
+    "load",
+    "retrain",
+]
 
 _HOME = {
     "Posterior": "symdiag.posterior",
     "Report": "symdiag.report.model",
     "SymdiagError": "symdiag.errors",
     "StraddlingPenalty": "symdiag.objectives.penalty",
+    "align": "symdiag.api",
     "analyze": "symdiag.api",
     "retrain": "symdiag.retraining",
     "load": "symdiag.api",

@@ -14,6 +14,8 @@ import numpy as np
 
 from symdiag import formats
 from symdiag._version import __version__
+from symdiag.alignment import Alignment
+from symdiag.alignment import align as align_posteriors
 from symdiag.diagnostics.catalogue import collect
 from symdiag.diagnostics.context import Context, Dropped
 from symdiag.diagnostics.diagnose import Diagnosis, diagnose
@@ -110,6 +112,42 @@ def analyze(
         other = _posterior(reference, scale_transform, companion)
         report = dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
     return report
+
+
+def align(
+    model: str | Path | Posterior,
+    reference: str | Path | Posterior,
+    *,
+    cost: str = "w2",
+    restarts: int | None = None,
+    seed: int = 0,
+    activation: str | None = None,
+    scale_transform: str | None = None,
+    companion: str | Path | None = None,
+    module: str | None = None,
+    spec: Path | None = None,
+) -> Alignment:
+    """Relabel (and sign-flip, where the activation is odd) ``model`` onto ``reference``.
+
+    Args:
+        model: What is moved; its symmetry group is the one used.
+        reference: What it is moved onto.
+        cost: w2, kl, hellinger or mean; see docs/alignment.md.
+        restarts: Random starts beside the identity and the signatures.
+        seed: Seed of the restarts.
+        activation: Activation between layers.
+        scale_transform: What turns the stored scale into a std, where the files leave it open.
+        companion: Second file that some libraries need.
+        module: ``package.module:factory`` of the network.
+        spec: Hand-written permutation spec (TOML).
+
+    Returns:
+        The alignment: ``.posterior``, ``.apply(tensors)`` for any dict of arrays, ``.certificate``.
+    """
+    moved, fixed = (_posterior(source, scale_transform, companion) for source in (model, reference))
+    generator = np.random.default_rng(seed)
+    symmetry = discover(moved, activation=activation, model=module, spec_file=spec, generator=generator)
+    return align_posteriors(moved, fixed, symmetry.spec, cost=cost, restarts=restarts, generator=generator)
 
 
 def check_options(
