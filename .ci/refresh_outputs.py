@@ -1,0 +1,38 @@
+"""Paste real output into the docs: blocks that follow ``<!-- output: COMMAND -->`` are replaced by what COMMAND prints.
+
+``python .ci/refresh_outputs.py [FILE …]``; with ``--check`` nothing is written and a difference fails.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+BLOCK = re.compile(r"(<!-- output: (?P<command>.*?) -->\n```\w*\n)(?P<text>.*?)(```)", re.S)
+
+
+def printed(match: re.Match) -> str:
+    """The block with the command's present output (stdout; any exit code)."""
+    result = subprocess.run(["bash", "-c", match["command"]], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    return f"{match[1]}{result.stdout.rstrip()}\n{match[4]}"
+
+
+def main(arguments: list) -> int:
+    """Refresh or check every file named (default: README and docs)."""
+    check = "--check" in arguments
+    names = [a for a in arguments if a != "--check"]
+    files = [Path(n) for n in names] or [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
+    stale = []
+    for file in files:
+        before = file.read_text(encoding="utf-8")
+        after = BLOCK.sub(printed, before)
+        if after != before:
+            stale.append(str(file))
+            if not check:
+                file.write_text(after, encoding="utf-8")
+    print("\n".join(f"{'stale' if check else 'refreshed'}: {name}" for name in stale))
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
