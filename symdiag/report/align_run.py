@@ -25,6 +25,7 @@ from symdiag.training.prior import resolve_prior
 
 TOOL = {"name": "symdiag", "version": __version__}
 
+_CORRELATED = "weights are correlated: the match was made on their marginals, and correlations move along"
 _MAX_CHANGE = 1e-5  # of the outputs; rounding of reordered sums in float64 is far below
 
 
@@ -164,7 +165,8 @@ def _prior(model: Posterior, prior_std: float | None) -> GaussianPrior | None:
 def _assumptions(posterior: Posterior, symmetry: Symmetry) -> tuple[str, ...]:
     read = posterior.source.notes if posterior.source else ()
     dropped = tuple(f"group {f.group} was dropped: its permutations change the outputs" for f in symmetry.failures)
-    return tuple(dict.fromkeys((*read, *symmetry.notes, *dropped)))
+    marginal = () if posterior.is_mean_field else (_CORRELATED,)
+    return tuple(dict.fromkeys((*read, *symmetry.notes, *dropped, *marginal)))
 
 
 def _run(started: float) -> dict[str, Any]:
