@@ -72,7 +72,7 @@ def _arrival_bound(choice: Array) -> Array:
     few = min(_RANDOM, choice.shape[1] - 1)
     large = np.argpartition(-choice, few - 1, axis=1)[:, :few]
     top = np.take_along_axis(choice, large, axis=1)
-    rest = np.clip(1.0 - top.sum(axis=1), 0.0, 1.0)
+    rest = np.clip(1.0 - top.sum(axis=1), 0.0, 1.0) + 1e-15  # rounding must not lose mass: entries may be far smaller
     result = _tangents(choice, top, rest)
     for m in range(few):
         others = np.delete(top, m, axis=1)

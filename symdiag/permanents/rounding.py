@@ -31,7 +31,7 @@ def energy_and_entropy(log_weights: Array, matrix: Array) -> tuple[float, float,
     The slack covers that P is doubly stochastic to float rounding only (docs/theory/permanents.md, 5).
     """
     n = len(matrix)
-    energy, entropy, largest = 0.0, 0.0, 0.0
+    energy, entropy = 0.0, 0.0
     for rows in row_chunks(matrix):
         chunk = matrix[rows]
         used = chunk > 0.0
@@ -39,8 +39,9 @@ def energy_and_entropy(log_weights: Array, matrix: Array) -> tuple[float, float,
         energy += float(np.sum(chunk * ratio))
         hole = np.clip(1.0 - chunk, 1e-300, None)
         entropy += float(np.sum(hole * np.log(hole)))
-        largest = max(largest, float(np.abs(ratio).max(initial=0.0)))
-    return energy, entropy, 4.0 * n * n * 2.3e-16 * (2.0 + min(largest, 1e300)) + 1e-14 * abs(energy)
+    # a completion in exact arithmetic may also put 1e-16 where float put nothing: log A there counts too
+    steepest = 100.0 + float(np.abs(log_weights).max(initial=0.0))
+    return energy, entropy, 4.0 * n * n * 2.3e-16 * steepest + 1e-14 * abs(energy)
 
 
 def van_der_waerden_lower(log_weights: Array, matrix: Array) -> float:

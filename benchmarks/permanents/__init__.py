@@ -1,0 +1,1 @@
+"""Log-permanents: error against time per regime, beside what one would use instead."""
