@@ -60,12 +60,6 @@ class Layer:
         """Whether the layer rescales the units of the layer before it and produces none of its own."""
         return self.kind in NORMS
 
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Every tensor of the layer, weight first."""
-        bias = () if self.bias is None else (self.bias,)
-        return (self.weight, *bias, *(name for _, name in self.extras))
-
     def tensor_for(self, role: str) -> str | None:
         """The tensor that plays ``role``, or None."""
         return dict(self.extras).get(role)

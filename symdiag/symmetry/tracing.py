@@ -12,10 +12,11 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from symdiag.errors import UnsupportedError
-from symdiag.symmetry import rules_functions, rules_modules
+from symdiag.symmetry import rules_functions
 from symdiag.symmetry.axes import OUTPUT, AxisTable
 from symdiag.symmetry.rules_functions import Step, fixed
 from symdiag.symmetry.rules_modules import Call, Stacked
+from symdiag.symmetry.rules_transformer import rule_for
 from symdiag.symmetry.spec import PermutationSpec
 
 _HINT = "describe the groups in a spec file (--spec); `symdiag inspect --write-spec` writes one to start from"
@@ -35,7 +36,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, (nn.Sequential, nn.ModuleList)):
             return False
-        return rules_modules.rule_for(m) is not None or super().is_leaf_module(m, module_qualified_name)
+        return rule_for(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
@@ -136,7 +137,7 @@ class _Walk:
         path = str(node.target)
         module = self.graph.get_submodule(path)
         labels, shapes = self._inputs(node)
-        rule = rules_modules.rule_for(module)
+        rule = rule_for(module)
         if rule is None:
             for entry in labels:
                 self._pin(entry, f"they pass through {path} ({type(module).__name__}), which symdiag cannot follow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,10 +128,14 @@ def _flips(group: Group, generator: np.random.Generator) -> Iterator[Element]:
 
 def _generic(arrays: Mapping[str, FloatArray], generator: np.random.Generator) -> dict[str, FloatArray]:
     """Random weights of ordinary size in place of the means. Equal tensors stay equal: they may be one parameter."""
-    drawn: dict[tuple[tuple[int, ...], bytes], FloatArray] = {}
-    for array in arrays.values():
-        drawn.setdefault((array.shape, array.tobytes()), _ordinary(array.shape, generator))
-    return {name: drawn[array.shape, array.tobytes()] for name, array in arrays.items()}
+    drawn: dict[bytes, FloatArray] = {}
+    result: dict[str, FloatArray] = {}
+    for name, array in arrays.items():
+        key = str(array.shape).encode() + hashlib.blake2b(np.ascontiguousarray(array).data).digest()
+        if key not in drawn:
+            drawn[key] = _ordinary(array.shape, generator)
+        result[name] = drawn[key]
+    return result
 
 
 def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:

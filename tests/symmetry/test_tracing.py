@@ -98,6 +98,31 @@ CASES = {
         torch.randn(2, 5, 3).double(),
         {"enter": (8, True), "q": (4, False)},
     ),
+    "encoder layer": (
+        sequential(nn.Linear(3, 8), nn.TransformerEncoderLayer(8, 2, 6, batch_first=True), nn.Linear(8, 2)),
+        torch.randn(2, 5, 3).double(),
+        {"0": (8, False), "1.self_attn.heads": (2, False), "1.linear1": (6, False)},
+    ),
+    "encoder": (
+        lambda: nn.Sequential(
+            nn.Linear(3, 8),
+            nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(8, 4, 6, batch_first=True, norm_first=True, activation="gelu"),
+                2,
+                nn.LayerNorm(8),
+                enable_nested_tensor=False,
+            ),
+            nn.Linear(8, 2),
+        ),
+        torch.randn(2, 5, 3).double(),
+        {
+            "0": (8, False),
+            "1.layers.0.self_attn.heads": (4, False),
+            "1.layers.0.linear1": (6, False),
+            "1.layers.1.self_attn.heads": (4, False),
+            "1.layers.1.linear1": (6, False),
+        },
+    ),
     "lstm": (lambda: Recurrent(nn.LSTM), TOKENS, {"emb": (6, True), "rnn": (5, False)}),
     "gru, two layers": (
         lambda: Recurrent(nn.GRU, 2),
