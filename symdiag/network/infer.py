@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symdiag.errors import UnsupportedError, UsageError
+from symdiag.network.adoption import adopt_biases, set_buffers_aside
 from symdiag.network.architecture import ACTIVATIONS, Network
 from symdiag.network.chain import Break, Reading, Shapes, read_chain
 from symdiag.network.determined import ASK, determined
@@ -38,8 +39,10 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
         UsageError: the activation is not one of ``ACTIVATIONS``.
     """
     name, notes = _activation(posterior, activation)
-    modules = determined(group_modules([*posterior.names, *posterior.buffers]))
     shapes = {**posterior.shapes, **{key: value.shape for key, value in posterior.buffers.items()}}
+    modules, buffer_notes = set_buffers_aside(group_modules(shapes), posterior.loc)
+    modules, bias_notes = adopt_biases(determined(modules), shapes)
+    notes += [*buffer_notes, *bias_notes]
     reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior))
     notes += [*order_notes, *reading.notes]
     suspicion = residual_suspicion(reading.layers)

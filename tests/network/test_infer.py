@@ -256,3 +256,32 @@ def test_lone_scalars_are_noted_and_left_out():
 def test_residual_suspicion_by_widths(widths, suspected):
     network = infer_network(posterior_of(mlp_shapes(*widths)), activation="relu")
     assert any("skip connections" in note for note in network.notes) is suspected
+
+
+@pytest.mark.parametrize("prefix", ["", "params."])
+def test_positional_lists_take_biases_by_position_and_say_so(prefix):
+    shapes = {f"{prefix}{k}": size for k, size in enumerate([(3, 8), (8,), (8, 1), (1,)])}
+    network = infer_network(posterior_of(shapes), activation="relu")
+    assert [(layer.weight, layer.bias) for layer in network.layers] == [
+        (f"{prefix}0", f"{prefix}1"),
+        (f"{prefix}2", f"{prefix}3"),
+    ]
+    assert network.hidden_widths == (8,)
+    assert any("by position" in note for note in network.notes)
+
+
+def test_named_norms_are_not_taken_for_biases():
+    shapes = {"fc1.weight": (6, 3), "norm.weight": (6,), "fc2.weight": (1, 6)}
+    assert [layer.kind for layer in infer_network(posterior_of(shapes)).layers] == ["linear", "groupnorm", "linear"]
+
+
+def test_buffers_outside_layers():
+    shapes = mlp_shapes(3, 6, 1)
+    seen = infer_network(
+        posterior_of(shapes, buffers={"fc1.mask": (6, 3), "bn.num_batches_tracked": ()}), activation="relu"
+    )
+    assert seen.hidden_widths == (6,)
+    assert [note.split(":")[0] for note in seen.notes] == ["fc1.mask"]
+    with pytest.raises(UnsupportedError) as caught:
+        infer_network(posterior_of(shapes, buffers={"bn.running_mean": (6,), "bn.running_var": (6,)}))
+    assert caught.value.code == "undetermined-architecture"
