@@ -1,0 +1,71 @@
+"""Widths 5 and 6, all 86 400 elements: an enumeration that shares nothing with the package."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from brute_force import mlp, straddling_of
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from symdiag.estimators.evaluator import StraddlingEstimator
+from symdiag.estimators.values import add
+from symdiag.permanents import DEFAULT
+
+
+def enumerate_two_layers(posterior, draw):
+    """log Σ_{g1, g2} q(gω)/q(ω), splitting log q into terms of (g1), (g1, g2) and (g2)."""
+
+    def slots(name, axis):
+        """[i, j]: log density of unit j's entries at slot i, for a tensor that one group permutes along ``axis``."""
+        loc, scale, value = (np.moveaxis(a[name], axis, 0) for a in (posterior.loc, posterior.scale, draw))
+        table = norm.logpdf(value[None], loc[:, None], scale[:, None])
+        return table.reshape(*table.shape[:2], -1).sum(-1)
+
+    first, second = (np.array(list(itertools.permutations(range(n)))) for n in draw["l1.weight"].shape[::-1])
+    one = slots("l0.weight", 0) + slots("l0.bias", 0)
+    two = slots("l1.bias", 0) + slots("l2.weight", 1)
+    shared = norm.logpdf(
+        draw["l1.weight"][None, None],
+        posterior.loc["l1.weight"][..., None, None],
+        posterior.scale["l1.weight"][..., None, None],
+    )  # [i, k, i', k']
+    columns, rows = np.arange(one.shape[0]), np.arange(two.shape[0])
+    totals = []
+    for p in first:
+        matrix = shared[:, columns, :, p].sum(0) + two  # advanced indices put k first: Σ_k T[i, k, i', p(k)]
+        totals.append(one[columns, p].sum() + matrix[rows, second].sum(1))
+    start = one.trace() + two.trace() + shared[rows[:, None], columns, rows[:, None], columns].sum()
+    return logsumexp(np.concatenate(totals)) - start
+
+
+def test_the_enumeration_agrees_with_the_plain_one():
+    posterior, spec = mlp((2, 3, 4, 1), seed=1, std=0.8)
+    draw = {n: v[0] for n, v in posterior.sample(np.random.default_rng(0), 1).items()}
+    assert enumerate_two_layers(posterior, draw) == pytest.approx(straddling_of(posterior, spec, draw), abs=1e-9)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0])
+def test_brackets_of_widths_five_and_six(spread):
+    count = 80
+    posterior, spec = mlp((2, 5, 6, 1), seed=3, spread=spread, std=0.5)
+    estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
+    draws = estimator.draws(np.random.default_rng(1), count)
+    batch = estimator.evaluate(draws, np.random.default_rng(2), certify=True, chain_draws=count, joint_draws=count)
+    exact = np.array(
+        [enumerate_two_layers(posterior, {n: v[s].numpy() for n, v in draws.items()}) for s in range(count)]
+    )
+
+    def no_more(smaller, larger):
+        gap = larger - smaller
+        assert gap.mean() > -3 * gap.std() / math.sqrt(count) - 1e-9
+
+    no_more(add(list(batch.groups.values())).value, exact)
+    no_more(batch.joint.expected_lower, exact)
+    no_more(exact, batch.joint.expected_upper)
+    for chain in batch.chains:
+        no_more(exact, chain.value)
+    assert (batch.joint.expected_upper - batch.joint.expected_lower).mean() < 0.05
