@@ -200,7 +200,8 @@ def _candidates(module: nn.Module) -> list[Tensor]:
     if isinstance(first, nn.Linear):
         return [torch.zeros(2, first.in_features).double(), torch.zeros(2, 3, first.in_features).double()]
     if isinstance(first, nn.Embedding):
-        return [torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, dtype=torch.long)]
+        tokens = torch.arange(10).reshape(2, 5) % first.num_embeddings  # differing: equal ones would hide attention
+        return [tokens, tokens[:, 0]]
     if first is not None:
         rank = len(first.kernel_size)
         return [torch.zeros(2, first.in_channels, *(size,) * rank).double() for size in _SPATIAL_SIZES]

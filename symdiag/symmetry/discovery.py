@@ -187,7 +187,7 @@ def _axes(spec: PermutationSpec) -> set[frozenset[Member]]:
 
 def _chain_probe(
     network: Network, spec: PermutationSpec, generator: np.random.Generator
-) -> tuple[ForwardFn | None, tuple[str, ...]]:
+) -> tuple[ForwardFn, tuple[str, ...]]:
     from symdiag.symmetry.probing import chain_probe
 
     claims_flips = any(group.signed for group in spec)

@@ -53,8 +53,8 @@ def _randomised(argument: object, generator: np.random.Generator) -> object:
     return argument.reshape(-1)[torch.from_numpy(order)].reshape(argument.shape)
 
 
-def chain_probe(network: Network, generator: np.random.Generator, *, signed: bool = False) -> ForwardFn | None:
-    """Outputs of the inferred chain on random inputs; None for layers whose computation we do not know.
+def chain_probe(network: Network, generator: np.random.Generator, *, signed: bool = False) -> ForwardFn:
+    """Outputs of the inferred chain on random inputs.
 
     Args:
         network: the chain. An unknown activation is stood in for: softplus, or tanh where ``signed`` groups claim
@@ -62,8 +62,6 @@ def chain_probe(network: Network, generator: np.random.Generator, *, signed: boo
         generator: source of the inputs.
         signed: whether the spec to be checked claims sign flips.
     """
-    if any(layer.kind in {"other", "attention"} for layer in network.layers):
-        return None
     stand_in = replace(network, activation=network.activation or ("tanh" if signed else "softplus"))
     inputs = _inputs(network.unit_layers[0], generator)
     plain = all(layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1 for layer in network.layers)

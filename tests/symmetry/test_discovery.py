@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from architectures import ResidualMLP, SmallResNet, outputs_of, posterior_of_module
+from architectures import AttentionBlock, ResidualMLP, SmallResNet, outputs_of, posterior_of_module
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 
@@ -47,6 +47,7 @@ def factories(tmp_path, monkeypatch):
     name = f"user_nets_{tmp_path.name.replace('-', '_')}"
     lines = ["import architectures", "def residual():", "    return architectures.ResidualMLP()"]
     lines += ["def resnet():", "    return architectures.SmallResNet()"]
+    lines += ["def attention():", "    return architectures.AttentionBlock()"]
     (tmp_path / f"{name}.py").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return name
@@ -240,3 +241,13 @@ def test_residual_module_is_the_recorded_one():
     posterior, inputs, expected = residual_posterior()
     outputs = outputs_of(ResidualMLP(), posterior.loc, inputs)
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_token_models_are_verified_on_differing_tokens(factories):
+    posterior = posterior_of_module(AttentionBlock(), rng())
+    found = discover(posterior, model=f"{factories}:attention", generator=rng())
+    assert found.failures == ()
+    assert [(group.name, group.width) for group in found.spec] == [("emb", 8), ("attn.heads", 4), ("fc1", 6)]
+    with pytest.raises(UnsupportedError) as caught:
+        discover(posterior, generator=rng())
+    assert caught.value.code == "undetermined-architecture"

@@ -107,6 +107,10 @@ CHAINS = {
     "layernorm": ({"fc1.weight": (5, 3), "ln.weight": (5,), "ln.bias": (5,), "fc2.weight": (2, 5)}, {}),
     "conv1d": ({"c1.weight": (4, 2, 3), "c2.weight": (5, 4, 3), "fc.weight": (2, 15)}, {}),
     "conv2d": ({"c1.weight": (4, 2, 3, 3), "c1.bias": (4,), "c2.weight": (5, 4, 2, 2), "fc.weight": (2, 20)}, {}),
+    "conv with batchnorm": (
+        {"fc1.weight": (4, 2, 3, 3), "bn.weight": (4,), "bn.bias": (4,), "fc2.weight": (5, 16)},
+        {"bn.running_mean": (4,), "bn.running_var": (4,)},
+    ),
     "conv3d": ({"c1.weight": (4, 2, 3, 3, 3), "fc1.weight": (6, 4), "fc2.weight": (2, 6)}, {}),
     "recurrent": ({"emb.weight": (9, 6), **RNN, "fc.weight": (2, 5), "fc.bias": (2,)}, {}),
     "recurrent (in, out)": (
@@ -135,3 +139,19 @@ def test_inferred_groups_hold_on_a_forward_pass(case, activation):
     checked = verify(spec, posterior, chain_probe(network, generator), generator)
     assert checked.failures == ()
     assert checked.kept == spec
+
+
+def test_groups_beside_one_that_is_left_out_are_still_checked():
+    shapes = {
+        "c1.weight": (4, 2, 3, 3),
+        "gn.weight": (4,),
+        "gn.bias": (4,),
+        "c2.weight": (5, 4, 3, 3),
+        "fc.weight": (2, 5),
+    }
+    generator = np.random.default_rng(1)
+    posterior = random_posterior(shapes, generator)
+    network = infer_network(posterior, activation="tanh")
+    spec = infer_spec(posterior, network)
+    assert [group.name for group in spec] == ["c2"]
+    assert verify(spec, posterior, chain_probe(network, generator), generator).kept == spec
