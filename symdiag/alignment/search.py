@@ -43,9 +43,10 @@ class Found:
     @property
     def agreement(self) -> float:
         """Fraction of the independent starts (not joint moves or kicks) that reached the best distance."""
-        independent = [s for s in self.starts if s.kind in _INDEPENDENT] or list(self.starts)
-        reached = [s for s in independent if s.distance <= self.distance * (1 + _SAME) + 1e-300]
-        return len(reached) / len(independent)
+        searched = [s for s in self.starts if s.kind != "polish"]
+        best = min(s.distance for s in searched) * (1.0 + _SAME_SINGLE)
+        independent = [s for s in searched if s.kind in _INDEPENDENT] or searched
+        return sum(s.distance <= best for s in independent) / len(independent)
 
 
 class Search:

@@ -14,6 +14,7 @@ from symdiag.alignment.descent import Solver
 from symdiag.alignment.dual_ascent import dual_ascent_bound, four_index_costs, reduce_assignments
 from symdiag.alignment.margins import assignment_margins
 from symdiag.alignment.problem import build_problem
+from symdiag.alignment.search import Found, Start
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -213,3 +214,16 @@ def test_a_function_that_no_permutation_connects_is_reported_different():
     assert found.certificate.status == "optimal"
     assert found.certificate.distance > 1.0
     assert found.verdict() == "different"
+
+
+def test_agreement_is_the_share_of_independent_starts_that_reach_the_best():
+    def found(*starts):
+        return Found((), min(s.distance for s in starts), starts)
+
+    unmoved = Start("unmoved", 9.0)
+    assert found(unmoved, Start("signature", 1.0), Start("identity", 2.0)).agreement == 0.5
+    assert found(unmoved, Start("signature", 1.0), Start("random", 1.0), Start("kick", 1.0)).agreement == 1.0
+    # a joint move went beyond all of them; single-precision polish does not count as disagreement
+    assert found(unmoved, Start("signature", 1.0), Start("joint", 0.5)).agreement == 0.0
+    assert found(unmoved, Start("signature", 1.0), Start("polish", 0.9999)).agreement == 1.0
+    assert found(Start("unmoved", 0.0)).agreement == 1.0

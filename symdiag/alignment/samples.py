@@ -1,0 +1,155 @@
+"""Weight draws brought to one common labelling: iterated Hungarian assignment to a running Gaussian.
+
+Relabelling by the likeliest labelling under the draws' own fitted density follows Stephens (2000) for mixture models.
+Draws are taken in turn, each assigned by −log density of the Gaussian of those before; then all are assigned to the
+Gaussian of all, which is fitted anew, until nothing gets likelier. Several orders of the draws are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from symdiag.alignment.draws import Pool, Running, assign, fitted, make_pool
+from symdiag.alignment.problem import State
+from symdiag.alignment.search import descent_work
+from symdiag.alignment.switching import centred
+from symdiag.errors import UsageError
+from symdiag.posterior import Array
+from symdiag.symmetry.elements import Element, act
+from symdiag.symmetry.spec import PermutationSpec
+
+_ROUNDS = 50
+_SEARCHES = 5  # wide searches over all draws, at most, for coupled groups
+_STARTS = 4
+_WORK = 2e11  # multiply-adds of the starts together
+_DRAW_RESTARTS = 2  # random starts of the wide search of one draw
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class SampleAlignment:
+    """Draws in one common labelling: that of the draws which need no relabelling, the majority of each group.
+
+    Attributes:
+        spec: the groups.
+        actions: per draw, group name → the element that brings it to the common labelling.
+        draws: tensor name → (S, *shape), the draws so labelled; tensors outside every group as they were.
+        score: penalised −log likelihood of the Gaussian fitted to them, up to a constant, nats.
+        rounds: reassignments of all draws in the best run.
+        converged: whether the last round changed nothing.
+        agreement: share of the starts that reached the best score.
+    """
+
+    spec: PermutationSpec
+    actions: tuple[Mapping[str, Element], ...]
+    draws: Mapping[str, Array]
+    score: float
+    rounds: int
+    converged: bool
+    agreement: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    states: tuple[State, ...]
+    score: float
+    rounds: int
+    converged: bool
+
+
+def align_samples(
+    draws: Mapping[str, Array],
+    spec: PermutationSpec,
+    *,
+    starts: int | None = None,
+    generator: np.random.Generator | None = None,
+) -> SampleAlignment:
+    """Relabel (and, where a group is signed, flip) the units of every draw to match a common Gaussian.
+
+    Args:
+        draws: tensor name → (S, *shape), at least one draw.
+        spec: the symmetry group.
+        starts: orders of the draws tried; by default 4, fewer where one takes long.
+        generator: of the orders; the same one gives the same result.
+
+    Raises:
+        UsageError: ``bad-option`` for no start, ``spec-mismatch`` when the spec does not fit the tensors.
+    """
+    if starts is not None and starts < 1:
+        raise UsageError("at least one start is needed", code="bad-option")
+    generator = np.random.default_rng(0) if generator is None else generator
+    pool = make_pool(draws, spec)
+    runs = [_run(pool, generator, k) for k in range(starts or _affordable(pool))]
+    best = min(runs, key=lambda run: run.score)
+    close = [run.score <= best.score + _SAME * abs(best.score) for run in runs]
+    names = [group.name for group in spec]
+    actions = centred([dict(zip(names, state, strict=True)) for state in best.states])
+    return SampleAlignment(
+        spec=spec,
+        actions=tuple(actions),
+        draws=relabelled(draws, spec, actions),
+        score=best.score,
+        rounds=best.rounds,
+        converged=best.converged,
+        agreement=sum(close) / len(close),
+    )
+
+
+def relabelled(
+    draws: Mapping[str, Array], spec: PermutationSpec, actions: Sequence[Mapping[str, Element]]
+) -> dict[str, Array]:
+    """Every draw moved by its own action: tensor name → (S, *shape)."""
+    moved = [act(spec, action, {n: v[s] for n, v in draws.items()}) for s, action in enumerate(actions)]
+    return {name: np.stack([m[name] for m in moved]).astype(np.float64, copy=False) for name in draws}
+
+
+def _affordable(pool: Pool) -> int:
+    work = max(descent_work(pool.problems[0]), 1.0) * len(pool)
+    return int(np.clip(_WORK / work, 1, _STARTS))
+
+
+def _run(pool: Pool, generator: np.random.Generator, number: int) -> _Run:
+    """One start: the first in file order, the others in random order."""
+    order = np.arange(len(pool)) if number == 0 else generator.permutation(len(pool))
+    run = _descend(pool, _in_turn(pool, order, generator))
+    for _ in range(_SEARCHES if not pool.problems[0].is_separable else 0):
+        better = _descend(pool, _round(pool, run, _DRAW_RESTARTS, generator), run)
+        if better.score >= run.score - _SAME * abs(run.score):
+            break
+        run = better
+    return run
+
+
+def _in_turn(pool: Pool, order: Sequence[int], generator: np.random.Generator) -> tuple[State, ...]:
+    """Each draw assigned to the Gaussian of those before it."""
+    identity = pool.problems[0].identity()
+    states: dict[int, State] = {int(order[0]): identity}
+    moments = Running(pool.aligned(int(order[0]), identity))
+    moments.add(pool.aligned(int(order[0]), identity))
+    for draw in map(int, order[1:]):
+        seed = int(generator.integers(2**31))
+        states[draw] = assign(pool.against(draw, moments.reference(pool.spread)), identity, _DRAW_RESTARTS, seed)
+        moments.add(pool.aligned(draw, states[draw]))
+    return tuple(states[s] for s in range(len(pool)))
+
+
+def _round(pool: Pool, run: _Run, restarts: int, generator: np.random.Generator | None = None) -> tuple[State, ...]:
+    """Every draw assigned to the Gaussian of all."""
+    reference, _ = fitted(pool, run.states)
+    seeds = [0 if generator is None else int(generator.integers(2**31)) for _ in run.states]
+    return tuple(assign(pool.against(s, reference), run.states[s], restarts, seeds[s]) for s in range(len(pool)))
+
+
+def _descend(pool: Pool, states: tuple[State, ...], before: _Run | None = None) -> _Run:
+    """Rounds until the score no longer falls; every accepted one lowers it, so this ends."""
+    run = _Run(states, fitted(pool, states)[1], 0 if before is None else before.rounds + 1, False)
+    for _ in range(_ROUNDS):
+        after = _round(pool, run, 0)
+        score = fitted(pool, after)[1]
+        if score >= run.score - _SAME * abs(run.score):
+            return _Run(run.states, run.score, run.rounds, True)
+        run = _Run(after, score, run.rounds + 1, False)
+    return run
