@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.problem import Problem, State
 from symdiag.posterior import Array
+from symdiag.symmetry.elements import Element
 
 _STEPS = 12
 _SLACK = 1e-12
@@ -75,9 +76,22 @@ def triangle_holds(problem: Problem, distance: float) -> bool:
     if not problem.cost.is_metric:
         return False
     itself = replace(problem, blocks=tuple(replace(b, model=b.reference) for b in problem.blocks), constant=0.0)
+    if not all(_swap_is_far(itself, g, 2.0 * np.sqrt(max(distance, 0.0))) for g in range(len(itself.groups))):
+        return False
     solver = Solver(itself)
     nearest = min(_nearest_element(solver, g, itself.identity()) for g in range(len(itself.groups)))
     return bool(np.sqrt(nearest) * (1.0 - 1e-9) >= 2.0 * np.sqrt(max(distance, 0.0)))
+
+
+def _swap_is_far(itself: Problem, group: int, radius: float) -> bool:
+    """Whether swapping the first two units moves the reference by ``radius``: else no bound need be computed."""
+    width = itself.groups[group].width
+    if width < 2:
+        return True
+    swap = Element(np.concatenate([[1, 0], np.arange(2, width)]), np.ones(width))
+    state = tuple(swap if g == group else e for g, e in enumerate(itself.identity()))
+    moved = sum(itself.block_distance(block, state) for block in itself.touching(group))
+    return bool(np.sqrt(moved) >= radius)
 
 
 def _nearest_element(solver: Solver, group: int, state: State) -> float:
