@@ -14,7 +14,7 @@ import numpy as np
 from symdiag.alignment.cost import Weights, sorted_distances
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.problem import Block, Problem, State, build_problem, moved_weights
-from symdiag.alignment.search import Search
+from symdiag.alignment.search import Search, signature_state
 from symdiag.posterior import Array, Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
@@ -153,10 +153,22 @@ def fitted(pool: Pool, states: Sequence[State]) -> tuple[list[Weights], float]:
     return moments.reference(prior), score
 
 
-def assign(problem: Problem, state: State, restarts: int, seed: int) -> State:
-    """The likeliest labelling of one draw: descent from ``state`` and, where groups are coupled, a wider search."""
-    found = Solver(problem).descend(state)
+def assign(problem: Problem, state: State, *, restarts: int = 0, enough: float = 0.0, seed: int = 0) -> State:
+    """The likeliest labelling of one draw: descent from ``state`` and, where groups are coupled, a wider search.
+
+    Args:
+        problem: the draw against a Gaussian.
+        state: where to start.
+        restarts: of the wider search; 0 for none.
+        enough: cost at which the wider search is not worth its time.
+        seed: of the restarts.
+    """
+    solver = Solver(problem)
+    found = solver.descend(state)
     if not restarts or problem.is_separable:
+        return found
+    found = min((found, solver.descend(signature_state(solver))), key=problem.distance)
+    if problem.distance(found) <= enough:
         return found
     other = Search(problem, restarts, seed).run()
     return other.state if other.distance < problem.distance(found) * (1.0 - _SAME) else found

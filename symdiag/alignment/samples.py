@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symdiag.alignment.draws import Pool, Running, assign, fitted, make_pool
-from symdiag.alignment.problem import State
+from symdiag.alignment.problem import Problem, State
 from symdiag.alignment.search import descent_work
 from symdiag.alignment.switching import centred
 from symdiag.errors import UsageError
@@ -26,6 +26,8 @@ _SEARCHES = 5  # wide searches over all draws, at most, for coupled groups
 _STARTS = 4
 _WORK = 2e11  # multiply-adds of the starts together
 _DRAW_RESTARTS = 2  # random starts of the wide search of one draw
+_UNUSUAL = 1.25
+_FEW = 16  # draws that do not tell what is usual
 _SAME = 1e-9
 
 
@@ -116,7 +118,7 @@ def _run(pool: Pool, generator: np.random.Generator, number: int) -> _Run:
     order = np.arange(len(pool)) if number == 0 else generator.permutation(len(pool))
     run = _descend(pool, _in_turn(pool, order, generator))
     for _ in range(_SEARCHES if not pool.problems[0].is_separable else 0):
-        better = _descend(pool, _round(pool, run, _DRAW_RESTARTS, generator), run)
+        better = _descend(pool, _wide_round(pool, run, generator), run)
         if better.score >= run.score - _SAME * abs(run.score):
             break
         run = better
@@ -129,25 +131,43 @@ def _in_turn(pool: Pool, order: Sequence[int], generator: np.random.Generator) -
     states: dict[int, State] = {int(order[0]): identity}
     moments = Running(pool.aligned(int(order[0]), identity))
     moments.add(pool.aligned(int(order[0]), identity))
+    costs: list[float] = []
     for draw in map(int, order[1:]):
-        seed = int(generator.integers(2**31))
-        states[draw] = assign(pool.against(draw, moments.reference(pool.spread)), identity, _DRAW_RESTARTS, seed)
+        problem = pool.against(draw, moments.reference(pool.spread))
+        states[draw] = _wide(problem, identity, _usual(costs), generator)
+        costs.append(problem.distance(states[draw]))
         moments.add(pool.aligned(draw, states[draw]))
     return tuple(states[s] for s in range(len(pool)))
 
 
-def _round(pool: Pool, run: _Run, restarts: int, generator: np.random.Generator | None = None) -> tuple[State, ...]:
-    """Every draw assigned to the Gaussian of all."""
+def _wide(problem: Problem, state: State, enough: float, generator: np.random.Generator) -> State:
+    return assign(problem, state, restarts=_DRAW_RESTARTS, enough=enough, seed=int(generator.integers(2**31)))
+
+
+def _usual(costs: Sequence[float]) -> float:
+    """What the assignment of a draw of the same mode costs at most, judged by the others; 0 of few."""
+    return _UNUSUAL * float(np.median(costs)) if len(costs) >= _FEW else 0.0
+
+
+def _narrow_round(pool: Pool, run: _Run) -> tuple[State, ...]:
+    """Every draw assigned to the Gaussian of all, by descent from where it is."""
     reference, _ = fitted(pool, run.states)
-    seeds = [0 if generator is None else int(generator.integers(2**31)) for _ in run.states]
-    return tuple(assign(pool.against(s, reference), run.states[s], restarts, seeds[s]) for s in range(len(pool)))
+    return tuple(assign(pool.against(s, reference), state) for s, state in enumerate(run.states))
+
+
+def _wide_round(pool: Pool, run: _Run, generator: np.random.Generator) -> tuple[State, ...]:
+    """The same by a wider search for draws that fit badly."""
+    reference, _ = fitted(pool, run.states)
+    problems = [pool.against(s, reference) for s in range(len(pool))]
+    enough = _usual([problem.distance(state) for problem, state in zip(problems, run.states, strict=True)])
+    return tuple(_wide(p, state, enough, generator) for p, state in zip(problems, run.states, strict=True))
 
 
 def _descend(pool: Pool, states: tuple[State, ...], before: _Run | None = None) -> _Run:
     """Rounds until the score no longer falls; every accepted one lowers it, so this ends."""
     run = _Run(states, fitted(pool, states)[1], 0 if before is None else before.rounds + 1, False)
     for _ in range(_ROUNDS):
-        after = _round(pool, run, 0)
+        after = _narrow_round(pool, run)
         score = fitted(pool, after)[1]
         if score >= run.score - _SAME * abs(run.score):
             return _Run(run.states, run.score, run.rounds, True)
