@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.paper.measure import Measured, measure, student_interval
-from benchmarks.paper.nets import Net, Schedule, State, Task, initial
 from benchmarks.paper.nearest import nearest_mode, theorem_bound
+from benchmarks.paper.nets import Net, Schedule, State, Task, initial
 from benchmarks.paper.plotting import COLOURS, figure
 from benchmarks.paper.problems import bundled, mnist
 from benchmarks.paper.study import Row, Settings, Study
@@ -45,7 +45,9 @@ def run(job: Row, settings: Settings) -> list[Row]:
         plan = Schedule(settings["steps"], settings["rate"], 1, settings["batch"], job["seed"], int(elements or 20))
         state = train(net, task, start, objective, plan)
         found = measure(net, task, test, state, 0, draws=settings["eval_draws"], permanents=settings["permanents"])
-        rows.append({**job, "data": "mnist" if folder else "digits", "objective": name, **_row(net, state, found, test)})
+        rows.append(
+            {**job, "data": "mnist" if folder else "digits", "objective": name, **_row(net, state, found, test)}
+        )
     return rows
 
 
@@ -83,7 +85,11 @@ def summarise(rows: list[Row]) -> Row:
 
 
 def draw(rows: list[Row], summary: Row, folder: Path) -> None:
-    keys = (("symmetrized", "L^G over MFVI, nats"), ("nll", "test NLL over MFVI"), ("accuracy", "accuracy over MFVI, %"))
+    keys = (
+        ("symmetrized", "L^G over MFVI, nats"),
+        ("nll", "test NLL over MFVI"),
+        ("accuracy", "accuracy over MFVI, %"),
+    )
     with figure(folder, "digits", columns=3, size=2.8) as axes:
         for axis, (key, label) in zip(axes[0], keys, strict=True):
             for k, name in enumerate(NAMES[1:]):
@@ -102,9 +108,9 @@ STUDY = Study(
     name="digits",
     settings={
         "widths": [5, 10, 20, 30],
-        "seeds": 4,
-        "steps": 3000,
-        "rate": 5e-3,
+        "seeds": 3,
+        "steps": 10000,
+        "rate": 1e-2,
         "batch": 100,
         "eval_draws": 200,
         "permanents": 64,

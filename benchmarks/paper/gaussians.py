@@ -195,7 +195,9 @@ def summarise(rows: list[Row]) -> Row:
         "mode_appears": exact[1]["mode_appears"],
         "mode_wins": exact[1]["mode_wins"],
         "transition_by_descent": found,
-        "by_dimension": {str(d): [r["mode_appears"], r["mode_wins"], r["midpoint_dissolves"]] for d, r in exact.items()},
+        "by_dimension": {
+            str(d): [r["mode_appears"], r["mode_wins"], r["midpoint_dissolves"]] for d, r in exact.items()
+        },
         "midpoint_curvature": {str(r["alpha"]): r["curvature"] for r in rows if r["part"] == "midpoint"},
         "midpoint_std": {str(r["alpha"]): r["std"] for r in rows if r["part"] == "midpoint"},
     }
@@ -260,8 +262,12 @@ def _draw_midpoint(rows: list[Row], summary: Row, folder: Path) -> None:
             ("mode_wins", "mode better", COLOURS["symmetrized"]),
             ("midpoint_dissolves", "midpoint gone", COLOURS["bound"]),
         ):
-            right.plot([r["dims"] for r in exact], [r[key] or np.nan for r in exact], "o-", ms=3, label=label, color=colour)
-        right.set(xlabel="coordinates the separation is spread over", ylabel="threshold α / σ", xscale="log", ylim=(2, 8))
+            right.plot(
+                [r["dims"] for r in exact], [r[key] or np.nan for r in exact], "o-", ms=3, label=label, color=colour
+            )
+        right.set(
+            xlabel="coordinates the separation is spread over", ylabel="threshold α / σ", xscale="log", ylim=(2, 8)
+        )
         right.legend(fontsize=7)
 
 

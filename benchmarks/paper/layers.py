@@ -49,7 +49,9 @@ def ratios(net: Net, loc: Array, scale: Array, draw: Array) -> Array:
         log_density(c2, d2, e * b2[p]).sum() + log_density(m3, s3, e * w3[:, p]).sum() for p, e in zip(p2, e2, strict=True)
     ])  # fmt: skip
     # between[±][i, j, k, l]: slot (i, k) of the middle matrix holding ± entry (j, l)
-    between = [log_density(m2[:, None, :, None], s2[:, None, :, None], sign * w2[None, :, None, :]) for sign in (1.0, -1.0)]
+    between = [
+        log_density(m2[:, None, :, None], s2[:, None, :, None], sign * w2[None, :, None, :]) for sign in (1.0, -1.0)
+    ]
     rows, cols = np.arange(net.sizes[2]), np.arange(net.sizes[1])
     total = np.empty((len(p1), len(p2)))
     for number, (p, e) in enumerate(zip(p1, e1, strict=True)):
@@ -99,7 +101,10 @@ def _compare(net: Net, state: State, member: int, settings: Settings) -> Row:
 
 def summarise(rows: list[Row]) -> Row:
     gaps = np.array([r["gap"] for r in rows])
-    inside = [r["reported"]["lower"] - 3 * r["joint_se"] <= r["joint"] <= r["reported"]["upper"] + 3 * r["joint_se"] for r in rows]
+    inside = [
+        r["reported"]["lower"] - 3 * r["joint_se"] <= r["joint"] <= r["reported"]["upper"] + 3 * r["joint_se"]
+        for r in rows
+    ]
     return {
         "networks": len(rows),
         "largest_gap": float(gaps.max()),
@@ -117,7 +122,14 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
         for activation, colour in (("relu", COLOURS["symmetrized"]), ("tanh", COLOURS["infonce"])):
             mine = [r for r in rows if r["activation"] == activation]
             left.plot([r["sum"] for r in mine], [r["joint"] for r in mine], "o", ms=4, color=colour, label=activation)
-            right.errorbar([r["joint"] for r in mine], [r["gap"] for r in mine], [2 * r["gap_se"] for r in mine], fmt="o", ms=4, color=colour)
+            right.errorbar(
+                [r["joint"] for r in mine],
+                [r["gap"] for r in mine],
+                [2 * r["gap_se"] for r in mine],
+                fmt="o",
+                ms=4,
+                color=colour,
+            )
         line = [0.0, max([r["joint"] for r in rows], default=1.0)]
         left.plot(line, line, ":", color="0.5")
         left.set(xlabel="Σ H_l, nats", ylabel="joint H_G by enumeration, nats")
@@ -135,7 +147,14 @@ STUDY = Study(
         "steps": 3000,
         "draws": 128,
     },
-    quick={"nets": [[[1, 3, 3, 1], "relu"], [[1, 2, 2, 1], "tanh"]], "noises": [0.3], "seeds": 2, "count": 30, "steps": 30, "draws": 16},
+    quick={
+        "nets": [[[1, 3, 3, 1], "relu"], [[1, 2, 2, 1], "tanh"]],
+        "noises": [0.3],
+        "seeds": 2,
+        "count": 30,
+        "steps": 30,
+        "draws": 16,
+    },
     jobs=jobs,
     run=run,
     summarise=summarise,

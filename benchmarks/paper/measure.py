@@ -52,7 +52,15 @@ class Measured:
 
 
 def measure(
-    net: Net, task: Task, test: Task, state: State, member: int, *, draws: int = 512, permanents: int = 128, seed: int = 0
+    net: Net,
+    task: Task,
+    test: Task,
+    state: State,
+    member: int,
+    *,
+    draws: int = 512,
+    permanents: int = 128,
+    seed: int = 0,
 ) -> Measured:
     """All figures of posterior number ``member``."""
     rng = np.random.default_rng([seed, 5])

@@ -71,7 +71,9 @@ def summarise(rows: list[Row]) -> Row:
         "table": table,
         "violations": sum(r["nearest"] > r["bound"] for r in rows),
         "smallest_looseness": min(c["looseness"] for c in table),
-        "enumeration_agrees": all(abs(r["enumerated"] - r["nearest"]) < 1e-5 for r in rows if r["enumerated"] is not None),
+        "enumeration_agrees": all(
+            abs(r["enumerated"] - r["nearest"]) < 1e-5 for r in rows if r["enumerated"] is not None
+        ),
     }
 
 
@@ -90,20 +92,38 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
         for k, inputs in enumerate(sorted({r["inputs"] for r in rows})):
             mine = [c for c in summary["table"] if c["inputs"] == inputs]
             widths = [c["width"] for c in mine]
-            axis.plot(widths, [c["nearest"] for c in mine], "o-", ms=3, color=f"C{k}", label=f"{inputs} inputs, random weights")
+            axis.plot(
+                widths,
+                [c["nearest"] for c in mine],
+                "o-",
+                ms=3,
+                color=f"C{k}",
+                label=f"{inputs} inputs, random weights",
+            )
             axis.plot(widths, [c["bound"] for c in mine], "--", lw=0.9, color=f"C{k}")
         for name, marker in (("elbo", "x"), ("symmetrized", "+")):
             some = [r for r in trained if r["objective"] == name]
             if some:
                 colour = COLOURS[name]
-                axis.plot([r["width"] for r in some], [r["nearest"] for r in some], marker, ms=5, color=colour, label=f"digits, {name}")
+                axis.plot(
+                    [r["width"] for r in some],
+                    [r["nearest"] for r in some],
+                    marker,
+                    ms=5,
+                    color=colour,
+                    label=f"digits, {name}",
+                )
         axis.set(xscale="log", yscale="log", xlabel="width", ylabel="‖ω − gω‖ / ‖ω‖ (dashed: Theorem 3.1)")
         axis.legend(fontsize=6)
 
 
 STUDY = Study(
     name="nearest",
-    settings={"widths": [5, 7, 10, 20, 30, 64, 128, 256, 512, 1024], "shapes": [[1, 1], [64, 10], [784, 10]], "seeds": 5},
+    settings={
+        "widths": [5, 7, 10, 20, 30, 64, 128, 256, 512, 1024],
+        "shapes": [[1, 1], [64, 10], [784, 10]],
+        "seeds": 5,
+    },
     quick={"widths": [5, 16], "shapes": [[4, 2]], "seeds": 2},
     jobs=jobs,
     run=run,

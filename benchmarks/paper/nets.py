@@ -112,6 +112,7 @@ class State:
     log_scale: Tensor
 
     def copy(self) -> State:
+        """A state of its own."""
         return State(self.loc.detach().clone(), self.log_scale.detach().clone())
 
 

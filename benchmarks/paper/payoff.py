@@ -8,6 +8,7 @@ are read off the base alone, without data.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,10 @@ def _shift(net: Net, trainer: Trainer, states: Row, settings: Settings) -> Row:
         row[f"unit_rank_{name}"] = float(spearmanr(sizes, moved)[0])
     row["found_size"] = float(np.sqrt((found[0] ** 2).sum()))
     row["predicted_size"] = float(np.sqrt((predicted[0] ** 2).sum()))
-    row["std_shift_predicted"], row["std_shift_found"] = float(predicted[1][index].mean()), float(found[1][index].mean())
+    row["std_shift_predicted"], row["std_shift_found"] = (
+        float(predicted[1][index].mean()),
+        float(found[1][index].mean()),
+    )
     return row
 
 
@@ -179,7 +183,9 @@ def summarise(rows: list[Row]) -> Row:
         "spearman_H_nll_change": _spearman(entropy, change),
         "spearman_gain_nll_change": _spearman(gains, change),
         "gain_above_H": int((gains - 2 * errors > entropy).sum()),
-        "median_gain_over_H": float(np.median(gains[entropy > 1] / entropy[entropy > 1])) if (entropy > 1).any() else None,
+        "median_gain_over_H": float(np.median(gains[entropy > 1] / entropy[entropy > 1]))
+        if (entropy > 1).any()
+        else None,
         "gain_negative_by_2se": int((gains + 2 * errors < 0).sum()),
         "nll_better_by_2se": int((change + 2 * np.array([r["nll_change_se"] for r in rows]) < 0).sum()),
         "nll_worse_by_2se": int((change - 2 * np.array([r["nll_change_se"] for r in rows]) > 0).sum()),
@@ -194,7 +200,9 @@ def summarise(rows: list[Row]) -> Row:
                 "prediction_reliability"):  # fmt: skip
         values = np.array([r[key] for r in rows if r["reported"]["value"] > 1 and r[key] is not None])
         summary[key] = np.quantile(values, [0.1, 0.5, 0.9]).tolist() if len(values) else None
-    summary["std_shift_sign_agrees"] = float(np.mean([r["std_shift_predicted"] * r["std_shift_found"] > 0 for r in rows]))
+    summary["std_shift_sign_agrees"] = float(
+        np.mean([r["std_shift_predicted"] * r["std_shift_found"] > 0 for r in rows])
+    )
     summary["spearman_predicted_found_size"] = _spearman(
         np.array([r["predicted_size"] for r in rows]), np.array([r["found_size"] for r in rows])
     )
@@ -223,7 +231,7 @@ def _confusion(entropy: Array, gains: Array, errors: Array, threshold: float) ->
 def _bins(entropy: Array, gains: Array, change: Array) -> list[Row]:
     edges = [0.0, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf]
     bins = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = (entropy >= low) & (entropy < high)
         if inside.any():
             quartiles = np.quantile(gains[inside], [0.0, 0.25, 0.5, 0.75, 1.0]).tolist()
@@ -275,7 +283,12 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
                     right.plot(h, [r["nll_change"] for r in mine], **style)
         line = np.geomspace(1e-3, 400, 200)
         left.plot(line, line, color=COLOURS["bound"], lw=0.8, ls="--", label="gain = H")
-        left.set(xscale="log", yscale="symlog", xlabel="H(g|ω) of the checkpoint, nats", ylabel="gain in L^G over control, nats")
+        left.set(
+            xscale="log",
+            yscale="symlog",
+            xlabel="H(g|ω) of the checkpoint, nats",
+            ylabel="gain in L^G over control, nats",
+        )
         right.set(xscale="log", xlabel="H(g|ω) of the checkpoint, nats", ylabel="test NLL, symmetrised − control")
         for axis in (left, right):
             axis.axvline(1.0, color="0.4", lw=0.7, ls=":")

@@ -62,7 +62,13 @@ def mnist(folder: str) -> tuple[Task, Task]:
     parts = []
     for split in ("train", "t10k"):
         images = _idx(folder, f"{split}-images-idx3-ubyte").reshape(-1, 784) / 255.0
-        parts.append(Task("categorical", _single(images[None]), torch.tensor(_idx(folder, f"{split}-labels-idx1-ubyte")[None]).long()))
+        parts.append(
+            Task(
+                "categorical",
+                _single(images[None]),
+                torch.tensor(_idx(folder, f"{split}-labels-idx1-ubyte")[None]).long(),
+            )
+        )
     return parts[0], parts[1]
 
 

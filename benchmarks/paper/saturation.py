@@ -38,8 +38,7 @@ def run(job: Row, settings: Settings) -> list[Row]:
     posterior = posterior_of(net, job["scale"], settings["seed"])
     draws = settings["draws"] if job["width"] <= 30 else settings["draws_wide"]
     rows = [_reference(posterior, net, job, draws, settings)]
-    for particles in settings["particles"]:
-        rows.append(_permanent(posterior, net, job, draws, particles, settings))
+    rows += [_permanent(posterior, net, job, draws, count, settings) for count in settings["particles"]]
     for elements in settings["elements"]:
         began = time.process_time()
         rng = np.random.default_rng([settings["seed"], elements])
@@ -110,9 +109,19 @@ def _draw_values(axis, rows: list[Row], scale: float) -> None:
     axis.fill_between(widths, [r["lower"] for r in truth], [r["upper"] for r in truth], color="#2a6f97", alpha=0.3)
     axis.plot(widths, [r["information"] for r in truth], "o-", ms=3, color="#2a6f97", label="I, exact or bracketed")
     for elements, colour in zip(sorted({r["effort"] for r in rows if r["method"] == "infonce"}), _reds(), strict=False):
-        mine = [next(r for r in rows if r["width"] == w and r["method"] == "infonce" and r["effort"] == elements) for w in widths]
+        mine = [
+            next(r for r in rows if r["width"] == w and r["method"] == "infonce" and r["effort"] == elements)
+            for w in widths
+        ]
         axis.plot(widths, [r["information"] for r in mine], ".-", lw=0.8, ms=3, color=colour, label=f"K = {elements}")
-    axis.set(xscale="log", yscale="log", xlabel="width", ylabel="mutual information, nats", title=f"std {scale:g}", ylim=(0.3, 8000))
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="width",
+        ylabel="mutual information, nats",
+        title=f"std {scale:g}",
+        ylim=(0.3, 8000),
+    )
     axis.legend(fontsize=6)
 
 
@@ -129,8 +138,18 @@ def _draw_errors(axis, rows: list[Row], scale: float) -> None:
         for method, colour in (("infonce", "#d08770"), ("permanent", "#2a6f97")):
             mine = sorted((r for r in here if r["method"] == method), key=lambda r: r["effort"])
             error = [max(abs(r["information"] - truth["information"]), 1e-4) for r in mine]
-            axis.plot([r["seconds_per_draw"] for r in mine], error, marker + "-", ms=4, lw=0.8, color=colour, label=f"{method}, n = {width}")
-    axis.set(xscale="log", yscale="log", xlabel="CPU seconds per weight draw", ylabel="error, nats", title=f"std {scale:g}")
+            axis.plot(
+                [r["seconds_per_draw"] for r in mine],
+                error,
+                marker + "-",
+                ms=4,
+                lw=0.8,
+                color=colour,
+                label=f"{method}, n = {width}",
+            )
+    axis.set(
+        xscale="log", yscale="log", xlabel="CPU seconds per weight draw", ylabel="error, nats", title=f"std {scale:g}"
+    )
     if axis.lines:
         axis.legend(fontsize=6)
 

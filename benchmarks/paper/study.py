@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import multiprocessing
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -90,7 +89,7 @@ class Store:
         part = self.path.with_suffix(".part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(f'{{{lines},\n"jobs": [\n{jobs}\n]}}\n')
-        os.replace(part, self.path)
+        part.replace(self.path)
 
 
 def execute(

@@ -100,10 +100,8 @@ def permanent_marginals(kept: Array, flipped: Array | None, rng: np.random.Gener
     """(P⁺, P⁻) of log perm."""
     both = kept if flipped is None else np.logaddexp(kept, flipped)
     relative = np.ascontiguousarray(both - np.diagonal(kept, axis1=1, axis2=2)[:, None, :])
-    if exact or kept.shape[-1] <= EXACT_WIDTH:
-        shares = exact_marginals(relative)[1]
-    else:
-        shares = swap_marginals(relative, rng)
+    exact = exact or kept.shape[-1] <= EXACT_WIDTH
+    shares = exact_marginals(relative)[1] if exact else swap_marginals(relative, rng)
     if flipped is None:
         return shares, None
     stays = shares / (1.0 + np.exp(np.minimum(flipped - kept, 700.0)))
@@ -120,15 +118,19 @@ def infonce_marginals(kept: Array, flipped: Array | None, rng: np.random.Generat
         turned = rng.random((elements, n)) < 0.5
         turned[0] = False
     rows = np.arange(n)
-    values = kept[:, rows, order] if flipped is None else np.where(turned, flipped[:, rows, order], kept[:, rows, order])
+    values = (
+        kept[:, rows, order] if flipped is None else np.where(turned, flipped[:, rows, order], kept[:, rows, order])
+    )
     logs = values.sum(-1)  # (S, K)
     share = np.exp(logs - logs.max(1, keepdims=True))
     share /= share.sum(1, keepdims=True)
-    plus, minus = np.zeros_like(kept), np.zeros_like(kept)
-    for k in range(elements):
-        plus[:, rows[~turned[k]], order[k][~turned[k]]] += share[:, k, None]
-        minus[:, rows[turned[k]], order[k][turned[k]]] += share[:, k, None]
-    return plus, (None if flipped is None else minus)
+    cells = (rows * n + order).ravel()
+
+    def gather(chosen: NDArray[np.bool_]) -> Array:
+        weights = (share[:, :, None] * chosen).reshape(draws, -1)
+        return np.stack([np.bincount(cells, w, n * n) for w in weights]).reshape(kept.shape)
+
+    return gather(~turned), (None if flipped is None else gather(turned))
 
 
 def term_gradient(mean: Array, precision: Array, blocks: Array, plus: Array, minus: Array | None):
@@ -167,7 +169,9 @@ class Trainer:
         kept = {}
         for step in range(schedule.steps):
             epsilon = noise.standard_normal((schedule.draws, self.net.size))
-            gradient = self.gradient(state, epsilon, self._batch(schedule, batches), objective, chain, schedule.elements)
+            gradient = self.gradient(
+                state, epsilon, self._batch(schedule, batches), objective, chain, schedule.elements
+            )
             first = 0.9 * first + 0.1 * gradient
             second = 0.999 * second + 0.001 * gradient**2
             rate = 0.5 * schedule.rate * (1.0 + math.cos(math.pi * step / schedule.steps))

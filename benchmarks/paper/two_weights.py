@@ -8,6 +8,7 @@ what it does not state (noise, prior, initialisation, one draw per step).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +36,13 @@ PAPER = {
 }
 """Tables 2 and 3 for α = .05, .1, .15, .2 (their SGM is ``infonce``)."""
 
-_NODE, _WEIGHT = np.polynomial.hermite_e.hermegauss(40)
-_GRID = torch.tensor(np.stack(np.meshgrid(_NODE, _NODE, indexing="ij"), -1).reshape(-1, 2))
-_MASS = torch.tensor(np.outer(_WEIGHT, _WEIGHT).reshape(-1) / (2.0 * np.pi))
+
+@functools.lru_cache(maxsize=4)
+def plane(count: int) -> tuple[Tensor, Tensor]:
+    """Gauss–Hermite nodes (Q, 2) and weights (Q,) of two independent standard normals."""
+    node, weight = np.polynomial.hermite_e.hermegauss(count)
+    nodes = np.stack(np.meshgrid(node, node, indexing="ij"), -1).reshape(-1, 2)
+    return torch.tensor(nodes), torch.tensor(np.outer(weight, weight).reshape(-1) / (2.0 * np.pi))
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,29 @@ class Data:
         return float((self.x[self.x > 0] ** 2).sum()), float((self.x[self.x < 0] ** 2).sum())
 
 
+@dataclass(frozen=True)
+class Stack:
+    """Several data sets of one α and noise, for parameters (sets, starts, 2)."""
+
+    members: list[Data]
+
+    @property
+    def alpha(self) -> float:
+        """Slope of the target."""
+        return self.members[0].alpha
+
+    @property
+    def noise(self) -> float:
+        """Noise std of the likelihood."""
+        return self.members[0].noise
+
+    @property
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """S₊, S₋, (sets, 1) each."""
+        plus, minus = zip(*(m.sums for m in self.members), strict=True)
+        return torch.tensor(plus)[:, None], torch.tensor(minus)[:, None]
+
+
 def relu_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """E ReLU(w) and E ReLU(w)² for w ~ N(mean, std²)."""
     z = mean / std
@@ -61,7 +89,7 @@ def relu_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     return mean * below + std * density, (mean**2 + std**2) * below + mean * std * density
 
 
-def squared_error(mean: Tensor, std: Tensor, data: Data, *, of_the_mean: bool = False) -> Tensor:
+def squared_error(mean: Tensor, std: Tensor, data: Data | Stack, *, of_the_mean: bool = False) -> Tensor:
     """Σ_n E (f(x_n) − y_n)², or with f replaced by its posterior mean; parameters (..., 2)."""
     total = torch.zeros(())
     for side, weight in zip((1.0, -1.0), data.sums, strict=True):
@@ -72,17 +100,18 @@ def squared_error(mean: Tensor, std: Tensor, data: Data, *, of_the_mean: bool = 
     return total
 
 
-def elbo(mean: Tensor, std: Tensor, data: Data) -> Tensor:
+def elbo(mean: Tensor, std: Tensor, data: Data | Stack) -> Tensor:
     """L without the constant −N log(noise √2π), nats; unit Gaussian prior."""
     kl = (0.5 * (std**2 + mean**2 - 1.0) - torch.log(std)).sum(-1)
     return -squared_error(mean, std, data) / (2 * data.noise**2) - kl
 
 
-def entropy(mean: Tensor, std: Tensor) -> Tensor:
-    """H(g|ω) = E log(1 + q(ω₂, ω₁)/q(ω₁, ω₂)) by Gauss–Hermite quadrature; parameters (R, 2)."""
-    draws = mean[:, None] + std[:, None] * _GRID  # (R, Q, 2)
-    swapped = (draws.flip(-1) - mean[:, None]) / std[:, None]
-    return torch.nn.functional.softplus(0.5 * (_GRID**2 - swapped**2).sum(-1)) @ _MASS
+def entropy(mean: Tensor, std: Tensor, count: int = 48) -> Tensor:
+    """H(g|ω) = E log(1 + q(ω₂, ω₁)/q(ω₁, ω₂)) by Gauss–Hermite quadrature; parameters (..., 2)."""
+    nodes, mass = plane(count)
+    draws = mean[..., None, :] + std[..., None, :] * nodes
+    swapped = (draws.flip(-1) - mean[..., None, :]) / std[..., None, :]
+    return torch.nn.functional.softplus(0.5 * (nodes**2 - swapped**2).sum(-1)) @ mass
 
 
 def log_evidence(data: Data, reach: float = 3.0, points: int = 2001) -> float:
@@ -99,23 +128,25 @@ def log_posterior(data: Data, w: Array) -> Array:
     return -misfit / (2 * data.noise**2) - 0.5 * (w[:, None] ** 2 + w**2) - math.log(2 * math.pi)
 
 
-def converge(data: Data, share: float, settings: Settings, seed: int) -> tuple[Tensor, Tensor]:
-    """Mean and std (2,) that maximise L + share·I over many starts."""
-    rng = np.random.default_rng([seed, 4])
-    mean = torch.tensor(0.3 * rng.standard_normal((settings["starts"], 2)), requires_grad=True)
-    log_std = torch.tensor(rng.uniform(-4.0, -1.0, (settings["starts"], 1)).repeat(2, 1), requires_grad=True)
+def converge(data: Stack, share: float, settings: Settings) -> list[tuple[Tensor, Tensor]]:
+    """Mean and std (2,) that maximise L + share·I over many starts, for every data set."""
+    rng = np.random.default_rng(4)
+    shape = (len(data.members), settings["starts"])
+    mean = torch.tensor(0.3 * rng.standard_normal((*shape, 2)), requires_grad=True)
+    log_std = torch.tensor(rng.uniform(-4.0, -1.0, (*shape, 1)).repeat(2, -1), requires_grad=True)
     optimiser = torch.optim.Adam([mean, log_std], lr=2e-2)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings["steps"])
     for _ in range(settings["steps"]):
         value = elbo(mean, log_std.exp(), data)
         if share:
-            value = value - share * entropy(mean, log_std.exp())
+            value = value - share * entropy(mean, log_std.exp(), settings["nodes"])
         optimiser.zero_grad()
         (-value.sum()).backward()
         optimiser.step()
         decay.step()
-    best = int(value.argmax())
-    return mean[best].detach(), log_std[best].exp().detach()
+    best = value.argmax(1)
+    rows = torch.arange(len(best))
+    return list(zip(mean.detach()[rows, best], log_std.detach()[rows, best].exp(), strict=True))
 
 
 def protocol(data: Data, objective: str, settings: Settings, seed: int) -> tuple[Tensor, Tensor]:
@@ -147,15 +178,21 @@ def jobs(settings: Settings) -> list[Row]:
 
 
 def run(job: Row, settings: Settings) -> list[Row]:
-    rows = []
+    pairs = []
     for seed in range(settings["seeds"]):
         rng = np.random.default_rng(seed)
-        train, test = (Data(rng.uniform(-10, 10, 100), job["alpha"], job["noise"]) for _ in range(2))
-        evidence = log_evidence(train)
-        for name, share in OBJECTIVES.items():
-            for how in ("converged", "protocol"):
-                fit = converge(train, share, settings, seed) if how == "converged" else protocol(train, name, settings, seed)
-                rows.append({**job, "seed": seed, "objective": name, "how": how, "evidence": evidence, **_row(fit, train, test)})
+        pairs.append(tuple(Data(rng.uniform(-10, 10, 100), job["alpha"], job["noise"]) for _ in range(2)))
+    evidence = [log_evidence(train) for train, _ in pairs]
+    rows = []
+    for name, share in OBJECTIVES.items():
+        fits = {
+            "converged": converge(Stack([train for train, _ in pairs]), share, settings),
+            "protocol": [protocol(train, name, settings, seed) for seed, (train, _) in enumerate(pairs)],
+        }
+        for how, found in fits.items():
+            for seed, (fit, (train, test)) in enumerate(zip(found, pairs, strict=True)):
+                head = {**job, "seed": seed, "objective": name, "how": how, "evidence": evidence[seed]}
+                rows.append(head | _row(fit, train, test))
     return rows
 
 
@@ -231,8 +268,16 @@ def _ellipse(axis, fit: Row, colour: str, label: str) -> None:
 
 STUDY = Study(
     name="two_weights",
-    settings={"alphas": [0.05, 0.1, 0.15, 0.2], "noises": [1.0, 2.0, 4.0], "seeds": 10, "starts": 8, "steps": 400, "epochs": 10},
-    quick={"alphas": [0.1], "noises": [2.0], "seeds": 2, "starts": 4, "steps": 150, "epochs": 1},
+    settings={
+        "alphas": [0.05, 0.1, 0.15, 0.2],
+        "noises": [1.0, 2.0, 4.0],
+        "seeds": 10,
+        "starts": 6,
+        "steps": 400,
+        "nodes": 24,
+        "epochs": 10,
+    },
+    quick={"alphas": [0.1], "noises": [2.0], "seeds": 2, "starts": 4, "steps": 150, "nodes": 16, "epochs": 1},
     jobs=jobs,
     run=run,
     summarise=summarise,

@@ -53,7 +53,9 @@ def test_upper_threshold_is_where_both_optima_are_equally_good():
     for alpha, better in ((wins - 0.05, "middle"), (wins + 0.05, "mode")):
         found = {}
         for name, start in (("mode", [0.0, 0.0]), ("middle", [alpha / 2, np.log(alpha / 2.5)])):
-            result = minimize(lambda p, a=alpha: gaussians.objective(p[0], np.exp(p[1]), a), start, method="Nelder-Mead")
+            result = minimize(
+                lambda p, a=alpha: gaussians.objective(p[0], np.exp(p[1]), a), start, method="Nelder-Mead"
+            )
             found[name] = result.fun
         assert min(found, key=found.get) == better
 

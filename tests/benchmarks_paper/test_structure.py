@@ -17,7 +17,9 @@ def test_nearest_mode_is_a_transposition(seed):
 
 
 def test_bound_of_the_theorem():
-    assert theorem_bound((784, 30, 10)) == pytest.approx(2 * (30 * 795 + 10) / np.log(float(np.prod(np.arange(1.0, 31.0)))))
+    assert theorem_bound((784, 30, 10)) == pytest.approx(
+        2 * (30 * 795 + 10) / np.log(float(np.prod(np.arange(1.0, 31.0))))
+    )
 
 
 @pytest.mark.parametrize("net", [Net((2, 3, 2, 1), "relu"), Net((1, 2, 3, 1), "tanh")], ids=str)

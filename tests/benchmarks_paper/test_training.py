@@ -52,9 +52,7 @@ def test_symmetrised_gradient_is_the_librarys(net):
     flat = np.stack([state.loc[0].numpy(), state.log_scale[0].numpy()])
     trainer = Trainer(net, task)
     rng = np.random.default_rng(1)
-    with_term, without = (
-        trainer.gradient(flat, epsilon, None, o, rng, exact=True) for o in ("symmetrized", "elbo")
-    )
+    with_term, without = (trainer.gradient(flat, epsilon, None, o, rng, exact=True) for o in ("symmetrized", "elbo"))
     np.testing.assert_allclose((with_term - without)[0], q.loc.grad.numpy(), atol=1e-9)
     np.testing.assert_allclose((with_term - without)[1], q.log_scale.grad.numpy(), atol=1e-9)
 
@@ -68,8 +66,7 @@ def test_infonce_with_many_elements_has_the_permanents_gradient(net):
     epsilon = np.random.default_rng(0).standard_normal((1, net.size))
     rng = np.random.default_rng(1)
     plain, exact, sampled = (
-        trainer.gradient(flat, epsilon, None, o, rng, 40_000, exact=True)
-        for o in ("elbo", "symmetrized", "infonce")
+        trainer.gradient(flat, epsilon, None, o, rng, 40_000, exact=True) for o in ("elbo", "symmetrized", "infonce")
     )
     assert np.abs(exact - plain).max() > 0.1
     np.testing.assert_allclose(sampled, exact, atol=0.15 * np.abs(exact - plain).max())
