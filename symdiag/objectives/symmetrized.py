@@ -1,19 +1,19 @@
 r"""The symmetrised objective: L + log|G| − Σ_l H_l with the permanent's own gradient (DESIGN.md 1.2, 1.3).
 
 For one group H = E log perm(exp A), and ∂ log perm/∂θ = Σ_ij P_ij ∂A_ij/∂θ with the permanental marginals P.
-Summing over j first, Σ_ij P_ij A_ij needs only the moments (P x)_i and (P x²)_i of the draws that slot i may
-hold, so no (n, n) array enters the autograd graph:
+Summing over j first, the gradient needs only the moments (P x)_i and (P x²)_i of the draws that slot i may hold,
 
-    Σ_ij P_ij A_ij = −½ Σ_i [ (P x²)_i − 2 μ_i (P x)_i + μ_i² ] / σ_i² + ½ Σ_i (x_i − μ_i)² / σ_i²,
+    Σ_ij P_ij A_ij = −½ Σ_i [ (P x²)_i − 2 μ_i (P x)_i + μ_i² ] / σ_i² + ½ Σ_i (x_i − μ_i)² / σ_i²
 
-the log σ terms cancelling because P is doubly stochastic. With sign flips the first moment takes the
-difference of the kept and the flipped share.
+(the log σ terms cancel because P is doubly stochastic), so it is a handful of matrix products. With sign flips the
+first moment takes the difference of the kept and the flipped share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class GroupTerm:
                 code="not-a-permanent",
             )
         self.group = group
-        self._blocks = _locate(group, q)
+        self.blocks = _locate(group, q)
         self._marginals = find_marginals(marginals, group.width)
 
     def __call__(self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator) -> Tensor:
@@ -91,49 +91,108 @@ class GroupTerm:
         The value is exact where the marginals are; otherwise it is the Bethe functional at sampled
         marginals, a lower bound on the exact value of these draws.
         """
-        index = self._blocks.index
-        mean, std, x = loc[index].double(), scale[index].double(), draws[:, index].double()  # (n, D), (S, n, D)
-        random = std > 0
-        precision = torch.where(random, torch.where(random, std, 1.0) ** -2.0, 0.0)
-        own = precision * (x - mean) ** 2  # (S, n, D)
-        with torch.no_grad():
-            value, kept, flipped = self._evaluate(mean, precision, x, own.sum(-1), generator)
-            total = kept if flipped is None else kept + flipped
-        first = kept @ x if flipped is None else kept @ x + flipped @ (x * self._blocks.sign)
-        second = total @ x**2
-        slots = precision * (second - 2.0 * mean * first + mean**2)
-        surrogate = 0.5 * (own - slots).sum((1, 2)).mean()
-        return value + (surrogate - surrogate.detach())
+        value: Tensor = _Straddling.apply(loc, scale, draws, self, generator)  # type: ignore[no-untyped-call]
+        return value
 
-    def _evaluate(
-        self, mean: Tensor, precision: Tensor, x: Tensor, own: Tensor, generator: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Mean value, and the marginals split by sign of the unit (S, n, n)."""
-        log_std = -0.5 * torch.log(torch.where(precision > 0, precision, 1.0)).sum(-1)  # (n,)
-        relative = 0.5 * own + log_std  # −log q_j(ω_j)
-        kept = self._log_density(mean, precision, log_std, x, 0) + relative[:, None, :]
+    def evaluate(self, slots: _Slots, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean value, and the marginals (S, n, n) of kept and of flipped signs (None if unsigned)."""
+        constant = 0.5 * (slots.precision * slots.mean**2).sum(-1) - slots.half_log_precision  # (n,)
+        squares = 0.5 * slots.precision @ slots.square.mT
+        kept = slots.weighted_mean @ slots.x.mT - squares - constant[:, None]  # log q_i(x_j) up to a constant
+        own = kept.diagonal(dim1=1, dim2=2).clone()
+        kept = self._masked(kept - own[:, None, :], 0)
         kept.diagonal(dim1=1, dim2=2).zero_()
         flipped = None
         if self.group.signed:
-            turned = x * self._blocks.sign
-            flipped = self._log_density(mean, precision, log_std, turned, 1) + relative[:, None, :]
+            flipped = (slots.weighted_mean * self.blocks.sign) @ slots.x.mT - squares - constant[:, None]
+            flipped = self._masked(flipped - own[:, None, :], 1)
         both = kept if flipped is None else torch.logaddexp(kept, flipped)
         values, marginals = self._marginals(both.cpu().numpy(), generator)
         share = torch.from_numpy(marginals).to(both.device)
         value = torch.from_numpy(values).to(both.device).mean()
         if flipped is None:
             return value, share, None
-        turned_share = torch.where(share > 0, share * torch.exp(flipped - both), 0.0)
-        return value, share - turned_share, turned_share
+        turned = torch.where(share > 0, share * torch.exp(flipped - both), 0.0)
+        return value, share - turned, turned
 
-    def _log_density(self, mean: Tensor, precision: Tensor, log_std: Tensor, x: Tensor, which: int) -> Tensor:
-        """Unnormalised log q_i(x_j), (S, n, n), by matrix products about the units' common centre."""
-        centre = mean.mean(0) if which == 0 else torch.zeros_like(mean[0])
-        shifted, x = mean - centre, x - centre
-        squares = precision @ (x**2).mT - 2.0 * (precision * shifted) @ x.mT
-        log_density = -0.5 * (squares + (precision * shifted**2).sum(-1)[:, None]) - log_std[:, None]
-        allowed = self._blocks.allowed[which]
+    def _masked(self, log_density: Tensor, which: int) -> Tensor:
+        allowed = self.blocks.allowed[which]
         return log_density if allowed is None else log_density.masked_fill(~allowed, -torch.inf)
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Slot parameters (n, D) and the units' draws (S, n, D), float64; deterministic entries have precision 0."""
+
+    mean: Tensor
+    precision: Tensor
+    weighted_mean: Tensor  # precision * mean
+    half_log_precision: Tensor  # (n,) summed over D
+    x: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, std: Tensor, x: Tensor) -> _Slots:
+        random = std > 0
+        precision = torch.where(random, torch.where(random, std, 1.0) ** -2.0, 0.0)
+        half_log = 0.5 * torch.log(torch.where(random, precision, 1.0)).sum(-1)
+        return cls(mean, precision, precision * mean, half_log, x, x * x)
+
+
+class _Straddling(torch.autograd.Function):
+    """log perm(exp A) averaged over draws; all gradients are formed in the forward pass, next to the marginals."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, loc: Tensor, scale: Tensor, draws: Tensor, term: GroupTerm, generator: np.random.Generator
+    ) -> Tensor:
+        index = term.blocks.index
+        std = scale[index].double()
+        slots = _Slots.of(loc[index].double(), std, draws[:, index].double())
+        value, kept, flipped = term.evaluate(slots, generator)
+        gradients = _gradients(slots, std, kept, flipped, term.blocks.sign)
+        ctx.save_for_backward(index, *gradients)
+        ctx.like = (loc, scale, draws)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        index, *gradients = ctx.saved_tensors
+        spread = []
+        for like, gradient in zip(ctx.like, gradients, strict=True):
+            full = torch.zeros_like(like)
+            full[..., index] = (gradient * grad_outputs[0]).to(like.dtype)
+            spread.append(full)
+        return (*spread, None, None)
+
+
+def _gradients(
+    slots: _Slots, std: Tensor, kept: Tensor, flipped: Tensor | None, sign: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """∂/∂μ (n, D), ∂/∂σ (n, D) and ∂/∂ω (S, n, D) of the mean over draws of Σ_ij P_ij A_ij, P held fixed."""
+    count, _, size = slots.x.shape
+    total = kept if flipped is None else kept + flipped
+
+    def moment(share: Tensor, values: Tensor) -> Tensor:
+        """(1/S) Σ_s share_s @ values_s as one matrix product, (n, D)."""
+        wide = share.transpose(0, 1).reshape(share.shape[1], -1)
+        return wide @ values.reshape(-1, size) / count
+
+    def pull(share: Tensor, rows: Tensor) -> Tensor:
+        """share_sᵀ @ rows for every draw, (S, n, D)."""
+        return (share.mT.reshape(-1, share.shape[1]) @ rows).reshape(slots.x.shape)
+
+    first = moment(kept, slots.x)
+    at_units = pull(kept, slots.weighted_mean) - slots.weighted_mean
+    if flipped is not None:
+        first = first + moment(flipped, slots.x) * sign
+        at_units += pull(flipped, slots.weighted_mean * sign)
+    shift = first - slots.x.mean(0)
+    spread = moment(total, slots.square) - slots.square.mean(0)
+    by_mean = slots.precision * shift
+    by_std = torch.where(slots.precision > 0, (spread - 2.0 * slots.mean * shift) * slots.precision / std, 0.0)
+    by_draw = at_units.addcmul_(slots.precision - pull(total, slots.precision), slots.x).div_(count)
+    return by_mean, by_std, by_draw
 
 
 def _locate(group: Group, q: Variational) -> _Blocks:

@@ -47,8 +47,11 @@ class JsonLines:
     def __call__(self, record: Record) -> None:
         """Write one line and flush it."""
         line = {k: (v if not isinstance(v, float) or math.isfinite(v) else None) for k, v in asdict(record).items()}
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, allow_nan=False) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line, allow_nan=False) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write metrics to {self.path}: {error.strerror}") from error
 
 
 def _lines_before(path: Path, phase: str, step: int) -> list[str]:

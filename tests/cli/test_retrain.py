@@ -11,12 +11,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 
-from training_examples import wave, write_checkpoint  # noqa: E402
+from training_examples import wave, write_checkpoint
 
-from symdiag import formats  # noqa: E402
-from symdiag.cli.main import main  # noqa: E402
-from symdiag.report import format_names, from_dict, render  # noqa: E402
-from symdiag.report.schemas import schema_text  # noqa: E402
+from symdiag import formats
+from symdiag.cli.main import main
+from symdiag.report import format_names, from_dict, render
+from symdiag.report.schemas import schema_text
 
 FAST = ["--activation", "relu", "--noise", "0.3", "--prior-std", "1", "--steps", "30", "--draws", "4"]
 FAST += ["--samples", "50", "--budget", "0.2", "-q"]
@@ -37,7 +37,9 @@ def run(files, *more, base=FAST):
 
 @pytest.fixture
 def report(files, capsys):
-    code = run(files, "--test", str(files / "test.npz"), "-o", str(files / "out.pt"), "--format", "json", "--keep-worse")
+    code = run(
+        files, "--test", str(files / "test.npz"), "-o", str(files / "out.pt"), "--format", "json", "--keep-worse"
+    )
     assert code in (0, 1)
     return json.loads(capsys.readouterr().out)
 

@@ -26,7 +26,9 @@ def rebuild(problem, posterior=None, model=None, train=None):
 def test_prior_options_outrank_the_file(checkpoint):
     posterior = formats.load(checkpoint)
     ones = {k: np.ones(v.shape) for k, v in posterior.loc.items()}
-    stored = posterior.replace(prior=GaussianPrior({k: 0 * v for k, v in ones.items()}, {k: 2 * v for k, v in ones.items()}))
+    stored = posterior.replace(
+        prior=GaussianPrior({k: 0 * v for k, v in ones.items()}, {k: 2 * v for k, v in ones.items()})
+    )
     assert resolve_prior(stored, ModelConfig()).scale["fc1.bias"][0] == 2.0
     mixed = resolve_prior(stored, ModelConfig(prior_std=3.0, prior_std_by_tensor={"fc2": 0.5, "fc1.bias": 0.1}))
     assert [float(mixed.scale[n].flat[0]) for n in posterior.names] == [3.0, 0.1, 0.5, 0.5]

@@ -13,7 +13,20 @@ import torch
 
 from symdiag import formats
 
-OPTIONS = ["--activation", "relu", "--noise", "0.3", "--prior-std", "1", "--patience", "0", "--draws", "4", "--budget", "0.2"]
+OPTIONS = [
+    "--activation",
+    "relu",
+    "--noise",
+    "0.3",
+    "--prior-std",
+    "1",
+    "--patience",
+    "0",
+    "--draws",
+    "4",
+    "--budget",
+    "0.2",
+]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -44,11 +57,23 @@ def wait_for(path, process, seconds=120):
 
 def tensors(path):
     posterior = formats.load(path)
-    return np.concatenate([*(v.ravel() for v in posterior.loc.values()), *(v.ravel() for v in posterior.scale.values())])
+    return np.concatenate(
+        [*(v.ravel() for v in posterior.loc.values()), *(v.ravel() for v in posterior.scale.values())]
+    )
 
 
 def test_kill_minus_nine_then_resume_is_bit_exact(checkpoint, data_files, tmp_path):
-    more = ["--steps", "200", "--interval", "10", "--control-runs", "1", "--metrics", str(tmp_path / "m.jsonl"), "--keep-worse"]
+    more = [
+        "--steps",
+        "200",
+        "--interval",
+        "10",
+        "--control-runs",
+        "1",
+        "--metrics",
+        str(tmp_path / "m.jsonl"),
+        "--keep-worse",
+    ]
     whole = run(checkpoint, data_files[0], tmp_path / "whole.pt", *more)
     assert whole.returncode in (0, 1), whole.stderr
     expected = (tmp_path / "m.jsonl").read_text(encoding="utf-8")
