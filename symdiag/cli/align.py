@@ -18,48 +18,55 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: symdiag align model.pt reference.pt --activation relu -o aligned.pt"
 
 
+Paths = Annotated[list[Path], typer.Argument(metavar="MODEL REFERENCE", help="Two checkpoints; several: --universe.")]
+AlignedFile = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the aligned model, in its own format.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")]
+Many = Annotated[bool, typer.Option("--universe", help="Bring all checkpoints to one labelling.")]
+Cost = Annotated[str, typer.Option("--cost", envvar="SYMDIAG_COST", help="w2 (means and stds), kl, hellinger or mean.")]
+Restarts = Annotated[
+    int | None, typer.Option("--restarts", min=0, help="Random starts. Default: as many as are cheap, up to 48.")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Data: adds ELBO and NLL along the straight path.")]
+Likelihood = Annotated[str | None, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")]
+Noise = Annotated[float, typer.Option("--noise", min=1e-12, help="Noise std of the gaussian likelihood.")]
+PriorStd = Annotated[
+    float | None, typer.Option("--prior-std", min=1e-12, help="Prior std, where the checkpoint has none.")
+]
+PathSamples = Annotated[int, typer.Option("--samples", min=1, help="Weight draws at each point of the path.")]
+Report = Annotated[
+    list[str] | None, typer.Option("--report", metavar="FILE", help="Also write the report; repeatable.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 unless it is the same mode, certified.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command("align", epilog=EXAMPLE)(align)
 
 
 def align(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="MODEL REFERENCE", help="Two checkpoints; several: --universe.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the aligned model, in its own format.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
-    universe: Annotated[bool, typer.Option("--universe", help="Bring all checkpoints to one labelling.")] = False,
-    cost: Annotated[
-        str, typer.Option("--cost", envvar="SYMDIAG_COST", help="w2 (means and stds), kl, hellinger or mean.")
-    ] = "w2",
-    restarts: Annotated[
-        int | None, typer.Option("--restarts", min=0, help="Random starts. Default: as many as are cheap, up to 48.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Data: adds ELBO and NLL along the straight path.")
-    ] = None,
-    likelihood: Annotated[
-        str | None, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
-    ] = None,
-    noise: Annotated[float, typer.Option("--noise", min=1e-12, help="Noise std of the gaussian likelihood.")] = 1.0,
-    prior_std: Annotated[
-        float | None, typer.Option("--prior-std", min=1e-12, help="Prior std, where the checkpoint has none.")
-    ] = None,
+    paths: Paths,
+    output: AlignedFile = None,
+    overwrite: Overwrite = False,
+    universe: Many = False,
+    cost: Cost = "w2",
+    restarts: Restarts = None,
+    data: Data = None,
+    likelihood: Likelihood = None,
+    noise: Noise = 1.0,
+    prior_std: PriorStd = None,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
     companion: opt.Companion = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, help="Weight draws at each point of the path.")] = 32,
+    samples: PathSamples = 32,
     seed: opt.Seed = 0,
     format: opt.Format = None,
-    report: Annotated[
-        list[str] | None, typer.Option("--report", metavar="FILE", help="Also write the report; repeatable.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 unless it is the same mode, certified.")] = False,
+    report: Report = None,
+    strict: Strict = False,
     color: opt.Color = "auto",
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = 0,
