@@ -19,6 +19,7 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
 _SENSITIVITY_ENTRIES = 40_000_000  # weights x draws over all groups
+_CLUSTER_DRAWS = 16
 _OVERFLOW = 700.0
 
 
@@ -31,8 +32,8 @@ class Diagnosis:
 
 
 def sensitivity_draws(parameters: int) -> int:
-    """Draws for marginals and gradients: 64, fewer for large networks, always even and at least 4."""
-    return max(4, min(64, _SENSITIVITY_ENTRIES // max(1, 8 * parameters))) // 2 * 2
+    """Draws for marginals and gradients: 64, fewer for large networks, always even and at least 2."""
+    return max(2, min(64, _SENSITIVITY_ENTRIES // max(1, 8 * parameters))) // 2 * 2
 
 
 def diagnose(
@@ -72,7 +73,7 @@ def _group_report(
     draws = sensitivity_draws(posterior.num_parameters)
     found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
     off = collapsed(posterior, result.group)
-    clusters = find_clusters(posterior, group, found.confusion, off, draws=min(draws, 16), generator=generator)
+    clusters = find_clusters(found.confusion, found.matrices[:_CLUSTER_DRAWS], off, generator=generator)
     return GroupReport(
         name=result.group.name,
         width=result.group.width,

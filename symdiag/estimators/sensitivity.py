@@ -18,6 +18,7 @@ from symdiag.symmetry.spec import Group, Member
 Array = NDArray[np.float64]
 
 _MAX_ENTRIES = 4_000_000  # weights x draws held at once
+_KEPT_ENTRIES = 1_000_000  # of matrices kept by each half
 _SURE = 1e-12  # a unit that keeps its label up to this exchanges with nobody
 
 
@@ -36,6 +37,7 @@ class Sensitivity:
     log_std_shift: Array  # (n,)
     draws: int
     method: str
+    matrices: Array  # (at most `draws`, n, n) log-density matrices seen, for cluster entropies
 
 
 def sensitivity(
@@ -66,6 +68,7 @@ def sensitivity(
         log_std_shift=-log_std.cpu().numpy() / (count * weights),
         draws=count,
         method="+".join(dict.fromkeys(first.methods + second.methods)),
+        matrices=np.concatenate(first.matrices + second.matrices),
     )
 
 
@@ -83,6 +86,7 @@ class _Half:
         self.retention = np.zeros(group.width)
         self.count = 0
         self.methods: list[str] = []
+        self.matrices: list[Array] = []
 
     def _blocks(self, arrays: Mapping[str, Tensor], member: Member) -> Tensor:
         return unit_blocks(arrays[member.tensor], member, self.group.width)
@@ -93,7 +97,10 @@ class _Half:
         draws = {n: self.loc[n] + self.scale[n] * noise[n] for n in self.loc}
         kept, flipped = self.density.signed_parts(draws)
         matrices = kept if flipped is None else log_add(kept, flipped)
-        result = marginals(matrices.cpu().numpy(), generator=generator, effort=effort)
+        array = matrices.cpu().numpy()
+        if sum(m.size for m in self.matrices) < _KEPT_ENTRIES:
+            self.matrices.append(array)
+        result = marginals(array, generator=generator, effort=effort)
         probabilities = torch.from_numpy(result.probabilities).to(matrices)
         signed = probabilities if flipped is None else probabilities * torch.tanh(0.5 * _odds(kept, flipped))
         own = torch.diagonal(probabilities + signed, dim1=1, dim2=2) / 2.0

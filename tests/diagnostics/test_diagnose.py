@@ -80,7 +80,7 @@ def test_components_link_through_common_neighbours_and_leave_out_loners():
 
 def test_no_clusters_when_nothing_exchanges():
     generator = np.random.default_rng(0)
-    assert find_clusters(planted(), GROUP, np.eye(6), np.zeros(6, bool), draws=4, generator=generator) == ()
+    assert find_clusters(np.eye(6), np.zeros((1, 6, 6)), np.zeros(6, bool), generator=generator) == ()
 
 
 def test_effective_modes_is_exp_h_and_never_overflows():
@@ -88,6 +88,6 @@ def test_effective_modes_is_exp_h_and_never_overflows():
     assert effective_modes(6078.0) is None
 
 
-@pytest.mark.parametrize(("parameters", "expected"), [(10, 64), (10_000_000, 4)])
+@pytest.mark.parametrize(("parameters", "expected"), [(10, 64), (10_000_000, 2)])
 def test_draws_for_sensitivities_shrink_with_the_network(parameters, expected):
     assert sensitivity_draws(parameters) == expected
