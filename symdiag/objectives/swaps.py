@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _MANTISSA = 2.0**-53
+_SCRAMBLE = np.uint64(0x2545F4914F6CDD1D)  # xorshift64*: the output is the state times this
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=False)  # type: ignore[untyped-decorator]
@@ -27,10 +30,16 @@ def _next(state: np.uint64) -> np.uint64:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _pair(bits: np.uint64, n: int) -> tuple[np.int64, np.int64]:
+    """Two different indices below n, by multiply and shift (division is slow)."""
+    i = np.int64(((bits >> _HALF) * np.uint64(n)) >> _HALF)
+    k = np.int64(((bits & _LOW) * np.uint64(n - 1)) >> _HALF)
+    return i, k + 1 if k >= i else k
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _accept(gain: float, state: np.uint64) -> bool:
-    """Metropolis; false for gains below the resolution of the random number and for nan (forbidden twice over)."""
-    if gain >= 0.0:
-        return True
+    """Metropolis for a loss; false below the resolution of the random number and for nan (forbidden twice over)."""
     if not gain > -37.0:
         return False
     return bool(np.float64(state >> np.uint64(11)) * _MANTISSA < np.exp(gain))
@@ -49,16 +58,13 @@ def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, 
             since[i] = burn
         for t in range(steps):
             state = _next(state)
-            bits = state >> np.uint64(16)  # the low bits of a xorshift are weaker
-            i = np.int64(bits % np.uint64(n))
-            k = np.int64((bits // np.uint64(n)) % np.uint64(n - 1))
-            if k >= i:
-                k += 1
+            i, k = _pair(state * _SCRAMBLE, n)
             a, c = held[i], held[k]
             gain = log_weights[b, i, c] + log_weights[b, k, a] - log_weights[b, i, a] - log_weights[b, k, c]
-            state = _next(state)
-            if not _accept(gain, state):
-                continue
+            if gain < 0.0 or gain != gain:
+                state = _next(state)
+                if not _accept(gain, state * _SCRAMBLE):
+                    continue
             if t > burn:
                 occupation[b, i, a] += t - since[i]
                 occupation[b, k, c] += t - since[k]
@@ -91,8 +97,8 @@ def swap_marginals(log_weights: Array, generator: np.random.Generator, *, steps:
 
 
 def default_steps(width: int) -> int:
-    """Proposals per matrix: every pair of units is offered a swap about eight times, half of them after burn-in."""
-    return max(400, 4 * width * width)
+    """Proposals per matrix: every pair of units is offered a swap at least four times, half of them after burn-in."""
+    return max(1600, 2 * width * width)
 
 
 def bethe_functional(log_weights: Array, marginals: Array) -> Array:

@@ -24,6 +24,7 @@ from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
 from symdiag.objectives.swaps import bethe_functional, swap_marginals
 from symdiag.objectives.variational import Variational
+from symdiag.permanents import Effort, marginals
 from symdiag.permanents.exact import exact_marginals
 from symdiag.symmetry.spec import Group, PermutationSpec
 
@@ -43,20 +44,30 @@ def _sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array,
     return bethe_functional(log_weights, marginals), marginals
 
 
-_METHODS: dict[str, Marginals] = {"exact": _exact, "mcmc": _sampled}
+def _sampled_gradient(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    """As ``_sampled`` where nobody looks at the value."""
+    return np.zeros(len(log_weights)), swap_marginals(log_weights, generator)
+
+
+def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    found = marginals(log_weights, generator=generator, method="bethe", effort=Effort(max_exact=8)).probabilities
+    return bethe_functional(log_weights, found), found
+
+
+_METHODS: dict[str, Marginals] = {"exact": _exact, "mcmc": _sampled, "bethe": _bethe}
 MARGINALS = ("auto", "exact", "mcmc", "bethe")
 """Ways to get the permanental marginals; ``auto`` is exact up to width ``EXACT_LIMIT``, else mcmc."""
 
 
-def find_marginals(method: str, width: int) -> Marginals:
-    """The marginal routine called ``method`` for a group of ``width`` units."""
+def find_marginals(method: str, width: int, *, value: bool = True) -> Marginals:
+    """The marginal routine called ``method`` for a group of ``width`` units; ``value`` says if values are wanted."""
     if method == "auto":
         method = "exact" if width <= EXACT_LIMIT else "mcmc"
     if method not in _METHODS:
         raise UsageError(
             f"unknown marginals '{method}'", code="bad-option", hint=f"Choose one of: {', '.join(MARGINALS)}."
         )
-    return _METHODS[method]
+    return _sampled_gradient if method == "mcmc" and not value else _METHODS[method]
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class _Blocks:
 class GroupTerm:
     """H(g|ω) of one group as a differentiable function of the flat vectors μ, σ and draws."""
 
-    def __init__(self, group: Group, q: Variational, marginals: str = "auto") -> None:
+    def __init__(self, group: Group, q: Variational, marginals: str = "auto", *, value: bool = True) -> None:
         if not group.is_matrix_permanent:
             raise UnsupportedError(
                 f"group {group.name} acts on two axes of one tensor: its straddling has no permanent form",
@@ -83,7 +94,7 @@ class GroupTerm:
             )
         self.group = group
         self.blocks = _locate(group, q)
-        self._marginals = find_marginals(marginals, group.width)
+        self._marginals = find_marginals(marginals, group.width, value=value)
 
     def __call__(self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator) -> Tensor:
         """Mean over draws (S, D) of log perm(exp A), nats, with the permanent's gradient.
@@ -220,8 +231,10 @@ class Symmetrized:
 
     name = "symmetrized"
 
-    def __init__(self, spec: PermutationSpec, q: Variational, marginals: str = "auto") -> None:
-        self.groups = tuple(GroupTerm(group, q, marginals) for group in spec if group.width > 1 or group.signed)
+    def __init__(self, spec: PermutationSpec, q: Variational, marginals: str = "auto", *, value: bool = True) -> None:
+        self.groups = tuple(
+            GroupTerm(group, q, marginals, value=value) for group in spec if group.width > 1 or group.signed
+        )
 
     def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
         """Σ_l H_l for reparameterised draws (S, D), nats."""
