@@ -13,7 +13,7 @@ from symdiag.alignment.problem import Block, Problem, State, moved_weights, rows
 from symdiag.posterior import Array
 from symdiag.symmetry.elements import Element
 
-_ROUNDING = 4000.0  # machine epsilons: what sums of matrix products may be off by, relative to their terms
+_TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 3e-6}  # relative gains that may be rounding
 
 
 class Solver:
@@ -22,7 +22,7 @@ class Solver:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         kinds = [b.model.loc.dtype for b in problem.blocks] or [np.dtype(np.float64)]
-        self._tolerance = _ROUNDING * float(np.finfo(kinds[0]).eps)
+        self._tolerance = _TOLERANCE[kinds[0]]
         self.static = [self._static_costs(g) for g in range(len(problem.groups))]
 
     def costs(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> Array:

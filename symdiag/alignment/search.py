@@ -69,10 +69,10 @@ class Search:
         if self.distance <= self.problem.negligible:
             return self._found()
         seeded = signature_state(self.solver)
-        self._try("signature", seeded)
+        self.attempt("signature", seeded)
         decided = not self.restarts and self.distance < _DECISIVE * self.starts[0].distance
         if not self._settled and not decided:
-            self._try("identity", self.problem.identity())
+            self.attempt("identity", self.problem.identity())
             self._restart(seeded)
         return self._found()
 
@@ -81,9 +81,9 @@ class Search:
         for _ in range(self.restarts):
             if self._settled:
                 return
-            self._try("random", scrambled(self.problem, seeded, generator))
+            self.attempt("random", scrambled(self.problem, seeded, generator))
         if self.restarts:
-            self._improve_jointly()
+            self.improve_jointly()
 
     @property
     def _settled(self) -> bool:
@@ -94,13 +94,13 @@ class Search:
         if self.solver.problem is not self.problem:
             self.solver = Solver(self.problem)
             self._same = _SAME
-            self._try("polish", self.state)
+            self.attempt("polish", self.state)
         return self._found()
 
     def _found(self) -> Found:
         return Found(self.state, self.distance, tuple(self.starts))
 
-    def _try(self, kind: str, start: State) -> bool:
+    def attempt(self, kind: str, start: State) -> bool:
         """Descend from ``start``; keep the result if it is better than the best so far."""
         return self._note(kind, self.solver.descend(start))
 
@@ -112,7 +112,7 @@ class Search:
         self.state, self.distance = state, distance
         return True
 
-    def _improve_jointly(self) -> None:
+    def improve_jointly(self) -> None:
         """Rounds of joint moves and kicks from the best state, until a whole round finds nothing better."""
         tries = len(adjacent_pairs(self.problem)) + self.restarts
         if tries * descent_work(self.problem) > _ROUND_WORK:
@@ -121,10 +121,10 @@ class Search:
         while improved and not self._settled:
             improved = False
             for group, other in adjacent_pairs(self.problem):
-                improved |= self._try("joint", self._released(group, other))
+                improved |= self.attempt("joint", self._released(group, other))
             generator = np.random.default_rng([self.seed, 1])
             for _ in range(self.restarts):
-                improved |= self._try("kick", kicked(self.problem, self.state, generator))
+                improved |= self.attempt("kick", kicked(self.problem, self.state, generator))
 
     def _released(self, group: int, other: int) -> State:
         """``group`` solved as if ``other`` could follow it in any way, then ``other`` solved to match."""

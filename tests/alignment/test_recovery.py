@@ -86,8 +86,8 @@ def test_a_joint_move_goes_on_where_descent_stalls():
     model, reference, spec = stalling_pair()
     search = Search(build_problem(model, reference, spec, get_cost("w2")), restarts=1, seed=0)
     assert all(e.is_identity for e in search.solver.descend(search.problem.identity()))
-    search._try("identity", search.problem.identity())
-    search._improve_jointly()
+    search.attempt("identity", search.problem.identity())
+    search.improve_jointly()
     assert [e.permutation.tolist() for e in search.state] == [[1, 0], [1, 0]]
     assert align(model, reference, spec).certificate.distance == pytest.approx(4 * 0.1**2)
 
