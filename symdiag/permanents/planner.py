@@ -29,6 +29,8 @@ _EXACT_WITHIN = 1e-10  # nats
 _SPLIT_LOSS = 1e-9  # nats a split into blocks may lose
 _CLOSED = 2e-3  # nats between deterministic bounds at which nothing is left to estimate
 _AGREE = 1.0  # nats between pilot runs up to which many small runs do
+_RANK_ONE = 1e-6  # nats between rank-one bounds at which no other method is asked
+_ROUNDING = 1e-12  # nats per row that count as rounding
 _QUICK = 12  # blocks up to this size cost next to nothing
 _WORTH_SPLITTING = 14
 
@@ -220,8 +222,11 @@ def _repeated(log_block: Array) -> Part | None:
     n = len(log_block)
     if np.isfinite(log_block).all():
         low, high = rank_one_interval(log_block)
-        if high - low <= 1e-6:
-            return Part.certain((low + high) / 2, (high - low) / 2, "identical", f"{n} rows equal up to scale")
+        if high - low <= _RANK_ONE:
+            middle, reason = (low + high) / 2, f"{n} rows equal up to scale, to {high - low:.1e} nats"
+            exact = high - low <= _ROUNDING * n
+            ends = (middle, middle) if exact else (low, high)
+            return Part(middle, low, high, *ends, low, exact, "identical", reason)
     for matrix, what in ((log_block, "rows"), (log_block.T, "columns")):
         found = row_types(matrix)
         if found is not None:
@@ -277,7 +282,7 @@ def _allocation(
         other = smc.conditional_run(proposal, pilot, generator, identity).log_estimate
     if abs(other - plain) <= _AGREE or effort.runs < 4:
         return effort.particles, effort.runs
-    return effort.particles * effort.runs, max(2, effort.runs // 4)
+    return effort.particles * effort.runs * 3 // 4, max(2, effort.runs // 4)
 
 
 def _sum(parts: Sequence[Part], planned: Plan) -> Part:

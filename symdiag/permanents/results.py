@@ -14,8 +14,8 @@ class Effort:
     Attributes:
         max_exact: largest block evaluated exactly (up to 24).
         particles: particles of each SMC run.
-        runs: plain SMC runs per block; one conditional run comes on top. Where pilot runs disagree, ``runs`` times the
-            particles go to a quarter of the runs.
+        runs: plain SMC runs per block; one conditional run comes on top. Where pilot runs disagree, a quarter of the
+            runs get 3/4 ``runs`` times the particles each.
         seconds: time budget per matrix for refining beyond the first pair of runs; None is unlimited.
         delta: chance that ``probable_lower`` fails.
         certify: whether to compute the dearer certified bounds (Bethe, entropy) on large blocks.
