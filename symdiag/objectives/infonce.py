@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from symdiag.errors import UnsupportedError
 from symdiag.objectives.variational import Layout, Variational
+from symdiag.posterior import Array
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
 
@@ -54,6 +57,10 @@ def _signed_permutations(
     sign = np.empty((count, layout.size))
     for k in range(count):
         action = random_action(spec, generator)
-        index[k] = layout.join(act(spec, action, positions, flip=False)).astype(np.int64)
-        sign[k] = layout.join(act(spec, action, ones))
+        index[k] = layout.join(_doubles(act(spec, action, positions, flip=False))).astype(np.int64)
+        sign[k] = layout.join(_doubles(act(spec, action, ones)))
     return index, sign
+
+
+def _doubles(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, Array]:
+    return {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}

@@ -20,7 +20,7 @@ _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def _next(state: np.uint64) -> np.uint64:
     """One step of xorshift64 (Marsaglia 2003)."""
     state ^= state << np.uint64(13)
@@ -29,7 +29,7 @@ def _next(state: np.uint64) -> np.uint64:
     return state
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _pair(bits: np.uint64, n: int) -> tuple[np.int64, np.int64]:
     """Two different indices below n, by multiply and shift (division is slow)."""
     i = np.int64(((bits >> _HALF) * np.uint64(n)) >> _HALF)
@@ -37,7 +37,7 @@ def _pair(bits: np.uint64, n: int) -> tuple[np.int64, np.int64]:
     return i, k + 1 if k >= i else k
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _accept(gain: float, state: np.uint64) -> bool:
     """Metropolis for a loss; false below the resolution of the random number and for nan (forbidden twice over)."""
     if not gain > -37.0:
@@ -45,7 +45,7 @@ def _accept(gain: float, state: np.uint64) -> bool:
     return bool(np.float64(state >> np.uint64(11)) * _MANTISSA < np.exp(gain))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, burn: int, occupation: Array) -> None:
     """Fill ``occupation`` (B, n, n) with the share of time that row i holds column j after ``burn`` of ``steps``."""
     batch, n, _ = log_weights.shape
@@ -53,9 +53,9 @@ def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, 
     since = np.empty(n, dtype=np.int64)
     for b in range(batch):
         state = seeds[b]
-        for i in range(n):
-            held[i] = i
-            since[i] = burn
+        for row in range(n):
+            held[row] = row
+            since[row] = burn
         for t in range(steps):
             state = _next(state)
             i, k = _pair(state * _SCRAMBLE, n)
@@ -71,11 +71,11 @@ def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, 
                 since[i] = t
                 since[k] = t
             held[i], held[k] = c, a
-        for i in range(n):
-            occupation[b, i, held[i]] += steps - since[i]
-        for i in range(n):
-            for j in range(n):
-                occupation[b, i, j] /= steps - burn
+        for row in range(n):
+            occupation[b, row, held[row]] += steps - since[row]
+        for row in range(n):
+            for column in range(n):
+                occupation[b, row, column] /= steps - burn
 
 
 def swap_marginals(log_weights: Array, generator: np.random.Generator, *, steps: int | None = None) -> Array:
@@ -91,7 +91,7 @@ def swap_marginals(log_weights: Array, generator: np.random.Generator, *, steps:
         return np.ones_like(log_weights)
     steps = steps or default_steps(n)
     occupation = np.zeros_like(log_weights)
-    seeds = generator.integers(1, 1 << 63, size=batch, dtype=np.uint64)
+    seeds = np.asarray(generator.integers(1, 1 << 63, size=(batch,)), dtype=np.uint64)
     _swap_occupation(np.ascontiguousarray(log_weights), seeds, steps, steps // 2, occupation)
     return occupation
 

@@ -32,7 +32,7 @@ class Layout:
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """(..., size) → name → (..., *shape), as views."""
-        pieces = flat.split([math.prod(shape) for _, shape in self.shapes], dim=-1)
+        pieces = torch.split(flat, [math.prod(shape) for _, shape in self.shapes], dim=-1)
         lead = flat.shape[:-1]
         return {name: piece.reshape(*lead, *shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
 

@@ -141,7 +141,7 @@ def _from_columns(names: list[str], table: NDArray[Any], target: str | None) -> 
 def _from_arrays(arrays: Mapping[str, NDArray[Any]], target: str | None) -> Dataset:
     targets = target or _pick(arrays, _TARGET_KEYS)
     inputs = _pick(arrays, _INPUT_KEYS)
-    if targets not in arrays or inputs is None:
+    if targets is None or targets not in arrays or inputs is None:
         raise InputError(
             f"no arrays X and y among: {', '.join(arrays) or 'nothing'}",
             code="bad-data",

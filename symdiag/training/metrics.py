@@ -78,11 +78,11 @@ class TensorBoard:
             raise UsageError(
                 "--tensorboard needs the tensorboard package", code="missing-extra", hint="pip install tensorboard"
             ) from error
-        self._writer = SummaryWriter(str(directory))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(directory))
 
     def __call__(self, record: Record) -> None:
         """Write every number of the record."""
         for name, value in asdict(record).items():
             if isinstance(value, (int, float)) and name not in ("step", "steps"):
-                self._writer.add_scalar(f"{record.phase}/{name}", value, record.step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"{record.phase}/{name}", value, record.step)
+        self._writer.flush()

@@ -68,7 +68,7 @@ def load_job(path: Path, settings: dict[str, Any]) -> JobState:
         TrainingError: ``resume-failed``: no such file, or not a state file.
     """
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             note = json.loads((file.metadata() or {})["symdiag"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
