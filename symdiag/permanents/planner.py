@@ -28,7 +28,8 @@ from symdiag.permanents.types import Array, IntArray
 _EXACT_WITHIN = 1e-10  # nats
 _SPLIT_LOSS = 1e-9  # nats a split into blocks may lose
 _CLOSED = 2e-3  # nats between deterministic bounds at which nothing is left to estimate
-_AGREE = 1.0  # nats between pilot runs up to which many small runs do
+_PILOTS = 4
+_AGREE = 1.5  # nats between pilot runs up to which many small runs do
 _RANK_ONE = 1e-6  # nats between rank-one bounds at which no other method is asked
 _ROUNDING = 1e-12  # nats per row that count as rounding
 _QUICK = 12  # blocks up to this size cost next to nothing
@@ -251,7 +252,7 @@ def _sampled(
     balanced = sinkhorn(np.exp(log_block))
     proposal = smc.prepare_scaled(balanced, 0.0, np.arange(n))
     lower, upper = certify(log_block, balanced, thorough=effort.certify) if bounds else (-math.inf, math.inf)
-    particles, count = _allocation(proposal, identity, generator, effort)
+    particles, count = _allocation(proposal, generator, effort)
     runs: list[float] = []
     while len(runs) < count and (len(runs) < 2 or time.perf_counter() < deadline):
         runs.append(smc.run(proposal, particles, generator).log_estimate)
@@ -267,20 +268,16 @@ def _sampled(
     return Part(value, lower, upper, expected_lower, expected_upper, max(probable, lower), False, "smc", reason)
 
 
-def _allocation(
-    proposal: smc.Proposal, identity: IntArray | None, generator: np.random.Generator, effort: Effort
-) -> tuple[int, int]:
-    """Particles and runs: where a small plain and conditional run disagree, fewer and larger runs close the gap best.
+def _allocation(proposal: smc.Proposal, generator: np.random.Generator, effort: Effort) -> tuple[int, int]:
+    """Particles and runs: where small pilot runs disagree, fewer and larger runs close the gap best.
 
-    The pilot runs are thrown away: choosing by them leaves the final ones unbiased.
+    The pilots are plain and thrown away: a choice that looked at the identity would spoil its being a posterior draw.
     """
+    if effort.runs < _PILOTS:
+        return effort.particles, effort.runs
     pilot = max(2, effort.particles // 4)
-    plain = smc.run(proposal, pilot, generator).log_estimate
-    if identity is None:
-        other = smc.run(proposal, pilot, generator).log_estimate
-    else:
-        other = smc.conditional_run(proposal, pilot, generator, identity).log_estimate
-    if abs(other - plain) <= _AGREE or effort.runs < 4:
+    logs = [smc.run(proposal, pilot, generator).log_estimate for _ in range(_PILOTS)]
+    if max(logs) - min(logs) <= _AGREE:
         return effort.particles, effort.runs
     return effort.particles * effort.runs * 3 // 4, max(2, effort.runs // 4)
 
