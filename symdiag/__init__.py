@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from symdiag.posterior import Posterior
     from symdiag.report.model import Report
     from symdiag.retraining import retrain
+    from symdiag.sampling import analyze_samples
 
 __all__ = [
     "Posterior",
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "align",
     "analyze",
+    "analyze_samples",
     "load",
     "retrain",
 ]
@@ -37,6 +39,7 @@ _HOME = {
     "StraddlingPenalty": "symdiag.objectives.penalty",
     "align": "symdiag.api",
     "analyze": "symdiag.api",
+    "analyze_samples": "symdiag.sampling",
     "retrain": "symdiag.retraining",
     "load": "symdiag.api",
 }

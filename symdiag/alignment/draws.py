@@ -52,7 +52,8 @@ class LogDensity:
         """Sorted draws against sorted means, at the largest variance of each reference unit."""
         assert reference.scale is not None
         widest = reference.scale.reshape(len(reference.scale), -1).max(axis=1)
-        return 0.5 * sorted_distances(model.loc, reference.loc) / widest[:, None] ** 2
+        result: Array = 0.5 * sorted_distances(model.loc, reference.loc) / widest[:, None] ** 2
+        return result
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,14 @@ MIN_DRAWS_FOR_MODES = 20
 class GroupSwitching:
     """Label switching within one group.
 
-    ``off``: fraction of draws off the group's majority labelling; ``labelings``: how many different ones were seen.
+    ``off``: fraction of draws off the group's majority labelling; ``labellings``: how many different ones were seen.
     ``units_moved``, ``units_flipped``: per unit of the majority labelling, the fraction of draws in which another
     unit has its place, or in which it is there with its sign changed.
     """
 
     group: Group
     off: float
-    labelings: int
+    labellings: int
     units_moved: tuple[float, ...]
     units_flipped: tuple[float, ...]
 
@@ -40,7 +40,7 @@ class Switching:
     """The same for all groups together (a labelling is then one element per group)."""
 
     off: float
-    labelings: int
+    labellings: int
     groups: tuple[GroupSwitching, ...]
 
 
@@ -69,7 +69,7 @@ def _group(group: Group, elements: Sequence[Element]) -> GroupSwitching:
     return GroupSwitching(
         group=group,
         off=_off(keys),
-        labelings=len(set(keys)),
+        labellings=len(set(keys)),
         units_moved=tuple(moved.mean(axis=0).tolist()),
         units_flipped=tuple(flipped.mean(axis=0).tolist()),
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats.assemble import leftovers
 from symdiag.formats.fields import check_finite
+from symdiag.formats.inference_data import is_hdf5, read_posterior_group
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
 from symdiag.formats.naming import tidy
 from symdiag.formats.reading import read_raw
@@ -25,13 +26,15 @@ from symdiag.posterior import Ignored, Posterior
 class WeightSamples:
     """Draws of one network's weights: tensor name → (S, *shape), float64, in file order.
 
-    ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one.
+    ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one. ``chains``: the draws
+    are this many chains of equal length, one after the other; None where nobody said so.
     """
 
     draws: Mapping[str, Array]
     paths: tuple[str, ...]
     sha256: tuple[str, ...]
     ignored: tuple[Ignored, ...] = ()
+    chains: int | None = None
 
     @property
     def num_samples(self) -> int:
@@ -51,22 +54,28 @@ def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int =
     """Read draws of a network's weights; nothing in the files is executed.
 
     Args:
-        paths: several files, each the state dict of one draw; or one file with all of them, as a list of state dicts
-            or with ``sample_axes`` leading axes on every tensor.
-        sample_axes: 1 for (draw, …); 2 for (chain, draw, …), the order ArviZ uses.
+        paths: several files, each the state dict of one draw; or one file with all of them, as a list of state dicts,
+            with ``sample_axes`` leading axes on every tensor, or as ArviZ InferenceData in netCDF (needs h5py).
+        sample_axes: 1 for (draw, …); 2 for (chain, draw, …), the order ArviZ uses (its own files always have both).
 
     Raises:
         InputError: ``shape-mismatch`` when draws differ in names or shapes, ``non-finite``, ``not-samples`` when
-            there are fewer than two draws, and what reading a file raises.
+            there are fewer than two draws, ``missing-package`` for a netCDF file without h5py, and what reading a file
+            raises.
         UsageError: no path, or a number of axes other than 1 or 2.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files or sample_axes not in (1, 2):
         raise UsageError("at least one file, and 1 or 2 sample axes, are needed")
-    raws = [read_raw(path) for path in files]
+    if len(files) == 1 and is_hdf5(files[0]):
+        raws, sample_axes = [read_posterior_group(files[0])], 2
+    else:
+        raws = [read_raw(path) for path in files]
+    chains = None
     if len(raws) == 1:
         members = _listed(raws[0].tree)
         draws, ignored = _stacked(members) if members else _with_axes(raws[0], sample_axes)
+        chains = None if members or sample_axes == 1 else _chains(raws[0], draws)
     else:
         draws, ignored = _stacked([raw.tree for raw in raws])
     if not draws or min(len(values) for values in draws.values()) < 2:
@@ -79,7 +88,7 @@ def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int =
         check_finite(values, name)
     prefix = common_prefix(draws)
     named = {tidy(name.removeprefix(prefix)): values for name, values in draws.items()}
-    return WeightSamples(named, tuple(raw.path for raw in raws), tuple(raw.sha256 for raw in raws), ignored)
+    return WeightSamples(named, tuple(raw.path for raw in raws), tuple(raw.sha256 for raw in raws), ignored, chains)
 
 
 def _listed(tree: Tree) -> list[Tree]:
@@ -121,6 +130,15 @@ def _with_axes(raw: RawCheckpoint, sample_axes: int) -> tuple[dict[str, Array], 
     if all(values.ndim < 3 for values in draws.values()):
         draws = {}  # no weight matrix per draw: one network's own state dict looks like this
     return draws, tuple(ignored)
+
+
+def _chains(raw: RawCheckpoint, draws: Mapping[str, Array]) -> int | None:
+    """The length of the chain axis, which every tensor must share."""
+    arrays = find_state_dict(raw.tree).arrays
+    lengths = {arrays[name].shape[0] for name in draws}
+    if len(lengths) > 1:
+        raise InputError("the chain axes differ in length", code="shape-mismatch")
+    return lengths.pop() if lengths else None
 
 
 def _flattened(values: NDArray[Any], sample_axes: int) -> Array:

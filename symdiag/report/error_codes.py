@@ -30,6 +30,8 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "Leave it out, or use a later version."),
     ("missing-extra", "An optional package is needed", "The option uses a package that symdiag does not require.",
      "Install it as the message says, or leave the option out."),
+    ("missing-package", "An optional package is needed to read the file", "Files of this kind are read with a package "
+     "that symdiag does not require.", "Install it as the message says, or save the arrays with numpy.savez."),
     # reading
     ("bad-input", "The input cannot be used", "The file is readable, but something in it does not fit.",
      "The message names the tensor or key."),
