@@ -43,7 +43,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 unless it is the 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("align", epilog=EXAMPLE)(align)
+    app.command("align", short_help="Relabel a posterior onto another one.", epilog=EXAMPLE)(align)
 
 
 def align(

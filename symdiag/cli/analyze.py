@@ -22,7 +22,7 @@ EXAMPLE = "Example: symdiag analyze posterior.pt --activation relu --format json
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("analyze", epilog=EXAMPLE)(analyze)
+    app.command("analyze", short_help="Diagnose what symmetry has done to trained posteriors.", epilog=EXAMPLE)(analyze)
 
 
 def analyze(

@@ -21,7 +21,7 @@ EXAMPLE = "Example: symdiag compare baseline.json retrained.pt --activation relu
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("compare", epilog=EXAMPLE)(compare)
+    app.command("compare", short_help="Compare the straddling of two posteriors.", epilog=EXAMPLE)(compare)
 
 
 def compare(

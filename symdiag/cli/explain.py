@@ -22,7 +22,7 @@ EXAMPLE = "Example: symdiag explain SYM001"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("explain", epilog=EXAMPLE)(explain)
+    app.command("explain", short_help="Explain finding and error codes.", epilog=EXAMPLE)(explain)
 
 
 def _codes(incomplete: str) -> list[str]:

@@ -22,7 +22,7 @@ EXAMPLE = "Example: symdiag inspect posterior.safetensors --write-spec spec.toml
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("inspect", epilog=EXAMPLE)(inspect)
+    app.command("inspect", short_help="Show what a checkpoint holds and its symmetry group.", epilog=EXAMPLE)(inspect)
 
 
 def inspect(

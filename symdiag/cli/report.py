@@ -16,7 +16,7 @@ EXAMPLE = "Example: symdiag report report.json --format markdown -o report.html"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("report", epilog=EXAMPLE)(report)
+    app.command("report", short_help="Show a JSON report in another format.", epilog=EXAMPLE)(report)
 
 
 def report(

@@ -24,7 +24,7 @@ EXAMPLE = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("retrain", epilog=EXAMPLE)(retrain)
+    app.command("retrain", short_help="Retrain on the symmetrised objective, with a control.", epilog=EXAMPLE)(retrain)
 
 
 def retrain(

@@ -17,7 +17,7 @@ EXAMPLE = "Example: symdiag samples draws.npz --activation tanh -o aligned.npz"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("samples", epilog=EXAMPLE)(samples)
+    app.command("samples", short_help="Measure label switching in weight samples.", epilog=EXAMPLE)(samples)
 
 
 def samples(

@@ -14,7 +14,7 @@ EXAMPLE = "Example: symdiag schema analyze > analyze.schema.json"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("schema", epilog=EXAMPLE)(schema)
+    app.command("schema", short_help="Print the JSON Schema of a report.", epilog=EXAMPLE)(schema)
 
 
 def schema(
