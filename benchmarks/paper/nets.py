@@ -111,10 +111,6 @@ class State:
     loc: Tensor
     log_scale: Tensor
 
-    def copy(self) -> State:
-        """A state of its own."""
-        return State(self.loc.detach().clone(), self.log_scale.detach().clone())
-
 
 def initial(net: Net, seeds: list[int], log_scale: float = -3.0) -> State:
     """Weights N(0, 1/fan_in), biases 0, small stds; posterior p from ``seeds[p]`` alone."""

@@ -54,7 +54,7 @@ def jobs(settings: Settings) -> list[Row]:
         for w in settings["bundled_widths"]
         for a in settings["activations"]
     ]
-    return found
+    return sorted(found, key=lambda job: job["seed"])
 
 
 def setup(job: Row, settings: Settings) -> Setup:
@@ -311,7 +311,7 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
         axes[0][0].legend(fontsize=7)
 
 
-_COMMON = {"rate": 1e-2, "draws": 2, "batch": 256, "activations": ["relu", "tanh"], "test_count": 500}
+_COMMON = {"rate": 1e-2, "draws": 2, "batch": 64, "activations": ["relu", "tanh"], "test_count": 500}
 
 STUDY = Study(
     name="payoff",
