@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from symdiag.posterior import Array
 from symdiag.symmetry.elements import Element
@@ -133,8 +134,16 @@ def two_mode_share(draws: Mapping[str, Array]) -> float | None:
     if len(flat) < MIN_DRAWS_FOR_MODES or not (std > 0).any():
         return None
     standard = (flat - flat.mean(axis=0))[:, std > 0] / std[std > 0]
-    _, vectors = np.linalg.eigh(standard @ standard.T)
-    return _best_split(np.sort(vectors[:, -1]))
+    return _best_split(np.sort(_main_direction(standard)))
+
+
+def _main_direction(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates of the rows (S, D) along their first principal component, by the smaller of the two Gram matrices."""
+    wide = rows.shape[1] > len(rows)
+    gram = rows @ rows.T if wide else rows.T @ rows
+    last = len(gram) - 1
+    vector: NDArray[np.float64] = eigh(gram, subset_by_index=[last, last])[1][:, 0]
+    return vector if wide else rows @ vector
 
 
 def _best_split(ordered: NDArray[np.float64]) -> float:
