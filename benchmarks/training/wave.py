@@ -19,21 +19,24 @@ from symdiag.training.loop import RunSettings, train
 OBJECTIVES = ("elbo", "infonce", "symmetrized")
 
 
-def one_seed(seed: int, steps: int, base_steps: int = 8000) -> dict[str, dict[str, float]]:
+def one_seed(
+    seed: int, steps: int, base_steps: int = 8000, objectives: tuple[str, ...] = OBJECTIVES, samples: int = 2000
+) -> dict[str, dict[str, float]]:
     """Objective → figures, certified evaluation."""
     start = converged(wave_problem(None, seed), base_steps)
     problem = wave_problem(start, seed)
-    rows = {"before": figures(problem, problem.start(), seed, 0.0)}
-    for objective in OBJECTIVES:
+    rows = {"before": figures(problem, problem.start(), seed, 0.0, samples)}
+    for objective in objectives:
         config = TrainingConfig(objective=objective, steps=steps, patience=0, seed=seed)
         began = time.perf_counter()
         q, _ = train(problem, config.resolved(len(problem.train), start.num_parameters), RunSettings(objective))
-        rows[objective] = figures(problem, q, seed, time.perf_counter() - began)
+        rows[objective] = figures(problem, q, seed, time.perf_counter() - began, samples)
     return rows
 
 
-def figures(problem, q, seed, seconds):
-    result = evaluate(problem, q, EvaluationConfig(samples=2000, seed=seed))
+def figures(problem, q, seed, seconds, samples=2000):
+    """The row of one run."""
+    result = evaluate(problem, q, EvaluationConfig(samples=samples, seed=seed))
     return {
         "L": result.elbo.value,
         "H": result.straddling_entropy.value,

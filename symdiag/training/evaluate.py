@@ -24,7 +24,8 @@ from symdiag.training.streams import stream
 
 ACTIVE_RATIO = 2.0  # stds from zero at which a weight counts as one that does something
 _CHUNK = 4_000_000  # outputs held at once
-_LEAST = 500  # draws for H
+_LEAST, _LEAST_RARE = 64, 500  # draws for H, and where H is so small that few draws may miss what makes it up
+_RARE = 2.0  # nats
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def evaluate(
 
 
 def _straddling(problem: Problem, posterior: Posterior, config: EvaluationConfig) -> Estimate:
-    """H(g|ω) by the certified estimator, never from fewer than ``_LEAST`` draws.
+    """H(g|ω) by the certified estimator, never from too few draws.
 
     Near separation H is an average of rare large values: the spread of a few draws says little about its error.
     """
@@ -102,7 +103,7 @@ def _straddling(problem: Problem, posterior: Posterior, config: EvaluationConfig
         "device": problem.device,
     }
     found = estimate_straddling(posterior, problem.spec, **options).total
-    least = min(_LEAST, config.samples)
+    least = min(_LEAST_RARE if found.value < _RARE else _LEAST, config.samples)
     if len(problem.spec) and found.samples < least:
         found = estimate_straddling(posterior, problem.spec, samples=least, **options).total
     return found
