@@ -41,22 +41,27 @@ _FEW_DRAWS = 20
 
 @dataclass(frozen=True)
 class SampleAnalysis:
-    """The report, and the Gaussians with the draws' moments before and after alignment."""
+    """The report, and the Gaussians with the draws' moments before and after alignment.
+
+    ``keys``: tensor name → its key in the file, where the two differ.
+    """
 
     report: SamplesReport
     alignment: SampleAlignment
     before: Posterior
     after: Posterior
+    keys: Mapping[str, str]
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the aligned draws as npz: tensor name → (draw, …), or (chain, draw, …) if they came as chains.
+        """Write the aligned draws as npz: the file's keys → (draw, …), or (chain, draw, …) if they came as chains.
 
         Raises:
             OutputError: it cannot be written, or the file exists and ``overwrite`` is False.
         """
         chains = self.report.input.chains
         shape = (-1,) if chains is None else (chains, -1)
-        draws = {name: values.reshape(*shape, *values.shape[1:]) for name, values in self.alignment.draws.items()}
+        moved = self.alignment.draws.items()
+        draws = {self.keys.get(name, name): values.reshape(*shape, *values.shape[1:]) for name, values in moved}
         npz = next(c for c in all_containers() if c.name == "npz")
         atomic_write(Path(path), npz.encode(RawCheckpoint(str(path), "", "npz", draws)), overwrite=overwrite)
 
@@ -107,7 +112,7 @@ def analyze_samples(
     )
     settings = SamplesSettings(seed, starts, samples, max_switching)
     report = _report(drawn, found, aligned, entropies, settings, started)
-    return SampleAnalysis(report, aligned, raw, after)
+    return SampleAnalysis(report, aligned, raw, after, drawn.keys)
 
 
 def _aligned(

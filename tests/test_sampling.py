@@ -211,6 +211,16 @@ def test_aligned_chains_are_written_as_chains(tmp_path):
     np.testing.assert_array_equal(back.draws["fc1.bias"], done.alignment.draws["fc1.bias"])
 
 
+def test_the_files_own_keys_are_kept(tmp_path):
+    draws = draws_of(np.random.default_rng(8), 12)
+    keys = {"fc1.weight": "w1", "fc1.bias": "b1", "fc2.weight": "w2", "fc2.bias": "b2"}
+    np.savez(tmp_path / "a.npz", **{keys[n]: v.swapaxes(1, 2) if "weight" in n else v for n, v in draws.items()})
+    analyze_samples(tmp_path / "a.npz", activation="tanh", samples=4).save(tmp_path / "b.npz")
+    with np.load(tmp_path / "a.npz") as before, np.load(tmp_path / "b.npz") as after:
+        assert set(after) == set(keys.values())
+        assert all((before[k] == after[k]).all() for k in after)
+
+
 def test_a_spec_from_the_file_is_the_one_planted():
     found = infer_spec(given(draws_of(np.random.default_rng(9))).gaussian(), _network())
     assert [g.log_order for g in found] == [g.log_order for g in SPEC]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class WeightSamples:
     """Draws of one network's weights: tensor name → (S, *shape), float64, in file order.
 
     ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one. ``chains``: the draws
-    are this many chains of equal length, one after the other; None where nobody said so.
+    are this many chains of equal length, one after the other; None where nobody said so. ``keys``: tensor name → its
+    key in the file, where the two differ.
     """
 
     draws: Mapping[str, Array]
@@ -35,6 +36,7 @@ class WeightSamples:
     sha256: tuple[str, ...]
     ignored: tuple[Ignored, ...] = ()
     chains: int | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_samples(self) -> int:
@@ -87,8 +89,10 @@ def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int =
     for name, values in draws.items():
         check_finite(values, name)
     prefix = common_prefix(draws)
-    named = {tidy(name.removeprefix(prefix)): values for name, values in draws.items()}
-    return WeightSamples(named, tuple(raw.path for raw in raws), tuple(raw.sha256 for raw in raws), ignored, chains)
+    keys = {tidy(name.removeprefix(prefix)): name for name in draws}
+    named = {name: draws[key] for name, key in keys.items()}
+    paths, digests = tuple(raw.path for raw in raws), tuple(raw.sha256 for raw in raws)
+    return WeightSamples(named, paths, digests, ignored, chains, {n: key for n, key in keys.items() if n != key})
 
 
 def _listed(tree: Tree) -> list[Tree]:
