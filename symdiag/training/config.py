@@ -11,6 +11,7 @@ from symdiag.errors import UsageError
 
 ObjectiveName = Literal["symmetrized", "infonce", "elbo"]
 
+BOOST_SHARE = 0.4
 FULL_BATCH_LIMIT = 1024  # up to this many points every step uses all of them
 
 
@@ -29,6 +30,8 @@ class TrainingConfig:
         num_elements: K of the infonce objective.
         marginals: How the symmetrised gradient is estimated: auto, exact, mcmc or bethe.
         interval: Steps between evaluations of the objective, metrics lines and checkpoints.
+        boost: Extra weight of the straddling term at the first step, gone after ``BOOST_SHARE`` of the steps: it takes
+            a straddled start out of its basin. Only the path changes, not the objective at its end.
         patience: Stop after this many intervals without progress of the objective; 0 never stops early.
         tolerance: Progress of the objective that counts, nats.
     """
@@ -43,6 +46,7 @@ class TrainingConfig:
     num_elements: int = 20
     marginals: str = "auto"
     interval: int | None = None
+    boost: float = 3.0
     patience: int = 12
     tolerance: float = 0.1
 
@@ -54,6 +58,7 @@ class TrainingConfig:
         _require(self.num_elements >= 2, "num_elements", "at least 2")
         _require(self.seed >= 0, "seed", "at least 0")
         _require(self.patience >= 0, "patience", "at least 0")
+        _require(0 <= self.boost < float("inf"), "boost", "at least 0")
 
     def resolved(self, num_points: int, num_parameters: int) -> TrainingConfig:
         """Every None filled in: steps and learning rate from the size of the data and of the network."""
@@ -66,6 +71,18 @@ class TrainingConfig:
         return dataclasses.replace(
             self, batch_size=batch, steps=steps, learning_rate=rate, interval=interval, draws=draws
         )
+
+    @property
+    def boosted_steps(self) -> int:
+        """Steps during which the straddling term has extra weight."""
+        boosted = self.objective == "symmetrized" and self.boost > 0
+        return round(BOOST_SHARE * (self.steps or 0)) if boosted else 0
+
+    def term_weight(self, step: int) -> float:
+        """Weight of the objective's extra term at one step: 1 + boost, falling linearly to 1."""
+        if step >= self.boosted_steps:
+            return 1.0
+        return 1.0 + self.boost * (1.0 - step / self.boosted_steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for reports and for comparing a resumed run's settings."""

@@ -48,4 +48,4 @@ def step_terms(
     fit = problem.log_likelihood(q, draws, points).mean() * (shard * workers.world / len(points))
     kl = gaussian_kl(q, problem.flat_prior)
     term = objective.term(q, draws, stream(config.seed, "marginals", step, workers.rank))
-    return Terms(kl - fit + term, fit, kl, term)
+    return Terms(kl - fit + config.term_weight(step) * term, fit, kl, term)

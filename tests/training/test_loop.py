@@ -108,7 +108,7 @@ def test_divergence_keeps_the_last_good_state(problem):
 
 
 def test_early_stopping_and_fixed_length(problem):
-    settings = config(problem, steps=400, patience=2, tolerance=1e6)
+    settings = config(problem, steps=400, patience=2, tolerance=1e6, boost=0.0)
     _, state = train(problem, settings, RunSettings("x"))
     assert state.step == 30  # the first evaluation counts as progress, two more do not
     _, state = train(problem, settings, RunSettings("x", stop_at=50))
@@ -122,6 +122,19 @@ def test_schedule_warms_up_and_decays():
     assert rates[-1] < 1e-3
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert learning_rate(0, 10, 1.0, 0.0) == 1.0
+
+
+def test_the_boost_fades_and_spares_other_objectives():
+    weights = [TrainingConfig(steps=100, boost=3.0).term_weight(t) for t in range(100)]
+    assert weights[0] == 4.0
+    assert weights[20] == pytest.approx(2.5)
+    assert set(weights[40:]) == {1.0}
+    assert TrainingConfig(steps=100, objective="infonce").term_weight(0) == 1.0
+
+
+def test_early_stopping_waits_for_the_end_of_the_boost(problem):
+    _, state = train(problem, config(problem, steps=200, patience=1, tolerance=1e6), RunSettings("x"))
+    assert state.step == 90  # boosted up to 80
 
 
 def test_batches_partition_each_epoch_and_shards():
