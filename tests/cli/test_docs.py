@@ -16,7 +16,7 @@ except ModuleNotFoundError:
     import tomli as tomllib
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = [DOCS / "ci.md", DOCS / "reading-a-report.md"]
+PAGES = [DOCS / "ci.md", DOCS / "reading-a-report.md", DOCS / "samples.md"]
 COMMANDS = typer.main.get_command(build_app()).commands
 
 
@@ -25,7 +25,7 @@ def shown(page):
     text = page.read_text("utf-8")
     blocks = "\n".join(re.findall(r"```.*?```", text, flags=re.S)).replace("\n    -o", " -o")
     inline = re.findall(r"`(symdiag [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
-    pattern = r"(?<!entry: )\bsymdiag (?:analyze|compare|report|explain|schema|inspect)\b[^\n]*"
+    pattern = r"(?<!entry: )\bsymdiag (?:analyze|compare|report|explain|samples|schema|inspect)\b[^\n]*"
     found = inline + re.findall(pattern, blocks)
     return [re.split(r" (?:2?>|\||\|\|)", line)[0] for line in found]
 

@@ -60,13 +60,13 @@ def headline(report: SamplesReport) -> str:
 def _facts(report: SamplesReport) -> tuple[tuple[str, str], ...]:
     before, after = report.straddling_before, report.straddling_after
     return (
-        ("draws off the majority labelling", percent(report.off, 1.0)),
+        ("off the majority", percent(report.off, 1.0)),
         ("limit", percent(report.settings.max_switching, 1.0)),
         ("labellings seen", f"{report.labellings} of exp({number(report.log_order, 1)})"),
         ("variance over draws", f"{number(report.variance_before)} -> {number(report.variance_after)}"),
-        ("of it mere relabelling", percent(report.relabelling_share, 1.0)),
-        ("H(g|ω) of the raw moments", f"{number(before.value)} {interval(before)} nats ({before.interval})"),
-        ("H(g|ω) of the aligned moments", f"{number(after.value)} {interval(after)} nats ({after.interval})"),
+        ("mere relabelling", percent(report.relabelling_share, 1.0)),
+        ("H(g|ω), raw moments", f"{number(before.value)} {interval(before)} nats ({before.interval})"),
+        ("H(g|ω), once aligned", f"{number(after.value)} {interval(after)} nats ({after.interval})"),
         ("starts that agree", percent(report.agreement, 1.0)),
     )
 
