@@ -8,10 +8,12 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from symdiag.diagnostics.model import Cluster
-from symdiag.permanents import DEFAULT, Effort, log_permanent
+from symdiag.permanents import Effort, log_permanent
 
 LINK = 0.05
 """Two units belong together when one takes the other's place with at least this probability."""
+
+_EFFORT = Effort(particles=64, runs=2)  # a side figure: the group's own entropy is worked on harder
 
 
 def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
@@ -29,7 +31,7 @@ def find_clusters(
     collapsed: NDArray[np.bool_],
     *,
     generator: np.random.Generator,
-    effort: Effort = DEFAULT,
+    effort: Effort = _EFFORT,
 ) -> tuple[Cluster, ...]:
     """Clusters with the entropy each holds when only its own units may exchange, nats.
 

@@ -6,22 +6,25 @@ seed and settings give the same report on a fast and on a slow machine.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
+from symdiag.permanents import DEFAULT, Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 MIN_DRAWS = 4
 PILOT_DRAWS = 32
 MAX_DRAWS = 4096
+WIDE = 256
 RELATIVE_PRECISION = 0.01
 ABSOLUTE_PRECISION = 0.05
 
 _SAMPLE = 2e-8  # s per weight
 _PRODUCT = 1e-10  # s per multiply-add of a matrix product
-_SUBSET = 3e-9  # s per subset transition of the exact dynamic programme
-_PARTICLE = 1.5e-9  # s per (row, column, particle) of sequential Monte Carlo
+_SCALING = 3e-10  # s per n³ of dual scaling and block search
+_OPERATION = 1e-9  # s per step of the dynamic programme or of the sampler
 _CERTIFY = 3e-9  # s per n³ of the deterministic bounds
 SANDWICH_COST = 8e-4
 """Nominal seconds per element and group of the joint sandwich."""
@@ -41,6 +44,12 @@ class Allocation:
         return Allocation(*(max(0, n - done) for n in (self.certified, self.chain, self.joint)))
 
 
+def effort_for(spec: PermutationSpec) -> Effort:
+    """Less work per matrix where layers are wide: there the spread over weight draws dwarfs the sampler's."""
+    widest = max((g.width for g in spec), default=0)
+    return DEFAULT if widest <= WIDE else dataclasses.replace(DEFAULT, particles=64, runs=2)
+
+
 def target(value: float, precision: float | None) -> float:
     """The half-width aimed at: ``precision``, or 0.05 nats + 1 % of the value."""
     return precision if precision is not None else ABSOLUTE_PRECISION + RELATIVE_PRECISION * abs(value)
@@ -51,20 +60,26 @@ def block_size(posterior: Posterior, group: Group) -> int:
     return sum(posterior.loc[m.tensor].size for m in group.members) // group.width
 
 
-def permanent_cost(width: int, max_exact: int, particles: int) -> float:
-    """Nominal seconds for one log-permanent."""
-    if width <= max_exact:
-        return _SUBSET * width * 2.0**width
-    return _PARTICLE * width**2 * particles * 2
-
-
-def draw_cost(posterior: Posterior, spec: PermutationSpec, *, max_exact: int, particles: int) -> float:
-    """Nominal seconds for one weight draw through every group."""
+def draw_cost(posterior: Posterior, spec: PermutationSpec) -> float:
+    """Nominal seconds of one weight draw through every group, before the permanents themselves."""
     cost = _SAMPLE * posterior.num_parameters
     for group in spec:
         products = 2.0 * group.width**2 * block_size(posterior, group) * (2 if group.signed else 1)
-        cost += _PRODUCT * products + permanent_cost(group.width, max_exact, particles)
+        cost += _PRODUCT * products + _SCALING * group.width**3
     return cost
+
+
+def guessed_operations(spec: PermutationSpec, effort: Effort) -> float:
+    """Steps of one draw's permanents if no matrix splits into blocks; measured once the first draws are done."""
+    return sum(
+        g.width * 2.0**g.width if g.width <= effort.max_exact else g.width**2 * effort.particles * (effort.runs + 2)
+        for g in spec
+    )
+
+
+def seconds(operations: float) -> float:
+    """Nominal seconds of that many steps."""
+    return _OPERATION * operations
 
 
 def certify_cost(spec: PermutationSpec, max_exact: int) -> float:

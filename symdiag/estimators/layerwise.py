@@ -57,5 +57,6 @@ def permanent_values(matrices: Tensor, *, generator: np.random.Generator, effort
         expected_upper=result.expected_upper,
         probable_lower=result.probable_lower,
         exact=result.exact,
+        operations=result.operations,
         methods=tuple(dict.fromkeys(result.method)),
     )

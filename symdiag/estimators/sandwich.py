@@ -52,7 +52,8 @@ class JointSandwich:
         unknown = np.full(count, np.nan)
         never = np.zeros(count, dtype=bool)
         method = f"sandwich-K{num_elements}"
-        return DrawValues(0.5 * (lower + upper), unknown, unknown, lower, upper, unknown, never, (method,))
+        free = np.zeros(count)  # budgeted by the number of elements
+        return DrawValues(0.5 * (lower + upper), unknown, unknown, lower, upper, unknown, never, free, (method,))
 
     def _importance_weights(self, draw: Mapping[str, Tensor], count: int, generator: np.random.Generator) -> Array:
         """log r(g_k)/τ(g_k | ω) for g_k ~ τ, (K,)."""

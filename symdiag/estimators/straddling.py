@@ -12,13 +12,14 @@ from symdiag.estimators import budget as budgets
 from symdiag.estimators.evaluator import SANDWICH_ELEMENTS, Batch, StraddlingEstimator
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import DrawValues, add, complement, concatenate, mean_and_error, summarise
-from symdiag.permanents import DEFAULT, Effort
+from symdiag.permanents import Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 Progress = Callable[[str, float], None]
 
-DEFAULT_BUDGET = 10.0
+DEFAULT_BUDGET = 5.0
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def estimate_straddling(
     precision: float | None = None,
     budget: float | None = None,
     device: str = "cpu",
-    effort: Effort = DEFAULT,
+    effort: Effort | None = None,
     progress: Progress | None = None,
 ) -> Straddling:
     """Straddling entropy H(g|ω) and mutual information I = log|G| − H, per group and in total.
@@ -63,7 +64,7 @@ def estimate_straddling(
         precision: Target half-width of the Monte Carlo interval, nats (default 0.05 + 1 % of the value).
         budget: Nominal seconds (see ``budget.py``); None for the default.
         device: Torch device for the slot densities.
-        effort: How hard the permanents are worked on.
+        effort: How hard the permanents are worked on; by default less where layers are wide (see ``budget.py``).
         progress: Called with (stage, fraction done).
 
     Returns:
@@ -74,7 +75,7 @@ def estimate_straddling(
     if len(spec) == 0:
         zero = summarise(DrawValues.of_exact(np.zeros(2), "trivial-group"), 0.0)
         return Straddling((), zero, zero, 0)
-    estimator = StraddlingEstimator(posterior, spec, effort=effort, device=device)
+    estimator = StraddlingEstimator(posterior, spec, effort=effort or budgets.effort_for(spec), device=device)
     batches, notes = _run(estimator, samples, seed, precision, budget or DEFAULT_BUDGET, progress)
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
     groups = tuple(_group_result(g, per_group[g.name]) for g in spec)
@@ -99,7 +100,8 @@ def _run(
     progress: Progress | None,
 ) -> tuple[list[Batch], tuple[str, ...]]:
     """All batches: a pilot, then what precision and budget ask for."""
-    cost = _cost(estimator)
+    fixed = _fixed_cost(estimator)
+    cost = fixed + budgets.seconds(budgets.guessed_operations(estimator.spec, estimator.effort))
     chunk = _chunk(estimator.posterior)
     pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
     certified = budgets.certified_draws(budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot)
@@ -108,23 +110,29 @@ def _run(
     runner = _Runner(estimator, seed, chunk, budgets.Allocation(certified, chain, joint), progress)
     runner.run(pilot)
     notes = [] if certified else ["deterministic bounds not computed: they would take more than the budget"]
-    if samples is None:
-        mean, std = runner.spread()
-        runner.run(budgets.further_draws(std, mean, runner.done, cost, budget, precision))
-        mean, std = runner.spread()
-        if not budgets.reached(std, mean, runner.done, precision):
-            notes.append("the target precision was not reached within the budget; raise --budget or --precision")
+    if samples is None and not _refine(runner, fixed, budget, precision):
+        notes.append("the target precision was not reached within the budget; raise --budget or --precision")
     return runner.batches, tuple(notes)
 
 
-def _cost(estimator: StraddlingEstimator) -> float:
-    """Nominal seconds of one draw through all groups (sampled groups cost as much as a joint sandwich)."""
-    effort = estimator.effort
+def _refine(runner: _Runner, fixed: float, budget: float, precision: float | None) -> bool:
+    """Rounds of further draws, each planned by all draws so far; whether the target precision was reached."""
+    for _ in range(_ROUNDS):
+        mean, std = runner.spread()
+        cost = fixed + budgets.seconds(runner.operations())
+        more = budgets.further_draws(std, mean, runner.done, cost, budget, precision)
+        if more == 0:
+            break
+        runner.run(more)
+    mean, std = runner.spread()
+    return budgets.reached(std, mean, runner.done, precision)
+
+
+def _fixed_cost(estimator: StraddlingEstimator) -> float:
+    """Nominal seconds of one draw, permanents aside (sampled groups cost as much as a joint sandwich)."""
     if not estimator.direct:
         return 2.0 * _joint_cost(estimator)
-    return budgets.draw_cost(
-        estimator.posterior, estimator.spec, max_exact=effort.max_exact, particles=effort.particles * effort.runs
-    )
+    return budgets.draw_cost(estimator.posterior, estimator.spec)
 
 
 def _joint_cost(estimator: StraddlingEstimator) -> float:
@@ -176,3 +184,7 @@ class _Runner:
         totals = np.concatenate([add(list(b.groups.values())).value for b in self.batches])
         mean, error = mean_and_error(totals)
         return mean, 0.0 if error is None else error * float(np.sqrt(len(totals)))
+
+    def operations(self) -> float:
+        """Steps that one draw's permanents took on average."""
+        return float(np.concatenate([add(list(b.groups.values())).operations for b in self.batches]).mean())

@@ -13,6 +13,15 @@ from symdiag.estimate import Bracket, Estimate, Interval
 
 Array = NDArray[np.float64]
 
+_SUMMED = (
+    "value",
+    "certified_lower",
+    "certified_upper",
+    "expected_lower",
+    "expected_upper",
+    "probable_lower",
+    "operations",
+)
 _NEGLIGIBLE = 1e-9  # nats; a bracket this narrow counts as exact
 
 
@@ -30,13 +39,14 @@ class DrawValues:
     expected_upper: Array  # (S,)
     probable_lower: Array  # (S,) holds with probability 1 − δ
     exact: NDArray[np.bool_]  # (S,)
+    operations: Array  # (S,) what each draw cost (see ``permanents.LogPermanent``)
     methods: tuple[str, ...] = ()
 
     @classmethod
     def of_exact(cls, value: Array, method: str) -> DrawValues:
         """Values known exactly."""
         every = np.ones(len(value), dtype=bool)
-        return cls(value, value, value, value, value, value, every, (method,))
+        return cls(value, value, value, value, value, value, every, np.zeros(len(value)), (method,))
 
     def __len__(self) -> int:
         return len(self.value)
@@ -62,17 +72,7 @@ def add(parts: Sequence[DrawValues]) -> DrawValues:
     """Draw-wise sum over groups (same draws in each part)."""
     if not parts:
         return DrawValues.of_exact(np.zeros(0), "none")
-    arrays = {
-        name: np.sum([getattr(p, name) for p in parts], axis=0)
-        for name in (
-            "value",
-            "certified_lower",
-            "certified_upper",
-            "expected_lower",
-            "expected_upper",
-            "probable_lower",
-        )
-    }
+    arrays = {name: np.sum([getattr(p, name) for p in parts], axis=0) for name in _SUMMED}
     exact = np.logical_and.reduce([p.exact for p in parts])
     methods = tuple(dict.fromkeys(m for p in parts for m in p.methods))
     return DrawValues(**arrays, exact=exact, methods=methods)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Part:
     exact: bool
     method: str
     reason: str
+    operations: float = 0.0
 
     @classmethod
     def certain(cls, value: float, slack: float, method: str, reason: str) -> Part:
@@ -95,7 +96,7 @@ def log_permanent(
     parts = [_matrix(matrix, generator, effort, bounds) for matrix in matrices]
     columns = {
         name: np.array([getattr(part, name) for part in parts], dtype=np.float64)
-        for name in ("value", "lower", "upper", "expected_lower", "expected_upper", "probable_lower")
+        for name in ("value", "lower", "upper", "expected_lower", "expected_upper", "probable_lower", "operations")
     }
     return LogPermanent(
         value=columns["value"],
@@ -107,6 +108,7 @@ def log_permanent(
         exact=np.array([part.exact for part in parts], dtype=np.bool_),
         method=tuple(part.method for part in parts),
         reason=tuple(part.reason for part in parts),
+        operations=columns["operations"],
     )
 
 
@@ -181,7 +183,14 @@ def _matrix(matrix: Array, generator: np.random.Generator, effort: Effort, bound
         if len(block) > 1:
             local = local_identity(identity, block)
             parts.append(_block(planned.block(block), local, generator, effort, bounds, deadline, large))
-    return _sum(parts, planned)
+    return replace(_sum(parts, planned), operations=sum(_operations(len(block), effort) for block in blocks))
+
+
+def _operations(size: int, effort: Effort) -> float:
+    """Steps one block of ``size`` rows takes, as a machine-independent measure of cost."""
+    if size <= effort.max_exact:
+        return size * 2.0**size if size > 1 else 0.0
+    return float(size**2 * effort.particles * (effort.runs + 2))
 
 
 def _closed(planned: Plan) -> Part:

@@ -47,6 +47,7 @@ class LogPermanent:
         exact: whether ``value`` is exact to rounding.
         method: what the planner picked.
         reason: why.
+        operations: steps of the dynamic programme or of the sampler, a machine-independent measure of cost.
     """
 
     value: Array
@@ -58,6 +59,7 @@ class LogPermanent:
     exact: BoolArray
     method: tuple[str, ...]
     reason: tuple[str, ...]
+    operations: Array
 
 
 @dataclass(frozen=True)
