@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from symdiag.alignment.samples import SampleAlignment, align_samples
+from symdiag.alignment.samples import SampleAlignment, align_samples, relabelled
 from symdiag.alignment.switching import Rhat, Switching, split_rhat, switching, two_mode_share, variance_sum
 from symdiag.api import TOOL, Progress, check_options, run_info
 from symdiag.errors import OutputError, UsageError
@@ -41,16 +41,13 @@ _FEW_DRAWS = 20
 
 @dataclass(frozen=True)
 class SampleAnalysis:
-    """The report, and the Gaussians with the draws' moments before and after alignment.
-
-    ``keys``: tensor name → its key in the file, where the two differ.
-    """
+    """The report, the draws in one labelling, and the Gaussians with the draws' moments before and after alignment."""
 
     report: SamplesReport
     alignment: SampleAlignment
+    draws: WeightSamples
     before: Posterior
     after: Posterior
-    keys: Mapping[str, str]
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the aligned draws as npz: the file's keys → (draw, …), or (chain, draw, …) if they came as chains.
@@ -58,12 +55,12 @@ class SampleAnalysis:
         Raises:
             OutputError: it cannot be written, or the file exists and ``overwrite`` is False.
         """
-        chains = self.report.input.chains
-        shape = (-1,) if chains is None else (chains, -1)
-        moved = self.alignment.draws.items()
-        draws = {self.keys.get(name, name): values.reshape(*shape, *values.shape[1:]) for name, values in moved}
+        found = self.draws
+        shape = (-1,) if found.chains is None else (found.chains, -1)
+        every = {**found.draws, **found.buffers}.items()
+        tree = {found.keys.get(name, name): values.reshape(*shape, *values.shape[1:]) for name, values in every}
         npz = next(c for c in all_containers() if c.name == "npz")
-        atomic_write(Path(path), npz.encode(RawCheckpoint(str(path), "", "npz", draws)), overwrite=overwrite)
+        atomic_write(Path(path), npz.encode(RawCheckpoint(str(path), "", "npz", tree)), overwrite=overwrite)
 
 
 def analyze_samples(
@@ -106,13 +103,16 @@ def analyze_samples(
         raw, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
     )
     aligned = _aligned(drawn, found, starts, seed, progress)
-    after = WeightSamples(aligned.draws, drawn.paths, drawn.sha256).gaussian()
+    buffers = relabelled(drawn.buffers, found.spec, aligned.actions)
+    moved = replace(drawn, draws=aligned.draws, buffers=buffers)
+    after = moved.gaussian()
+    weights = found.spec.restricted(raw.loc)
     entropies = tuple(
-        estimate_straddling(q, found.spec, samples=samples, seed=seed, progress=progress) for q in (raw, after)
+        estimate_straddling(q, weights, samples=samples, seed=seed, progress=progress) for q in (raw, after)
     )
     settings = SamplesSettings(seed, starts, samples, max_switching)
     report = _report(drawn, found, aligned, entropies, settings, started)
-    return SampleAnalysis(report, aligned, raw, after, drawn.keys)
+    return SampleAnalysis(report, aligned, moved, raw, after)
 
 
 def _aligned(

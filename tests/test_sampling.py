@@ -208,7 +208,43 @@ def test_aligned_chains_are_written_as_chains(tmp_path):
     done.save(tmp_path / "a.npz")
     back = load_samples(tmp_path / "a.npz", sample_axes=2)
     assert back.chains == 3
-    np.testing.assert_array_equal(back.draws["fc1.bias"], done.alignment.draws["fc1.bias"])
+    np.testing.assert_array_equal(back.draws["fc1.bias"], done.draws.draws["fc1.bias"])
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_running_statistics_move_with_their_units(tmp_path, stacked):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    nn = torch.nn
+    net = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)).double()
+    net(4 * torch.randn(50, 3).double())  # running statistics of their own
+    members = []
+    for _ in range(6):
+        state = {n: t + 0.01 * torch.rand_like(t) if t.is_floating_point() else t for n, t in net.state_dict().items()}
+        order = torch.randperm(6)
+        members.append({n: t[order] if t.ndim and n[0] in "01" else t for n, t in state.items()})
+        members[-1]["3.weight"] = state["3.weight"][:, order]
+    files = [tmp_path / f"{s}.pt" for s in range(6)]
+    if stacked:
+        files = files[:1]
+        torch.save({n: torch.stack([m[n] for m in members]) for n in members[0]}, files[0])
+    else:
+        for path, member in zip(files, members, strict=True):
+            torch.save(member, path)
+    done = analyze_samples(files, activation="relu", samples=4)
+    assert done.report.verdict == "label switching"
+    assert done.report.input.covered_parameters == 48
+    assert done.report.variance_after < 0.01 < done.report.variance_before
+    done.save(tmp_path / "aligned.npz")
+    inputs = torch.randn(20, 3).double()
+    with np.load(tmp_path / "aligned.npz") as written:
+        assert np.ptp(written["1.running_var"], axis=0).max() < 0.02
+        for s, member in enumerate(members):
+            outputs = []
+            for state in (member, {**member, **{n: torch.tensor(written[n][s]) for n in written}}):
+                net.load_state_dict(state)
+                outputs.append(net.eval()(inputs))
+            torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-10, atol=1e-12)
 
 
 def test_the_files_own_keys_are_kept(tmp_path):

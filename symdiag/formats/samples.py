@@ -21,6 +21,8 @@ from symdiag.formats.state_dict import common_prefix, find_state_dict
 from symdiag.formats.transforms import Array
 from symdiag.posterior import Ignored, Posterior
 
+_RUNNING = ("running_mean", "running_var")
+
 
 @dataclass(frozen=True)
 class WeightSamples:
@@ -28,7 +30,7 @@ class WeightSamples:
 
     ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one. ``chains``: the draws
     are this many chains of equal length, one after the other; None where nobody said so. ``keys``: tensor name → its
-    key in the file, where the two differ.
+    key in the file, where the two differ. ``buffers``: running statistics (S, *shape), which move with the units.
     """
 
     draws: Mapping[str, Array]
@@ -37,6 +39,7 @@ class WeightSamples:
     ignored: tuple[Ignored, ...] = ()
     chains: int | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    buffers: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def num_samples(self) -> int:
@@ -48,8 +51,8 @@ class WeightSamples:
 
         Meaningful only for draws from one mode: align them first.
         """
-        loc = {name: values.mean(axis=0) for name, values in self.draws.items()}
-        return Posterior(loc, {name: values.std(axis=0, ddof=1) for name, values in self.draws.items()})
+        loc, buffers = ({n: v.mean(axis=0) for n, v in part.items()} for part in (self.draws, self.buffers))
+        return Posterior(loc, {name: values.std(axis=0, ddof=1) for name, values in self.draws.items()}, buffers)
 
 
 def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int = 1) -> WeightSamples:
@@ -90,9 +93,15 @@ def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int =
         check_finite(values, name)
     prefix = common_prefix(draws)
     keys = {tidy(name.removeprefix(prefix)): name for name in draws}
-    named = {name: draws[key] for name, key in keys.items()}
-    paths, digests = tuple(raw.path for raw in raws), tuple(raw.sha256 for raw in raws)
-    return WeightSamples(named, paths, digests, ignored, chains, {n: key for n, key in keys.items() if n != key})
+    return WeightSamples(
+        draws={name: draws[key] for name, key in keys.items() if not name.endswith(_RUNNING)},
+        paths=tuple(raw.path for raw in raws),
+        sha256=tuple(raw.sha256 for raw in raws),
+        ignored=ignored,
+        chains=chains,
+        keys={name: key for name, key in keys.items() if name != key},
+        buffers={name: draws[key] for name, key in keys.items() if name.endswith(_RUNNING)},
+    )
 
 
 def _listed(tree: Tree) -> list[Tree]:
@@ -110,8 +119,9 @@ def _stacked(trees: Sequence[Tree]) -> tuple[dict[str, Array], tuple[Ignored, ..
     for tree in trees:
         found = find_state_dict(tree)
         plain, buffers, left_out = leftovers(found.arrays, found.paths, ())
-        members.append({item.name: item.loc.get(tree) for item in plain})
-        ignored = [*left_out, *found.ignored, *(Ignored(name, "not averaged over draws") for name in buffers)]
+        slots = {**{item.name: item.loc for item in plain}, **buffers}
+        members.append({name: slot.get(tree) for name, slot in slots.items()})
+        ignored = [*left_out, *found.ignored]
     first = {name: values.shape for name, values in members[0].items()}
     for number, member in enumerate(members[1:], start=2):
         if {name: values.shape for name, values in member.items()} != first:

@@ -7,8 +7,8 @@ residual stream, the heads of an attention layer). A *member* is one tensor axis
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class PermutationSpec:
     def group(self, name: str) -> Group:
         """The group called ``name`` (KeyError if there is none)."""
         return {g.name: g for g in self.groups}[name]
+
+    def restricted(self, tensors: Container[str]) -> PermutationSpec:
+        """The same groups acting on ``tensors`` alone, such as the weights without the buffers that move with them."""
+        groups = (replace(g, members=tuple(m for m in g.members if m.tensor in tensors)) for g in self.groups)
+        return replace(self, groups=tuple(g for g in groups if g.members))
 
     def adjacent(self, first: Group, second: Group) -> bool:
         """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do not)."""
