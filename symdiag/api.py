@@ -89,9 +89,10 @@ def analyze(
     symmetry = discover(
         posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
     )
+    weights = symmetry.spec.restricted(posterior.loc)  # buffers move with the units, but are not random
     straddling = estimate_straddling(
         posterior,
-        symmetry.spec,
+        weights,
         samples=samples,
         seed=seed,
         precision=precision,
@@ -99,7 +100,7 @@ def analyze(
         device=device,
         progress=progress,
     )
-    diagnosis = diagnose(posterior, symmetry.spec, straddling, seed=seed, device=device, progress=progress)
+    diagnosis = diagnose(posterior, weights, straddling, seed=seed, device=device, progress=progress)
     report = _report(
         posterior, symmetry, straddling, diagnosis, seed, max_straddling, started, marginals_only=marginals_only
     )
