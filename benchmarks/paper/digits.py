@@ -101,7 +101,7 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
                               color=colour, alpha=1.0 if name == "symmetrized" else 0.4 + 0.2 * k, label=name)  # fmt: skip
             axis.axhline(0.0, color="0.4", lw=0.7)
             axis.set(xticks=range(len(cells)), xticklabels=[c["width"] for c in cells], xlabel="width", ylabel=label)
-        axes[0][0].legend(fontsize=7)
+        axes[0][0].legend(fontsize=7, loc="lower left")
 
 
 STUDY = Study(

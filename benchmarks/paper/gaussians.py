@@ -254,7 +254,7 @@ def _draw_midpoint(rows: list[Row], summary: Row, folder: Path) -> None:
         left.plot([r["alpha"] for r in mine], [r["curvature"] for r in mine], "o-", ms=3, color=COLOURS["symmetrized"])
         far = np.array([5.0, 40.0])
         left.plot(far, 2 * np.pi / far**2, ls="--", lw=0.8, color=COLOURS["bound"], label="2π/α²")
-        left.set(xlabel="α / σ", ylabel="curvature of KL in the mean, at the midpoint", xscale="log", yscale="log")
+        left.set(xlabel="α / σ", ylabel="∂²KL/∂m² at the midpoint", xscale="log", yscale="log")
         left.legend(fontsize=7)
         exact = [r for r in rows if r["part"] == "thresholds"]
         for key, label, colour in (

@@ -51,7 +51,7 @@ def run(job: Row, settings: Settings) -> list[Row]:
 
 def _reference(posterior: Posterior, net: Net, job: Row, draws: int, settings: Settings) -> Row:
     found = estimate_straddling(
-        posterior, net.spec, samples=draws, seed=settings["seed"], effort=Effort(**settings["reference"]), budget=60.0
+        posterior, net.spec, samples=draws, seed=settings["seed"], effort=Effort(**settings["reference"]), budget=1e4
     )
     info = found.total_information
     return {
@@ -151,7 +151,7 @@ def _draw_errors(axis, rows: list[Row], scale: float) -> None:
         xscale="log", yscale="log", xlabel="CPU seconds per weight draw", ylabel="error, nats", title=f"std {scale:g}"
     )
     if axis.lines:
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=5, loc="lower left")
 
 
 STUDY = Study(

@@ -15,8 +15,9 @@ LABELS = {"elbo": "MFVI", "infonce": "paper's K = 2", "symmetrized": "exact L^G"
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table; bars inside cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def change(interval: list[float | None], digits: int) -> str:
