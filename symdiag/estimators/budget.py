@@ -15,7 +15,8 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 MIN_DRAWS = 4
-PILOT_DRAWS = 32
+PILOT_DRAWS = 256
+"""Where draws are cheap: fewer would miss the rare large values of nearly separated units, and their spread."""
 MAX_DRAWS = 4096
 WIDE = 256
 RELATIVE_PRECISION = 0.01
@@ -88,7 +89,7 @@ def certify_cost(spec: PermutationSpec, max_exact: int) -> float:
 
 
 def pilot_draws(cost: float, budget: float) -> int:
-    """Draws of the first batch: at most half of the budget."""
+    """Draws of the first batch: at most half of the budget, but never fewer than ``MIN_DRAWS``."""
     return max(MIN_DRAWS, min(PILOT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))
 
 
