@@ -6,13 +6,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from symdiag.alignment.samples import SampleAlignment, align_samples, relabelled
 from symdiag.alignment.switching import Rhat, Switching, split_rhat, switching, two_mode_share, variance_sum
 from symdiag.api import TOOL, Progress, check_options, run_info
-from symdiag.errors import OutputError, UsageError
+from symdiag.errors import InputError, OutputError, UsageError
 from symdiag.estimators import Straddling, estimate_straddling
 from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
@@ -37,6 +38,7 @@ TWO_MODES = 0.85
 """Share of the variance explained by a split from which the aligned draws count as two clusters."""
 
 _FEW_DRAWS = 20
+_MAX_SIZE = 1e100
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,9 @@ def analyze_samples(
     if not 0.0 <= max_switching <= 1.0:
         raise UsageError(f"--max-switching must lie in [0, 1], got {max_switching}", code="bad-option")
     drawn = source if isinstance(source, WeightSamples) else load_samples(source, sample_axes=2 if chains else 1)
+    _check_size(drawn.draws)
     raw = drawn.gaussian()
-    found = discover(
-        raw, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
-    )
+    found = _symmetry(raw, chains, seed, activation=activation, model=model, spec_file=spec)
     aligned = _aligned(drawn, found, starts, seed, progress)
     buffers = relabelled(drawn.buffers, found.spec, aligned.actions)
     moved = replace(drawn, draws=aligned.draws, buffers=buffers)
@@ -113,6 +114,24 @@ def analyze_samples(
     settings = SamplesSettings(seed, starts, samples, max_switching)
     report = _report(drawn, found, aligned, entropies, settings, started)
     return SampleAnalysis(report, aligned, moved, raw, after)
+
+
+def _check_size(draws: Mapping[str, Array]) -> None:
+    """Refuse values whose squares overflow or vanish: their variances would be wrong in silence."""
+    for name, values in draws.items():
+        peak = float(np.abs(values).max(initial=0.0))
+        if peak > 0.0 and not 1.0 / _MAX_SIZE < peak < _MAX_SIZE:
+            raise InputError(f"{name} holds values of size {peak:.0e}: no weights of a network", code="non-finite")
+
+
+def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmetry:
+    """The network's symmetry; where none is found, a forgotten chain axis is the likeliest reason."""
+    try:
+        return discover(raw, generator=np.random.default_rng([seed, 7]), **network)
+    except InputError as error:
+        if not chains and len({values.shape[0] if values.ndim > 1 else None for values in raw.loc.values()}) == 1:
+            error.hint = f"if the axes are (chain, draw, ...), give --chains; otherwise {error.hint}"
+        raise
 
 
 def _aligned(

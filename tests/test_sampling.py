@@ -292,3 +292,22 @@ def test_outputs_are_checked_before_work_starts(tmp_path):
         with pytest.raises((UsageError, OutputError)) as error:
             check_output(path, inputs, overwrite=False)
         assert error.value.code == code
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_values_that_cannot_be_squared_are_refused(size):
+    draws = draws_of(np.random.default_rng(0), 6)
+    with pytest.raises(InputError) as error:
+        analyze_samples(given({**draws, "fc1.bias": size * draws["fc1.bias"]}))
+    assert error.value.code == "non-finite"
+
+
+def test_a_forgotten_chain_axis_is_suggested(tmp_path):
+    draws = draws_of(np.random.default_rng(0), 20)
+    np.savez(tmp_path / "a.npz", **{name: values.reshape(2, 10, *values.shape[1:]) for name, values in draws.items()})
+    with pytest.raises(InputError) as error:
+        analyze_samples(tmp_path / "a.npz", activation="tanh")
+    assert "--chains" in error.value.hint
+    with pytest.raises(InputError) as error:
+        analyze_samples(given({**draws, "fc2.weight": draws["fc1.weight"]}), activation="tanh")
+    assert "--chains" not in error.value.hint
