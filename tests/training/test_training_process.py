@@ -35,9 +35,15 @@ def command(checkpoint, data, output, *more, launcher=()):
     return [*base, "retrain", str(checkpoint), "--data", str(data), "-o", str(output), *OPTIONS, *more]
 
 
-def run(*arguments, **options):
+def run(*arguments, before=None, **options):
     return subprocess.run(
-        command(*arguments, **options), env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
+        command(*arguments, **options),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        preexec_fn=before,
     )
 
 
@@ -127,3 +133,20 @@ def test_full_disk_for_metrics_is_an_error_of_its_own(checkpoint, data_files, tm
     assert done.returncode == 2
     assert "write-failed" in done.stderr
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_full_disk_for_the_state_leaves_the_old_one(checkpoint, data_files, tmp_path):
+    resource = pytest.importorskip("resource")
+    options = (checkpoint, data_files[0], tmp_path / "out.pt", "--steps", "400", "--interval", "20", "--no-control")
+    process = start(*options)
+    state = tmp_path / "out.pt.state"
+    wait_for(state, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    kept, names = state.read_bytes(), sorted(p.name for p in tmp_path.iterdir())
+    limit = len(kept) // 2  # no file may grow beyond this: writing the state fails half way through
+    full = run(*options, "--resume", before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert full.returncode == 2, full.stderr
+    assert "write-failed" in full.stderr
+    assert state.read_bytes() == kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
