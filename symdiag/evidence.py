@@ -54,9 +54,9 @@ def measure_evidence(
     from symdiag.training.evaluate import evaluate
     from symdiag.training.problem import build_problem
 
-    train = _dataset(data.train, data.target, symmetry)
-    test = None if data.test is None else _dataset(data.test, data.target, symmetry)
-    forward = _forward(posterior, symmetry)
+    train = network_data(data.train, data.target, symmetry)
+    test = None if data.test is None else network_data(data.test, data.target, symmetry)
+    forward = forward_pass(posterior, symmetry)
     problem = build_problem(posterior, symmetry.spec, forward, data.model, train, test, device=device)
     found = evaluate(problem, problem.start(), config, entropy=entropy)
     elbo = Elbo(
@@ -73,8 +73,12 @@ def measure_evidence(
     return elbo, {**scores, "calibration_error": found.test.calibration_error}
 
 
-def _forward(posterior: Posterior, symmetry: Symmetry) -> Forward:
-    """The forward pass with the checkpoint's buffers alongside the drawn weights."""
+def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
+    """The forward pass with the checkpoint's buffers alongside the drawn weights.
+
+    Raises:
+        UsageError: ``forward-undetermined``: neither the file nor the options say what the network computes.
+    """
     import torch
 
     forward = symmetry.forward
@@ -95,8 +99,8 @@ def _forward(posterior: Posterior, symmetry: Symmetry) -> Forward:
     return run
 
 
-def _dataset(data: str | Path | Dataset, target: str | None, symmetry: Symmetry) -> Dataset:
-    """The data, flattened to rows where the network is a chain that starts with a linear layer."""
+def network_data(data: str | Path | Dataset, target: str | None, symmetry: Symmetry) -> Dataset:
+    """The data set, flattened to rows where the network is a chain that starts with a linear layer."""
     dataset = data if isinstance(data, Dataset) else load_data(data, target=target)
     if symmetry.network is not None and symmetry.network.is_mlp:
         return dataclasses.replace(dataset, inputs=dataset.inputs.reshape(len(dataset), -1))

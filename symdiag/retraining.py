@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
 
 from symdiag import formats
 from symdiag.api import TOOL, model_info, run_info
 from symdiag.errors import OutputError, UsageError
+from symdiag.evidence import forward_pass, network_data
 from symdiag.posterior import Posterior
 from symdiag.report.retrain_build import build_report
 from symdiag.report.retrain_model import RetrainReport
 from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.training.config import ModelConfig, TrainingConfig
-from symdiag.training.data import Dataset, load_data
+from symdiag.training.data import Dataset
 from symdiag.training.evaluate import EvaluationConfig, evaluate
 from symdiag.training.initial import scratch
 from symdiag.training.job import JobSettings, Trained, job_settings, run_job
 from symdiag.training.metrics import JsonLines, Sink, TensorBoard
-from symdiag.training.problem import Forward, build_problem
+from symdiag.training.problem import build_problem
 from symdiag.training.state import JobState, load_job
 from symdiag.training.workers import Workers, workers_from_environment
 
@@ -127,8 +127,8 @@ def retrain(
         posterior=posterior if start == "checkpoint" else scratch(posterior, (training or TrainingConfig()).seed),
         original=posterior,
         symmetry=found,
-        train=_dataset(data, target, found),
-        test=None if test is None else _dataset(test, target, found),
+        train=network_data(data, target, found),
+        test=None if test is None else network_data(test, target, found),
         training=training or TrainingConfig(),
         model=model or ModelConfig(),
         files=files,
@@ -169,9 +169,8 @@ class _Retrain:
     def __init__(self, request: _Request, workers: Workers) -> None:
         self.request, self.workers = request, workers
         r = request
-        self.problem = build_problem(
-            r.posterior, r.symmetry.spec, _forward(r), r.model, r.train, r.test, device=r.device
-        )
+        forward = forward_pass(r.posterior, r.symmetry)
+        self.problem = build_problem(r.posterior, r.symmetry.spec, forward, r.model, r.train, r.test, device=r.device)
         self.config = r.training.resolved(len(r.train), r.posterior.num_parameters)
 
     def run(self) -> Retraining | None:
@@ -246,40 +245,10 @@ def _write(posterior: Posterior, report: RetrainReport, files: Files) -> str | N
     return str(files.output)
 
 
-def _forward(request: _Request) -> Forward:
-    """The network's forward pass with the checkpoint's buffers alongside the drawn weights."""
-    import torch
-
-    forward = request.symmetry.forward
-    if forward is None:
-        raise UsageError(
-            "the network's outputs cannot be computed from the file alone",
-            code="forward-undetermined",
-            hint="give --activation for a plain chain, or the module with --model package.module:factory",
-        )
-    stored = {name: torch.from_numpy(value) for name, value in request.posterior.buffers.items()}
-
-    def run(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        first = next(iter(weights.values()))
-        buffers = {name: value.to(first).expand(len(first), *value.shape) for name, value in stored.items()}
-        outputs: Tensor = forward({**buffers, **weights}, inputs)
-        return outputs
-
-    return run
-
-
 def _posterior(source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None) -> Posterior:
     if isinstance(source, Posterior):
         return source
     return formats.load(source, scale_transform=scale_transform, companion=companion)
-
-
-def _dataset(data: str | Path | Dataset, target: str | None, symmetry: Symmetry) -> Dataset:
-    """The data, flattened to rows when the network is a chain that starts with a linear layer."""
-    dataset = data if isinstance(data, Dataset) else load_data(data, target=target)
-    if symmetry.network is not None and symmetry.network.is_mlp:
-        return dataclasses.replace(dataset, inputs=dataset.inputs.reshape(len(dataset), -1))
-    return dataset
 
 
 def _check_files(files: Files, posterior: Posterior, resume: bool) -> None:

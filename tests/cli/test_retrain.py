@@ -164,3 +164,26 @@ def test_library_call_returns_report_and_posterior(files):
     assert result.report.settings.objective == "infonce"
     assert result.report.settings.start == "scratch"
     assert result.posterior.names == formats.load(files / "model.pt").names
+
+
+def test_the_users_module_computes_the_outputs(files, capsys, monkeypatch):
+    """A module that hands its inputs through makes the log-likelihood a closed form; no activation is asked for."""
+    (files / "handing_through.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc1, self.fc2 = nn.Linear(1, 5), nn.Linear(5, 1)\n\n"
+        "    def forward(self, x):\n"
+        "        return x + 0.0 * self.fc2(torch.relu(self.fc1(x)))\n"
+    )
+    monkeypatch.chdir(files)
+    options = [*FAST[2:], "--model", "handing_through:Net", "--no-control", "--format", "json"]
+    assert run(files, "-o", str(files / "out.pt"), base=options) in (0, 1)
+    report = json.loads(capsys.readouterr().out)
+    x, y = wave(40, 0)
+    expected = -0.5 * np.sum(((y - x[:, 0]) / 0.3) ** 2 + np.log(2 * np.pi * 0.3**2))
+    for name in ("before", "retrained"):
+        assert report[name]["log_likelihood"]["value"] == pytest.approx(expected, rel=1e-6)
+    assert report["retrained"]["kl"] < report["before"]["kl"]  # the prior is all that is left to fit
+    assert formats.load(files / "out.pt").shapes == formats.load(files / "model.pt").shapes
