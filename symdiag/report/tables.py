@@ -116,7 +116,7 @@ _NEURON_COLUMNS = (
 )
 _NEURON_CAPTION = (
     "retention: probability that a weight draw leaves the neuron its own label. separation: distance to the nearest "
-    "twin in posterior stds. shifts: where symmetrised training pushes its means (in stds) and its log stds."
+    "twin in posterior stds. shifts: the first step of symmetrised training on its means (in stds) and log stds."
 )
 
 

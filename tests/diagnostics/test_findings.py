@@ -82,7 +82,7 @@ def test_collapse_needs_two_units():
     ("changes", "fires"),
     [
         ({"separation": 3.3, "retention": 0.7}, True),
-        ({"separation": 3.5, "retention": 0.7}, False),  # two orders 4.95 stds apart: beyond 4.83
+        ({"separation": 3.5, "retention": 0.7}, False),  # two orders 4.95 stds apart: beyond 4.82
         ({"separation": 3.3, "retention": 0.95}, False),
         ({"separation": 3.3, "retention": 0.7, "collapsed": True}, False),
         ({"separation": None, "retention": 0.7}, False),

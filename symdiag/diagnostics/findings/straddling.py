@@ -19,13 +19,15 @@ EXPLANATIONS = (
             "them. Variational inference maximises the symmetrised evidence bound plus a bonus of H nats for "
             "straddling, so means are drawn together, stds inflated and units pruned. H bounds the evidence that the "
             "global optimum of the plain ELBO leaves on the table; from a local optimum more can be gained, and "
-            "sometimes nothing is."
+            "sometimes nothing is. In our study of 52 posteriors 35 of the 40 above 1 nat gained more than 1 nat of "
+            "evidence, usually about a quarter of H, and none of those below did; test NLL improved measurably in 21 "
+            "of the 52 and got worse in 4."
         ),
         action=(
             "Run `symdiag retrain MODEL --data train.npz -o fixed.pt` and compare with its control run; or add "
             "`symdiag.StraddlingPenalty(model)` to your own loss. Raise --max-straddling if this level is acceptable."
         ),
-        reference="Gelberg et al. 2024, Thm 4.1: L^G = L + I(g; ω) = L + log|G| − H(g|ω)",
+        reference="Gelberg et al. 2024, Thm 4.1: L^G = L + log|G| − H(g|ω); docs/reproduction.md, section 5.2",
     ),
     Explanation(
         code="SYM002",

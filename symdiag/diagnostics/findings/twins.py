@@ -8,9 +8,9 @@ from symdiag.diagnostics.context import Context
 from symdiag.diagnostics.explanation import Explanation
 from symdiag.diagnostics.model import Finding, GroupReport, NeuronInfo
 
-MIN_SEPARATION = 4.83 / 2**0.5
-"""Unit distance, in stds, whose two label orders lie 4.83 stds apart: below it a single Gaussian on the
-midpoint is the only optimum of the reverse KL (two unit Gaussians; DESIGN.md 1.8)."""
+MIN_SEPARATION = 4.8245 / 2**0.5
+"""Unit distance, in stds, whose two label orders lie 4.8245 stds apart: below it a single Gaussian on the
+midpoint is the only optimum of the reverse KL when the units differ in one weight (docs/reproduction.md, 1)."""
 MAX_RETENTION = 0.9
 
 EXPLANATIONS = (
@@ -19,11 +19,12 @@ EXPLANATIONS = (
         title="Active units exchange labels",
         meaning=(
             "Two or more units that do carry signal lie so close, in posterior stds, that weight samples of one pass "
-            "for the other. Swapping two units at distance s moves the weights by √2·s; below 4.83 stds a unimodal "
-            "posterior prefers the midpoint between the two orders to either of them."
+            "for the other. Swapping two units at distance s moves the weights by √2·s. If the units differ in one "
+            "weight, a unimodal posterior has no other optimum than the midpoint between the two orders below 4.82 "
+            "stds, and the mode wins only above 5.60; spread over many weights the first threshold falls to about 3."
         ),
         action="Look at the pair: either the units are redundant, or their difference is being averaged away. Retrain.",
-        reference="DESIGN 1.8: thresholds 4.83σ (midpoint only) and 5.60σ (mode globally better)",
+        reference="docs/reproduction.md, section 1, by quadrature; Gelberg et al. 2024, figures 3 and 5",
     ),
 )
 
