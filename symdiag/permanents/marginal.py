@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from symdiag.errors import UsageError
+from symdiag.permanents.batches import per_matrix
 from symdiag.permanents.bethe import beliefs
 from symdiag.permanents.exact import scaled_permanent
 from symdiag.permanents.mcmc import swap_mcmc
@@ -42,7 +43,7 @@ def marginals(
     matrices = check(log_weights)
     if method not in get_args(Method):
         raise UsageError(f"unknown marginals method {method!r}", hint=f"one of {', '.join(get_args(Method))}")
-    results = [_one(matrix, generator, method, effort) for matrix in matrices]
+    results = per_matrix(lambda matrix, child: _one(matrix, child, method, effort), matrices, generator)
     return Marginals(
         probabilities=np.array([p for p, _ in results]).reshape(matrices.shape),
         exact=np.array([used == "exact" for _, used in results], dtype=np.bool_),

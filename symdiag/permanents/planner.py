@@ -15,6 +15,7 @@ import numpy as np
 
 from symdiag.errors import UsageError
 from symdiag.permanents import smc
+from symdiag.permanents.batches import per_matrix
 from symdiag.permanents.blocks import BlockStructure, block_structure, small_blocks
 from symdiag.permanents.certificates import certify
 from symdiag.permanents.exact import LARGEST, scaled_permanent
@@ -93,7 +94,7 @@ def log_permanent(
     matrices = check(log_weights)
     if effort.max_exact > LARGEST:
         raise UsageError(f"max_exact goes up to {LARGEST}, not {effort.max_exact}")
-    parts = [_matrix(matrix, generator, effort, bounds) for matrix in matrices]
+    parts = per_matrix(lambda matrix, child: _matrix(matrix, child, effort, bounds), matrices, generator)
     columns = {
         name: np.array([getattr(part, name) for part in parts], dtype=np.float64)
         for name in ("value", "lower", "upper", "expected_lower", "expected_upper", "probable_lower", "operations")

@@ -1,0 +1,35 @@
+"""One call per matrix of a batch, on several threads where that pays; results do not depend on how many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from symdiag.permanents.types import Array
+
+T = TypeVar("T")
+
+_WIDE = 14  # rows from which the compiled loops, which release the interpreter lock, dominate
+
+
+def per_matrix(
+    function: Callable[[Array, np.random.Generator], T], matrices: Array, generator: np.random.Generator
+) -> list[T]:
+    """``function(matrix, generator)`` for each of (B, n, n); every matrix gets a generator of its own."""
+    children = generator.spawn(len(matrices))
+    workers = min(len(matrices), _cores())
+    if workers < 2 or matrices.shape[-1] < _WIDE:
+        return [function(matrix, child) for matrix, child in zip(matrices, children, strict=True)]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, matrices, children))
+
+
+def _cores() -> int:
+    """Cores this process may use; ``OMP_NUM_THREADS`` is honoured as everywhere else in numerical Python."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else available
