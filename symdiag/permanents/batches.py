@@ -20,12 +20,20 @@ def per_matrix(
     function: Callable[[Array, np.random.Generator], T], matrices: Array, generator: np.random.Generator
 ) -> list[T]:
     """``function(matrix, generator)`` for each of (B, n, n); every matrix gets a generator of its own."""
-    children = generator.spawn(len(matrices))
+    children = _children(generator, len(matrices))
     workers = min(len(matrices), _cores())
     if workers < 2 or matrices.shape[-1] < _WIDE:
         return [function(matrix, child) for matrix, child in zip(matrices, children, strict=True)]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, matrices, children))
+
+
+def _children(generator: np.random.Generator, count: int) -> list[np.random.Generator]:
+    """Independent generators; one that was given a key instead of a seed sequence (Philox) seeds them by its draws."""
+    try:
+        return list(generator.spawn(count))
+    except TypeError:
+        return [np.random.default_rng(seed) for seed in generator.integers(0, 1 << 63, size=(count, 2))]
 
 
 def _cores() -> int:
