@@ -28,8 +28,12 @@ def rank_one_interval(log_weights: Array) -> tuple[float, float]:
     return centre + low - abs(slack), centre + high + abs(slack)
 
 
-def row_types(log_weights: Array, *, tolerance: float = 1e-12) -> tuple[Array, IntArray, float] | None:
-    """Distinct rows up to scale: (r, n) types, (r,) multiplicities, summed row scales; None when a table is too big."""
+def row_types(log_weights: Array, *, tolerance: float = 1e-12) -> tuple[Array, IntArray, float, float] | None:
+    """Distinct rows up to scale: (r, n) types, (r,) multiplicities, summed row scales, misfit; None if there are many.
+
+    Rows within ``tolerance`` count as equal; ``misfit`` bounds what that changes in log perm (nats): each row enters
+    every permutation once.
+    """
     n = len(log_weights)
     scale = log_weights.max(axis=1)
     shape = log_weights - scale[:, None]
@@ -38,16 +42,18 @@ def row_types(log_weights: Array, *, tolerance: float = 1e-12) -> tuple[Array, I
     rest = np.arange(n)
     types: list[Array] = []
     counts: list[int] = []
+    misfit = 0.0
     while len(rest):
         finite = np.isfinite(shape[rest[0]])
         gap = np.where(finite, np.abs(shape[rest] - np.where(finite, shape[rest[0]], 0.0)), 0.0)
         same = (gap <= tolerance).all(axis=1) & (np.isfinite(shape[rest]) == finite).all(axis=1)
         types.append(shape[rest[0]])
         counts.append(int(same.sum()))
+        misfit += float(gap[same].max(axis=1).sum())
         rest = rest[~same]
         if 2 * len(counts) > n or table_size(counts) * n > _STATES:
             return None
-    return np.array(types), np.array(counts), math.fsum(scale.tolist())
+    return np.array(types), np.array(counts), math.fsum(scale.tolist()), misfit
 
 
 def table_size(counts: list[int]) -> int:

@@ -241,11 +241,10 @@ def _repeated(log_block: Array) -> Part | None:
     for matrix, what in ((log_block, "rows"), (log_block.T, "columns")):
         found = row_types(matrix)
         if found is not None:
-            types, counts, scale = found
+            types, counts, scale, misfit = found
             value = count_log_permanent(types, counts) + scale
-            return Part.certain(
-                value, 1e-15 * n * (1.0 + abs(value)), "identical", f"{len(counts)} distinct {what} of {n}"
-            )
+            slack = misfit + 1e-15 * n * (1.0 + abs(value))
+            return Part.certain(value, slack, "identical", f"{len(counts)} distinct {what} of {n}")
     return None
 
 

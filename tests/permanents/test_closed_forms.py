@@ -26,10 +26,21 @@ def test_count_recursion_matches_exact(counts):
 def test_row_types_sees_through_row_scales_and_order():
     rng = np.random.default_rng(1)
     matrix = rng.normal(size=(2, 12))[rng.permutation([0] * 7 + [1] * 5)] + rng.normal(size=(12, 1))
-    types, counts, scale = row_types(matrix)
+    types, counts, scale, _ = row_types(matrix)
     assert sorted(counts) == [5, 7]
     assert abs(count_log_permanent(types, counts) + scale - exact_log_permanent(matrix[None])[0]) <= 1e-11
     assert row_types(rng.normal(size=(12, 12))) is None
+
+
+def test_rows_merged_within_tolerance_widen_the_certified_interval():
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        matrix = rng.normal(size=(2, 6))[[0, 0, 0, 0, 0, 1]]
+        matrix[1:5] -= 9e-13 * rng.random((4, 6))  # equal to tolerance only
+        truth = exact_log_permanent(matrix[None])[0]
+        result = log_permanent(matrix, generator=rng, effort=Effort(max_exact=2))
+        assert result.method == ("identical",)
+        assert result.certified_lower[0] - 1e-14 <= truth <= result.certified_upper[0] + 1e-14
 
 
 @pytest.mark.parametrize("transpose", [False, True])
