@@ -21,6 +21,8 @@ from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 Arrays = Mapping[str, NDArray[Any]]
 
+_ANY = r"[^.]+?"
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -83,8 +85,21 @@ class KeyedDialect:
         return pair.scale in arrays and all(key in arrays for key in needed)
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
-        """Whether at least one pair shows the library's full key pattern."""
-        return any(self.complete(pair, arrays) for pair in self.pairs(arrays))
+        """Whether at least one pair shows the library's full key pattern, and none like it would be left unread."""
+        return any(self.complete(pair, arrays) for pair in self.pairs(arrays)) and not self._strangers(arrays)
+
+    def _strangers(self, arrays: Arrays) -> bool:
+        """Whether pairs are spelt like the library's but hold tensors its layers do not have (an LSTM's, a norm's).
+
+        The file is then somebody's own, whatever some of its keys look like. Keys that must accompany a pair settle it.
+        """
+        if not self.parts or self.requires:
+            return False
+        found = (match for key in arrays if (match := _compiled(self.loc, _ANY).match(key)))
+        return any(
+            match["part"] not in self.parts and self.scale.format(layer=match["layer"], part=match["part"]) in arrays
+            for match in found
+        )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior. Raises InputError ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``."""
@@ -155,15 +170,17 @@ class KeyedDialect:
         return layer + self.parts[part] if self.parts else tidy(layer + part)
 
     def _pattern(self, template: str) -> re.Pattern[str]:
-        part = "|".join(map(re.escape, self.parts)) if self.parts else r"[^.]+?"
-        text = (
-            re.escape(template).replace(r"\{layer\}", r"(?P<layer>(?:.*\.)?)").replace(r"\{part\}", f"(?P<part>{part})")
-        )
-        return re.compile(f"^{text}$")
+        return _compiled(template, "|".join(map(re.escape, self.parts)) if self.parts else _ANY)
 
     def _existing(self, templates: tuple[str, ...], pair: Pair, arrays: Arrays) -> list[str]:
         keys = (t.format(layer=pair.layer, part=pair.part) for t in templates)
         return [key for key in keys if key in arrays]
+
+
+def _compiled(template: str, part: str) -> re.Pattern[str]:
+    """The pattern of a template whose ``{part}`` matches ``part``."""
+    text = re.escape(template).replace(r"\{layer\}", r"(?P<layer>(?:.*\.)?)").replace(r"\{part\}", f"(?P<part>{part})")
+    return re.compile(f"^{text}$")
 
 
 def check_pair(loc: str, scale: str, arrays: Arrays) -> None:

@@ -165,3 +165,24 @@ def test_priors_of_full_size_are_not_read_as_posteriors():
 )
 def test_names(key, name):
     assert tidy(key) == name
+
+
+def test_words_like_a_library_s_over_tensors_its_layers_lack_leave_nothing_unread():
+    """Weights and biases alone would be torchbnn's; the recurrent and attention weights beside them tell it is not."""
+    parts = {
+        "rnn.weight_ih_l0": (8, 3),
+        "rnn.weight_hh_l0": (8, 2),
+        "att.in_proj_weight": (6, 2),
+        "fc.weight": (1, 2),
+        "fc.bias": (1,),
+    }
+    rng = np.random.default_rng(0)
+    tree = {}
+    for name, shape in parts.items():
+        tree |= {f"{name}_mu": rng.normal(size=shape), f"{name}_log_sigma": rng.normal(size=shape)}
+    posterior = read(tree)
+    assert posterior.shapes == parts
+    assert posterior.source.ignored == ()
+    np.testing.assert_allclose(posterior.scale["rnn.weight_hh_l0"], np.exp(tree["rnn.weight_hh_l0_log_sigma"]))
+    weights_only = {key: value for key, value in tree.items() if key.startswith("fc.")}
+    assert read(weights_only).source.dialect == "torchbnn"
