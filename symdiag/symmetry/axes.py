@@ -129,8 +129,10 @@ class AxisTable:
         for (tensor, axis), (label, flips) in self.bindings.items():
             variable = self.variable(label)
             inner = label.inner * variable.grain
-            if variable.size == variable.grain or inner.denominator != 1:
-                self.pin(label, SINGLE if inner.denominator == 1 else "its units are cut by a reshape")
+            if inner.denominator != 1:
+                self.pin(label, "its units are cut by a reshape")
+            elif variable.size == variable.grain and variable.unsigned:  # nothing to permute, nothing to flip
+                self.pin(label, SINGLE)
             if variable.pinned:
                 continue
             for name in aliases.get(tensor, (tensor,)):

@@ -86,6 +86,16 @@ CASES = {
         {"0": (5, False)},
     ),
     "prelu per channel": (sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 2)), ROWS, {"0": (6, False)}),
+    "one unit": (  # nothing to permute; a sign to flip where the activation is odd
+        sequential(nn.Linear(4, 1), nn.Tanh(), nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2)),
+        ROWS,
+        {"0": (1, True), "2": (3, True)},
+    ),
+    "one unit, not odd": (
+        sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 2)),
+        ROWS,
+        {"2": (3, False)},
+    ),
     "hardtanh": (sequential(nn.Linear(4, 6), nn.Hardtanh(), nn.Linear(6, 2)), ROWS, {"0": (6, True)}),
     "relu6": (sequential(nn.Linear(4, 6), nn.ReLU6(), nn.Linear(6, 2)), ROWS, {"0": (6, False)}),
     "glu splits units": (sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)), ROWS, {}),
