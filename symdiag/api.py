@@ -233,7 +233,7 @@ def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
         format=f"{source.container}/{source.dialect}" if source else "python",
         parameters=posterior.num_parameters,
         covered_parameters=sum(posterior.loc[n].size for n in covered if n in posterior.loc),
-        activation=network.activation if network else None,
+        activation=symmetry.activation,
         layers=layers,
         scale_transform=source.scale_transform if source else "",
         scale_range=(float(random.min()), float(random.max())) if random.size else None,

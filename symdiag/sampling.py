@@ -257,7 +257,7 @@ def _draws_info(drawn: WeightSamples, found: Symmetry) -> DrawsInfo:
         chains=drawn.chains,
         parameters=sum(sizes.values()),
         covered_parameters=sum(size for name, size in sizes.items() if name in covered),
-        activation=found.network.activation if found.network else None,
+        activation=found.activation,
         uncovered=tuple(Uncovered(*u) for u in found.uncovered),
         ignored=tuple((i.key, i.reason) for i in drawn.ignored),
         assumptions=tuple(dict.fromkeys((*found.notes, *dropped))),

@@ -85,30 +85,34 @@ def _posterior(
     from symdiag import formats
 
     posterior = formats.load(seen.path, scale_transform=scale_transform, companion=companion)
-    network, found, notes = _symmetry(posterior, activation, model, spec)
+    network, found, notes, known = _symmetry(posterior, activation, model, spec)
+    seen = dataclasses.replace(seen, activation=known)
     return _described(seen, posterior, network, found, notes), found
 
 
 def _symmetry(posterior: Posterior, activation: str | None, model: str | None, spec: Path | None) -> tuple[Any, ...]:
-    """Network, spec and assumptions; torch is imported only where a model has to be traced."""
+    """Network, spec, assumptions and activation; torch is imported only where a model has to be traced."""
     if model is not None:
         import numpy as np
 
         from symdiag.symmetry.discovery import discover
 
-        found = discover(posterior, activation=activation, model=model, generator=np.random.default_rng(0))
-        return found.network, found.spec, found.notes
+        found = discover(
+            posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng(0)
+        )
+        dropped = (f"left out: {failure.message}" for failure in found.failures)
+        return found.network, found.spec, (*found.notes, *dropped), found.activation
     if spec is not None:
         from symdiag.symmetry.specfile import read_spec
 
         written = read_spec(spec, posterior)
-        return None, written, written.notes
+        return None, written, written.notes, activation or "as the spec file says (--spec)"
     from symdiag.network import infer_network
     from symdiag.symmetry.inference import infer_spec
 
     network = infer_network(posterior, activation=activation)
     inferred = infer_spec(posterior, network)
-    return network, inferred, inferred.notes
+    return network, inferred, inferred.notes, network.activation
 
 
 def _described(seen: Inspection, posterior: Posterior, network: Any, spec: Any, notes: tuple[str, ...]) -> Inspection:
@@ -129,7 +133,6 @@ def _described(seen: Inspection, posterior: Posterior, network: Any, spec: Any, 
         scale_range=(min(low for low, _ in ranges.values()), max(h for _, h in ranges.values())) if ranges else None,
         parameters=posterior.num_parameters,
         tensors=tuple(tensors),
-        activation=network.activation if network is not None else None,
         layers=layers,
         groups=tuple(GroupOutline(g.name, g.width, g.signed, g.log_order, g.tensors) for g in spec),
         log_order=spec.log_order,

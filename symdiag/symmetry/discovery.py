@@ -23,6 +23,7 @@ Uncovered = tuple[str, int, str]
 
 _FIXED = "belongs to units that stay fixed: inputs, outputs, or units outside every group"
 _STAND_IN = "padding, strides and pooling are not in the file: the groups were checked on a stand-in with these layers"
+_TRACED, _STATED = "as in the module (--model)", "as the spec file says (--spec)"
 _UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
 
 
@@ -35,7 +36,8 @@ class Symmetry:
     could not be checked. ``uncovered`` lists tensors outside every group. ``prior_violations`` lists
     ``(tensor, group)`` where the stored prior is not invariant. ``forward(weights, inputs)`` maps torch tensors, with
     a leading draw axis or without, to outputs; ``weights`` includes buffers, if there are any. It is None when the
-    computation is not determined.
+    computation is not determined. ``activation`` says how sign flips were decided: the name of the chain's activation,
+    or that the module or the spec file settled it; None where nothing did.
     """
 
     network: Network | None
@@ -45,6 +47,7 @@ class Symmetry:
     uncovered: tuple[Uncovered, ...] = ()
     prior_violations: tuple[tuple[str, str], ...] = ()
     forward: Callable[..., Any] | None = None
+    activation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class _Found:
     forward: Callable[..., Any] | None
     reasons: Mapping[str, str]
     notes: tuple[str, ...]
+    activation: str | None
 
 
 def discover(
@@ -101,7 +105,7 @@ def discover(
     notes += [_prior_note(tensor, group) for tensor, group in violations]
     notes = list(dict.fromkeys(notes))
     uncovered = uncovered_tensors(posterior, kept, found.reasons)
-    return Symmetry(found.network, kept, failures, tuple(notes), uncovered, violations, found.forward)
+    return Symmetry(found.network, kept, failures, tuple(notes), uncovered, violations, found.forward, found.activation)
 
 
 def uncovered_tensors(
@@ -125,15 +129,15 @@ def _from_file(
         network = infer_network(posterior, activation=activation)
         spec = infer_spec(posterior, network)
         probe, notes = _chain_probe(network, spec, generator)
-        return _Found(network, spec, probe, _chain_forward(network), {}, (*spec.notes, *notes))
+        return _Found(network, spec, probe, _chain_forward(network), {}, (*spec.notes, *notes), network.activation)
     spec = read_spec(spec_file, posterior)
     given = _network_or_none(posterior, activation)
     if given is None:
-        return _Found(None, spec, None, None, {}, spec.notes)
+        return _Found(None, spec, None, None, {}, spec.notes, activation or _STATED)
     probe, notes = _chain_probe(given, spec, generator)
     same = _axes(spec) == _axes(infer_spec(posterior, given))
     forward = _chain_forward(given) if same else None
-    return _Found(given, spec, probe, forward, {}, (*spec.notes, *notes))
+    return _Found(given, spec, probe, forward, {}, (*spec.notes, *notes), given.activation or _STATED)
 
 
 def _from_model(
@@ -159,7 +163,8 @@ def _from_model(
     network = _network_or_none(posterior, activation)
     if network is not None:
         network = replace(network, notes=())
-    return _Found(network, spec, model_probe(user, generator), user.forward, reasons, spec.notes)
+    probe = model_probe(user, generator)
+    return _Found(network, spec, probe, user.forward, reasons, spec.notes, activation or _TRACED)
 
 
 def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:

@@ -302,6 +302,32 @@ def test_inspect_writes_a_spec_once_and_reads_it_back(checkpoint, tmp_path, caps
     assert "error[exists]" in capsys.readouterr().err
 
 
+def test_inspect_with_a_model_takes_its_activation_and_the_spec_file(checkpoint, tmp_path, monkeypatch, capsys):
+    """The module settles what can be flipped: nothing is "unknown". A spec file goes before the traced groups."""
+    (tmp_path / "inspected_net.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.fc1, self.fc2 = nn.Linear(3, 5), nn.Linear(5, 2)\n\n"
+        "    def forward(self, x):\n        return self.fc2(self.fc1(x).tanh())\n",
+        "utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = ["--model", "inspected_net:Net"]
+    assert main(["inspect", "m.npz", *model, "--write-spec", "net.toml", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["groups"][0]["signed"]
+    assert "--model" in data["activation"]
+    text = (tmp_path / "net.toml").read_text("utf-8")
+    broken = text.replace('  { tensor = "fc1.bias", axis = 0 },\n', "")
+    assert broken != text
+    (tmp_path / "broken.toml").write_text(broken, "utf-8")
+    assert main(["inspect", "m.npz", *model, "--spec", "broken.toml", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["groups"] == []
+    assert "left out" in " ".join(data["assumptions"])
+    assert main(["analyze", "m.npz", *model, "--samples", "4", "--format", "json"]) in (0, 1)
+    assert not {f["code"] for f in json.loads(capsys.readouterr().out)["findings"]} & {"SYM102"}
+
+
 def test_inspect_shows_what_it_saw_of_a_file_without_scales(tmp_path, capsys):
     np.savez(tmp_path / "plain.npz", **{"0.weight": np.ones((3, 2)), "0.bias": np.ones(3)})
     assert main(["inspect", "plain.npz", "--format", "json"]) == 2

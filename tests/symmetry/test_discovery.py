@@ -71,6 +71,7 @@ def test_real_checkpoints_from_the_file_alone(name):
 def test_residual_net_with_the_users_module(factories):
     posterior, inputs, expected = residual_posterior()
     found = discover(posterior, activation="tanh", model=f"{factories}:residual", generator=rng())
+    assert found.activation == "tanh"
     flips = 20 * math.log(2)
     assert found.spec.log_order - flips == pytest.approx(RESIDUAL_ORDER, abs=1e-9)
     assert {g.name: g.width for g in found.spec} == {"fc_in": 12, "block1_fc1": 8}
@@ -90,6 +91,9 @@ def test_residual_net_with_a_spec_file(factories, tmp_path):
     assert found.spec.groups == traced.groups
     assert found.forward is None  # the file's chain is not what the spec describes
     both = discover(posterior, spec_file=path, model=f"{factories}:residual", generator=rng())
+    stated = discover(posterior, spec_file=path, generator=rng())
+    assert "--model" in both.activation
+    assert "--spec" in stated.activation
     assert both.spec.groups == traced.groups
     assert both.forward is not None
 
