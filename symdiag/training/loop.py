@@ -133,7 +133,7 @@ class _Run:
         """The state after an evaluation: best value so far, and whether the run is over."""
         value = self._objective(snapshot)
         state = replace(self.state, step=step, tensors=self.optimiser.tensors())
-        if value > state.best + self.config.tolerance or step <= self.config.boosted_steps:
+        if value > state.best + self.config.tolerance or step <= self.config.eased_steps:
             state = replace(state, best=value, best_step=step)
         patience = self.config.patience * self.interval
         stale = 0 < patience <= step - state.best_step and self.settings.stop_at is None

@@ -17,7 +17,7 @@ from symdiag.training.workers import Workers
 
 @dataclass(frozen=True)
 class Terms:
-    """The parts of the loss of one step, nats: loss = kl − log_likelihood + term."""
+    """The parts of the loss of one step, nats: loss = kl − log_likelihood + term, with the config's weights."""
 
     loss: Tensor
     log_likelihood: Tensor
@@ -48,4 +48,5 @@ def step_terms(
     fit = problem.log_likelihood(q, draws, points).mean() * (shard * workers.world / len(points))
     kl = gaussian_kl(q, problem.flat_prior)
     term = objective.term(q, draws, stream(config.seed, "marginals", step, workers.rank))
-    return Terms(kl - fit + config.term_weight(step) * term, fit, kl, term)
+    loss = config.kl_weight(step) * (kl + config.term_weight(step) * term) - fit
+    return Terms(loss, fit, kl, term)

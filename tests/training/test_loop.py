@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from symdiag.errors import TrainingError, UsageError
+from symdiag.objectives.build import build_objective
 from symdiag.training.config import ModelConfig, TrainingConfig, differences
 from symdiag.training.job import JobSettings, run_job
 from symdiag.training.loop import RunSettings, train
 from symdiag.training.metrics import JsonLines
 from symdiag.training.schedule import learning_rate
 from symdiag.training.state import JobState, load_job, save_job
+from symdiag.training.step import step_terms
 from symdiag.training.streams import batch_indices, stream
+from symdiag.training.workers import Workers
 
 
 class StopAfter:
@@ -108,7 +111,7 @@ def test_divergence_keeps_the_last_good_state(problem):
 
 
 def test_early_stopping_and_fixed_length(problem):
-    settings = config(problem, steps=400, patience=2, tolerance=1e6, boost=0.0)
+    settings = config(problem, steps=400, patience=2, tolerance=1e6, boost=0.0, temper=1.0)
     _, state = train(problem, settings, RunSettings("x"))
     assert state.step == 30  # the first evaluation counts as progress, two more do not
     _, state = train(problem, settings, RunSettings("x", stop_at=50))
@@ -124,17 +127,35 @@ def test_schedule_warms_up_and_decays():
     assert learning_rate(0, 10, 1.0, 0.0) == 1.0
 
 
-def test_the_boost_fades_and_spares_other_objectives():
-    weights = [TrainingConfig(steps=100, boost=3.0).term_weight(t) for t in range(100)]
+def test_the_easing_fades_and_spares_other_objectives():
+    config = TrainingConfig(steps=100, boost=3.0, temper=0.01)
+    weights = [config.term_weight(t) for t in range(100)]
     assert weights[0] == 4.0
     assert weights[20] == pytest.approx(2.5)
     assert set(weights[40:]) == {1.0}
-    assert TrainingConfig(steps=100, objective="infonce").term_weight(0) == 1.0
+    tempers = [config.kl_weight(t) for t in range(100)]
+    assert tempers[0] == pytest.approx(0.01)
+    assert tempers[20] == pytest.approx(0.1)
+    assert set(tempers[40:]) == {1.0}
+    for other in ("infonce", "elbo"):
+        spared = TrainingConfig(steps=100, objective=other)
+        assert (spared.term_weight(0), spared.kl_weight(0), spared.eased_steps) == (1.0, 1.0, 0)
 
 
-def test_early_stopping_waits_for_the_end_of_the_boost(problem):
+def test_the_eased_loss_weighs_its_terms(problem):
+    settings = config(problem, steps=100, boost=3.0, temper=0.01)
+    q = problem.start()
+    objective = build_objective("symmetrized", problem.spec, q)
+    for step, (temper, boost) in {0: (0.01, 4.0), 20: (0.1, 2.5), 40: (1.0, 1.0)}.items():
+        terms = step_terms(problem, q, objective, settings, step, Workers())
+        assert terms.loss.item() == pytest.approx(
+            temper * (terms.kl + boost * terms.term).item() - terms.log_likelihood.item()
+        )
+
+
+def test_early_stopping_waits_for_the_end_of_the_easing(problem):
     _, state = train(problem, config(problem, steps=200, patience=1, tolerance=1e6), RunSettings("x"))
-    assert state.step == 90  # boosted up to 80
+    assert state.step == 90  # eased up to 80
 
 
 def test_batches_partition_each_epoch_and_shards():
@@ -192,7 +213,16 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"steps": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"draws": 0}, {"num_elements": 1}, {"seed": -1}],
+    [
+        {"steps": 0},
+        {"learning_rate": -1.0},
+        {"warmup": 1.0},
+        {"draws": 0},
+        {"num_elements": 1},
+        {"seed": -1},
+        {"temper": 0.0},
+        {"boost": -1.0},
+    ],
 )
 def test_settings_out_of_range(options):
     with pytest.raises(UsageError) as caught:
@@ -205,7 +235,10 @@ def test_settings_out_of_range(options):
 def test_defaults_follow_the_problem():
     small = TrainingConfig().resolved(60, 61)
     assert (small.steps, small.batch_size, small.learning_rate) == (5000, 60, 1e-2)
+    assert small.temper < 1.0
+    assert TrainingConfig(steps=100).resolved(60, 61).temper == 1.0  # too short for stds to shrink and grow back
     large = TrainingConfig().resolved(60_000, 200_000)
+    assert large.temper == 1.0
     assert large.batch_size == 256
     assert large.steps == max(5000, 20 * math.ceil(60_000 / 256))
     assert large.learning_rate < small.learning_rate
