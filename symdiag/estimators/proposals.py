@@ -37,25 +37,32 @@ class GroupProposal:
         self.components = tuple(components)
 
     def sample(self, count: int, generator: np.random.Generator) -> tuple[ElementBatch, Array]:
-        """``count`` elements and their log probabilities (count,)."""
+        """``count`` elements and their log probabilities (count,).
+
+        A dead end has log probability -inf: τ lacks that much mass, and the element must get no weight, even where
+        another component could have drawn it.
+        """
         choice = np.sort(generator.integers(len(self.components), size=count))
         parts = [
             self._sample_component(c, int((choice == k).sum()), generator)
             for k, c in enumerate(self.components)
             if (choice == k).any()
         ]
-        batch = ElementBatch(np.concatenate([p.permutations for p in parts]), np.concatenate([p.signs for p in parts]))
+        permutations, signs, alive = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = generator.permutation(count)
-        batch = ElementBatch(batch.permutations[order], batch.signs[order])
-        return batch, self.log_prob(batch)
+        batch = ElementBatch(permutations[order], signs[order])
+        return batch, np.where(alive[order], self.log_prob(batch), -np.inf)
 
-    def _sample_component(self, component: _Component, count: int, generator: np.random.Generator) -> ElementBatch:
-        permutations, _ = sample_assignments(component.weights, count, generator)
+    def _sample_component(
+        self, component: _Component, count: int, generator: np.random.Generator
+    ) -> tuple[NDArray[np.intp], Array, NDArray[np.bool_]]:
+        """Permutations and signs (count, n), and which are no dead ends (count,)."""
+        permutations, log_prob = sample_assignments(component.weights, count, generator)
         signs = np.ones(permutations.shape)
         if component.plus is not None:
             odds = component.plus[np.arange(self.group.width), permutations]
             signs = np.where(generator.random(odds.shape) < expit(odds), 1.0, -1.0)
-        return ElementBatch(permutations, signs)
+        return permutations, signs, np.isfinite(log_prob)
 
     def log_prob(self, batch: ElementBatch) -> Array:
         """log τ of each element, (K,)."""

@@ -53,7 +53,9 @@ class JointSandwich:
         never = np.zeros(count, dtype=bool)
         method = f"sandwich-K{num_elements}"
         free = np.zeros(count)  # budgeted by the number of elements
-        return DrawValues(0.5 * (lower + upper), unknown, unknown, lower, upper, unknown, never, free, (method,))
+        most = self.spec.log_order  # an end may be infinite where τ misses what matters; the value stays finite
+        value = 0.5 * (np.clip(lower, -most, most) + np.clip(upper, -most, most))
+        return DrawValues(value, unknown, unknown, lower, upper, unknown, never, free, (method,))
 
     def _importance_weights(self, draw: Mapping[str, Tensor], count: int, generator: np.random.Generator) -> Array:
         """log r(g_k)/τ(g_k | ω) for g_k ~ τ, (K,)."""
@@ -65,7 +67,8 @@ class JointSandwich:
             batch, value = self._conditional(draw, actions, family, generator)
             actions[family.group.name] = batch
             log_prob = log_prob + value
-        return self.ratio(draw, actions) - log_prob
+        dead = np.isneginf(log_prob)
+        return np.where(dead, -np.inf, self.ratio(draw, actions) - np.where(dead, 0.0, log_prob))
 
     def _conditional(
         self,

@@ -6,10 +6,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from symdiag.estimate import Bracket, Estimate, Interval
-from symdiag.estimators.values import DrawValues, mean_and_error, summarise
+import numpy as np
 
-_ORDER: dict[Interval, int] = {"exact": 0, "certified": 1, "probability": 2, "expectation": 3}
+from symdiag.estimate import Bracket, Estimate
+from symdiag.estimators.values import DrawValues, mean_and_error, summarise
 
 
 def total_estimate(
@@ -32,23 +32,15 @@ def total_estimate(
     base = summarise(layerwise, log_order)
     if not coupled:
         return base
-    candidates: list[tuple[float, Interval]] = [(log_order, "certified")]
-    candidates += [(upper_from_part(layerwise, c), _kind(c)) for c in chains]
+    candidates = [log_order, *(upper_from_part(layerwise, c) for c in chains)]
     method = f"sum over groups: {base.method}"
     if joint is not None and len(joint):
-        candidates.append((upper_from_part(layerwise, joint), "expectation"))
+        candidates.append(upper_from_part(layerwise, joint))
         method = f"{method}; joint {'+'.join(joint.methods)}"
-    upper, upper_kind = min(candidates)
-    # each group may be exact, yet the total is bracketed: Σ H_l and the bounds above enclose it
-    kind = max((base.interval, upper_kind, "certified"), key=_ORDER.__getitem__)
-    upper = max(upper, base.value)
-    return dataclasses.replace(
-        base, upper=upper, interval=kind, method=method, brackets=(Bracket(kind, base.lower, upper),)
-    )
-
-
-def _kind(values: DrawValues) -> Interval:
-    return "certified" if values.exact.all() else "expectation"
+    upper = max(min(candidates), base.value)
+    # Σ H_l and the bounds above enclose H_G on average over ω ~ q; on a single draw either may fail
+    bracket = Bracket("expectation", base.lower, upper)
+    return dataclasses.replace(base, upper=upper, interval=bracket.kind, method=method, brackets=(bracket,))
 
 
 def upper_from_part(layerwise: DrawValues, part: DrawValues) -> float:
@@ -57,6 +49,8 @@ def upper_from_part(layerwise: DrawValues, part: DrawValues) -> float:
     The gap to the layerwise value varies far less than the value, so it is averaged over those draws and
     added to the layerwise mean over all.
     """
+    if not np.isfinite(part.expected_upper).all():
+        return math.inf
     centre, error = mean_and_error(layerwise.value)
     gap, gap_error = mean_and_error(part.expected_upper - layerwise.value[: len(part)])
     if error is None or gap_error is None:

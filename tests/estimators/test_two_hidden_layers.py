@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -12,7 +13,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from symdiag.estimators.evaluator import StraddlingEstimator
-from symdiag.estimators.values import add
+from symdiag.estimators.total import total_estimate
+from symdiag.estimators.values import DrawValues, add
 from symdiag.permanents import DEFAULT
 
 
@@ -69,3 +71,24 @@ def test_brackets_of_widths_five_and_six(spread):
     for chain in batch.chains:
         no_more(exact, chain.value)
     assert (batch.joint.expected_upper - batch.joint.expected_lower).mean() < 0.05
+
+
+def test_dead_ends_of_the_joint_proposal_carry_no_weight():
+    posterior, spec = mlp((10, 32, 30, 2), seed=5, spread=0.0, std=0.3)
+    rng = np.random.default_rng(0)
+    uneven = {n: v * 10.0 ** rng.normal(size=(len(v),) + (1,) * (v.ndim - 1)) for n, v in posterior.scale.items()}
+    estimator = StraddlingEstimator(posterior.replace(scale=uneven), spec, effort=DEFAULT)
+    draws = estimator.draws(np.random.default_rng(0), 6)
+    batch = estimator.evaluate(draws, np.random.default_rng(1), certify=False, chain_draws=6, joint_draws=6)
+    layerwise = add(list(batch.groups.values()))
+    assert np.isfinite(batch.joint.value).all()
+    assert (batch.joint.expected_lower < spec.log_order).all()
+    assert abs((batch.joint.expected_lower - layerwise.value).mean()) < 3.0
+
+
+def test_infinite_ends_leave_the_total_bracketed_by_the_group_order():
+    layerwise = DrawValues.of_exact(np.array([1.0, 2.0, 3.0]), "exact-dp")
+    unbounded = dataclasses.replace(layerwise, expected_upper=np.array([1.0, np.inf, 3.0]))
+    total = total_estimate(layerwise, [unbounded], unbounded, 10.0, coupled=True)
+    assert total.upper == 10.0
+    assert total.interval == "expectation"
