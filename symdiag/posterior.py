@@ -26,7 +26,8 @@ class Ignored:
 class Source:
     """Where a posterior came from; ``keys`` maps tensor name → role → key in the file, for writing back.
 
-    ``template`` is the dialect's own memory of the file (opaque to everyone else).
+    ``template`` is the dialect's own memory of the file (opaque to everyone else). ``tied`` lists sets of names under
+    which the file holds one and the same tensor; the posterior has it once, under the first.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Source:
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
     template: Any = None
+    tied: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from symdiag.formats.interface import RawCheckpoint, to_float64
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, common_prefix, dotted, find_state_dict
 from symdiag.formats.transforms import IDENTITY
+from symdiag.formats.tying import merge_tied
 from symdiag.posterior import Covariance, GaussianPrior, Ignored, Posterior, Source
 
 _PLAIN_WEIGHT = re.compile(
@@ -89,6 +90,8 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
     """Read every field of ``draft`` from ``raw``. Raises InputError (``non-finite``, ``bad-scale``, …)."""
     draft = _without_prefix(draft)
     _check_names(draft.fields)
+    fields, tied = merge_tied(draft.fields, raw)
+    draft = replace(draft, fields=fields)
     loc = {item.name: read_finite(item.loc, raw.tree) for item in draft.fields}
     scale = {item.name: read_scale(item, raw.tree) for item in draft.fields}
     source = Source(
@@ -99,8 +102,9 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
         scale_transform=_transform_names(draft.fields),
         metadata=dict(raw.metadata),
         ignored=draft.ignored,
-        notes=(*draft.notes, *_notes(raw, draft)),
+        notes=(*draft.notes, *_notes(raw, draft), *(_tied_note(names) for names in tied)),
         template=Template(raw, draft.fields, draft.buffers, draft.priors, draft.extra),
+        tied=tied,
     )
     buffers = {name: to_float64(slot.get(raw.tree)) for name, slot in draft.buffers.items()}
     prior = draft.prior or _read_prior(raw, draft)
@@ -164,18 +168,14 @@ def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     half = {str(a.dtype) for a in arrays if a.dtype == np.float16} | set(raw.foreign_dtypes.values())
     if half:
         notes.append(f"stored in {', '.join(sorted(half))}: means and stds carry its rounding")
-    notes += _tied_notes(raw, draft)
     unknown = [item.key for item in draft.ignored if item.reason == "not recognised as a weight"]
     if unknown:
         notes.append(f"{len(unknown)} tensors not recognised as weights were left out: {', '.join(unknown[:4])}")
     return notes
 
 
-def _tied_notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
-    """One line per set of tensors that are one tensor in the file."""
-    by_key = {dotted(item.loc.path): item.name for item in draft.fields}
-    sets = [[by_key[key] for key in keys if key in by_key] for keys in raw.tied]
-    return [f"{', '.join(names)} are tied: one tensor, read as independent ones" for names in sets if len(names) > 1]
+def _tied_note(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} are tied: one tensor, counted once, as {names[0]}"
 
 
 def draft_from_pairs(

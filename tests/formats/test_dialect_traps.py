@@ -258,10 +258,34 @@ def test_copies_that_differ():
     assert code_of(tree).code == "shape-mismatch"
 
 
-def test_tied_weights_are_noted():
+def test_tied_weights_are_one_tensor():
+    """Counted once; written wherever the file holds it; only if the stds are tied as well or there is but one."""
+    mean, rho = np.arange(4.0).reshape(2, 2), np.full((2, 2), -1.0)
+    pair = {"a.mu_weight": mean, "a.rho_weight": rho, "b.mu_weight": mean.copy(), "b.rho_weight": rho.copy()}
+    means, stds = ("a.mu_weight", "b.mu_weight"), ("a.rho_weight", "b.rho_weight")
+    tied = read(pair, tied=(means, stds))
+    assert tied.names == ("a.weight",)
+    assert tied.source.tied == (("a.weight", "b.weight"),)
+    assert any("a.weight, b.weight are tied" in note for note in tied.source.notes)
+    moved = to_raw(tied.replace(loc={"a.weight": mean[::-1]}, scale={"a.weight": 2 * tied.scale["a.weight"]})).tree
+    for key in means:
+        np.testing.assert_array_equal(moved[key], mean[::-1])
+    np.testing.assert_array_equal(moved[stds[0]], moved[stds[1]])
+    assert read(pair, tied=(means,)).names == ("a.weight", "b.weight")
+    assert read(pair).names == ("a.weight", "b.weight")
+
+
+def test_a_tied_weight_without_a_std_of_its_own_is_not_deterministic():
+    """As a state dict lists it beside a posterior that knows each parameter once."""
     tree = {"a.weight": np.ones((2, 2)), "b.weight": np.ones((2, 2)), **bbt()}
-    posterior = read(tree, tied=(("a.weight", "b.weight"),))
-    assert any("a.weight, b.weight are tied" in note for note in posterior.source.notes)
+    assert read(tree, tied=(("a.weight", "b.weight"),)).source.tied == (("a.weight", "b.weight"),)
+    ivon = {
+        "model": {"emb.weight": np.ones((3, 2)), "dec.weight": np.ones((3, 2)), "h.weight": np.ones((2, 2))},
+        "optimizer": {"param_groups": [{"hess": np.ones(10), "ess": 4.0, "weight_decay": 0.0}]},
+    }
+    posterior = read(ivon, tied=(("model.emb.weight", "model.dec.weight"),))
+    assert posterior.shapes == {"emb.weight": (3, 2), "h.weight": (2, 2)}
+    assert all((scale == 0.5).all() for scale in posterior.scale.values())
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_, np.complex64])

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 from network_examples import DATA, ZOO, mlp_shapes, random_posterior
 
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import GaussianPrior, Posterior, Source
 from symdiag.symmetry.discovery import discover
 from symdiag.symmetry.priors import prior_violations
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -253,5 +253,15 @@ def test_token_models_are_verified_on_differing_tokens(factories):
     assert found.failures == ()
     assert [(group.name, group.width) for group in found.spec] == [("emb", 8), ("attn.heads", 4), ("fc1", 6)]
     with pytest.raises(UnsupportedError) as caught:
+        discover(posterior, generator=rng())
+    assert caught.value.code == "undetermined-architecture"
+
+
+def test_tied_tensors_are_no_chain():
+    """Tied embeddings tie the groups at both ends: without the module, a chain would claim too much."""
+    shapes = mlp_shapes(6, 4, 6)
+    source = Source("net.pt", "", "torch-zip", "handwritten", "exp", tied=(("0.weight", "9.weight"),))
+    posterior = random_posterior(shapes, rng()).replace(source=source)
+    with pytest.raises(UnsupportedError, match=r"0\.weight, 9\.weight are one tensor") as caught:
         discover(posterior, generator=rng())
     assert caught.value.code == "undetermined-architecture"

@@ -19,6 +19,7 @@ from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import Arrays
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import precision
+from symdiag.formats.tying import merge_tied
 from symdiag.posterior import GaussianPrior, Posterior
 
 
@@ -53,9 +54,10 @@ class Ivon:
         """
         found = find_state_dict(raw.tree)
         plain, buffers, ignored = leftovers(arrays, found.paths, ())
+        optimised = list(merge_tied(plain, raw)[0])  # an optimiser knows a tied tensor once
         groups = list(_groups(raw.tree))
         fields, prior = [], GaussianPrior({}, {})
-        for (path, group), chunk in zip(groups, _shares(groups, plain, options), strict=True):
+        for (path, group), chunk in zip(groups, _shares(groups, optimised, options), strict=True):
             slots = flat_slots((*path, "hess"), {item.name: item.loc.shape for item in chunk})
             ess, decay = _numbers(group)
             transform = precision(ess, ess * decay, "1/sqrt(ess*(hess+weight_decay))")
