@@ -23,6 +23,7 @@ from symdiag.diagnostics.model import Finding
 from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
 from symdiag.errors import UsageError
 from symdiag.estimators import Straddling, estimate_straddling, tractable
+from symdiag.estimators.devices import check_device
 from symdiag.evidence import Data, measure_evidence
 from symdiag.posterior import Posterior
 from symdiag.report.align_build import align_section
@@ -85,6 +86,7 @@ def analyze(
     """
     started = time.time()
     check_options(samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget)
+    check_device(device)
     posterior, marginals_only = tractable(_posterior(source, scale_transform, companion))
     symmetry = discover(
         posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])

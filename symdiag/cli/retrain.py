@@ -143,9 +143,11 @@ def _run(
     options: dict[str, Any],
 ) -> Retraining | None:
     from symdiag import retraining
+    from symdiag.estimators.devices import check_device
     from symdiag.training.config import ModelConfig, TrainingConfig
     from symdiag.training.evaluate import EvaluationConfig
 
+    check_device(options["device"])
     return retraining.retrain(
         path,
         data,

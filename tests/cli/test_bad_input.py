@@ -113,3 +113,15 @@ def test_a_single_draw_is_inconclusive_not_certain(tmp_path, capsys):
     data = json.loads(capsys.readouterr().out)
     assert data["total"]["straddling_entropy"]["std_error"] is None
     assert data["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize("command", ["analyze", "retrain"])
+@pytest.mark.parametrize("device", ["cuda:99", "toaster", "cuda:-1", "meta"])
+def test_a_device_that_is_not_there_is_a_usage_error(command, device, tmp_path, capsys):
+    path = tmp_path / "model.npz"
+    np.savez(path, **arrays())
+    data = tmp_path / "data.npz"
+    np.savez(data, X=np.zeros((3, 3)), y=np.zeros((3, 2)))
+    more = ["--data", str(data)] if command == "retrain" else []
+    assert main([command, str(path), *more, "--format", "json", "--device", device]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "bad-option"
