@@ -91,7 +91,8 @@ def analyze(
     symmetry = discover(
         posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
     )
-    weights = symmetry.spec.restricted(posterior.loc)  # buffers move with the units, but are not random
+    # buffers move with the units, but are not random; a tied tensor is one weight, however often the file has it
+    weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
     straddling = estimate_straddling(
         posterior,
         weights,

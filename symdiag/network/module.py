@@ -44,6 +44,13 @@ class UserModel:
             one = [{k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)]
             return torch.stack([self._call(draw, arguments) for draw in one])
 
+    @property
+    def repeated(self) -> tuple[tuple[str, str], ...]:
+        """(file's name, file's name of the same tensor seen first) of tensors that the module ties to another."""
+        first = {id(self._tensor(own)): self.names[own] for own in self._untied()}
+        pairs = ((theirs, first[id(self._tensor(own))]) for own, theirs in self.names.items())
+        return tuple((again, known) for again, known in pairs if again != known)
+
     def _untied(self) -> dict[str, str]:
         """``names`` with each tensor once, however many names the module has for it."""
         first = {id(self._tensor(own)): own for own in reversed(list(self.names))}

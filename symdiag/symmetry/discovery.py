@@ -38,6 +38,8 @@ class Symmetry:
     a leading draw axis or without, to outputs; ``weights`` includes buffers, if there are any. It is None when the
     computation is not determined. ``activation`` says how sign flips were decided: the name of the chain's activation,
     or that the module or the spec file settled it; None where nothing did.
+    ``repeated`` names tensors that the module ties to another one of the file: they move with it, but are no weights
+    of their own.
     """
 
     network: Network | None
@@ -48,6 +50,7 @@ class Symmetry:
     prior_violations: tuple[tuple[str, str], ...] = ()
     forward: Callable[..., Any] | None = None
     activation: str | None = None
+    repeated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class _Found:
     reasons: Mapping[str, str]
     notes: tuple[str, ...]
     activation: str | None
+    repeated: tuple[str, ...] = ()
 
 
 def discover(
@@ -105,7 +109,17 @@ def discover(
     notes += [_prior_note(tensor, group) for tensor, group in violations]
     notes = list(dict.fromkeys(notes))
     uncovered = uncovered_tensors(posterior, kept, found.reasons)
-    return Symmetry(found.network, kept, failures, tuple(notes), uncovered, violations, found.forward, found.activation)
+    return Symmetry(
+        found.network,
+        kept,
+        failures,
+        tuple(notes),
+        uncovered,
+        violations,
+        found.forward,
+        found.activation,
+        found.repeated,
+    )
 
 
 def uncovered_tensors(
@@ -176,7 +190,9 @@ def _from_model(
     if network is not None:
         network = replace(network, notes=())
     probe = model_probe(user, generator)
-    return _Found(network, spec, probe, user.forward, reasons, spec.notes, activation or _TRACED)
+    notes = (*spec.notes, *(f"{name} is tied to {first} in the module: counted once" for name, first in user.repeated))
+    repeated = tuple(name for name, _ in user.repeated)
+    return _Found(network, spec, probe, user.forward, reasons, notes, activation or _TRACED, repeated)
 
 
 def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:

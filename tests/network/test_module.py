@@ -113,6 +113,8 @@ def test_tied_tensors_may_be_stored_once():
     twice = user_model(Tied, posterior_of({"emb.weight": (7, 4), "dec.weight": (7, 4)}))
     held = {"emb.weight": weight, "dec.weight": weight}
     torch.testing.assert_close(twice.forward(held, tokens), weight[tokens] @ weight.T)
+    assert twice.repeated == (("dec.weight", "emb.weight"),)
+    assert user.repeated == ()
 
 
 @pytest.mark.parametrize(

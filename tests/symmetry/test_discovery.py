@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 
 from network_examples import DATA, ZOO, mlp_shapes, random_posterior
 
+from symdiag.api import analyze
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.posterior import GaussianPrior, Posterior, Source
 from symdiag.symmetry.discovery import discover
@@ -265,3 +266,24 @@ def test_tied_tensors_are_no_chain():
     with pytest.raises(UnsupportedError, match=r"0\.weight, 9\.weight are one tensor") as caught:
         discover(posterior, generator=rng())
     assert caught.value.code == "undetermined-architecture"
+
+
+def test_a_tensor_tied_by_the_module_alone_counts_once(tmp_path, monkeypatch):
+    """Stored twice, it moves twice, but it is one weight: H is that of the file that holds it once."""
+    (tmp_path / "tied_net.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.emb, self.out = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)\n"
+        "        self.out.weight = self.emb.weight\n\n"
+        "    def forward(self, x):\n        return self.out(self.emb(x))\n",
+        "utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    once = random_posterior({"emb.weight": (5, 3)}, rng())
+    twice = Posterior(*({"emb.weight": x["emb.weight"], "out.weight": x["emb.weight"]} for x in (once.loc, once.scale)))
+    found = discover(twice, model="tied_net:Net", generator=rng())
+    assert found.repeated == ("out.weight",)
+    assert found.spec.groups[0].tensors == ("emb.weight", "out.weight")
+    reports = [analyze(p, model="tied_net:Net", samples=600).total.straddling_entropy for p in (once, twice)]
+    assert min(r.value for r in reports) > 0.05
+    gap = 3.0 * math.hypot(*(r.std_error for r in reports))
+    assert abs(reports[0].value - reports[1].value) < gap
