@@ -97,8 +97,9 @@ class _Run:
         snapshot = self.monitor(self.q)
         if not math.isfinite(snapshot.elbo):
             self._diverged(end)
-        self._save(self._progress(end, snapshot))
-        self._report(snapshot, norm)
+        self.state = self._progress(end, snapshot)
+        self._report(snapshot, norm)  # before saving: resuming cuts surplus metrics off but cannot restore a lost line
+        self._save(self.state)
 
     def _step(self, step: int) -> float:
         """One update; the gradient norm."""

@@ -197,6 +197,14 @@ def test_metrics_file_is_cut_back_to_the_state(problem, tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()] == [10, 20]
 
 
+def test_metrics_are_never_behind_the_state(problem):
+    """A kill between the two may leave a metrics line too many, which resuming cuts off, but never one too few."""
+    seen, saved = [], []
+    settings = RunSettings("x", sinks=[lambda r: seen.append(r.step)], save=lambda s: saved.append((s.step, len(seen))))
+    train(problem, config(problem), settings)
+    assert saved == [(10, 1), (20, 2), (30, 3), (40, 4)]
+
+
 def test_resume_refuses_other_settings_and_other_files(tmp_path):
     path = tmp_path / "s"
     save_job(JobState({"steps": 10, "seed": 0}), path)
