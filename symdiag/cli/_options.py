@@ -68,11 +68,11 @@ MaxStraddling = Annotated[
 ]
 Precision = Annotated[
     float | None,
-    typer.Option("--precision", envvar="SYMDIAG_PRECISION", min=0, help="Target error, nats. Default: 0.05 + 1 %."),
+    typer.Option("--precision", envvar="SYMDIAG_PRECISION", min=1e-9, help="Target error, nats. Default: 0.05 + 1 %."),
 ]
 Budget = Annotated[
     float | None,
-    typer.Option("--budget", envvar="SYMDIAG_BUDGET", min=0, help="Seconds that --precision may cost."),
+    typer.Option("--budget", envvar="SYMDIAG_BUDGET", min=1e-9, help="Nominal seconds to spend. Default: 5."),
 ]
 ExitZero = Annotated[bool, typer.Option("--exit-zero", envvar="SYMDIAG_EXIT_ZERO", help="A finding exits 0, not 1.")]
 Strict = Annotated[bool, typer.Option("--strict", envvar="SYMDIAG_STRICT", help="An inconclusive verdict exits 1.")]

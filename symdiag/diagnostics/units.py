@@ -23,7 +23,7 @@ def describe_units(
             separation=float(closest[i]) if np.isfinite(closest[i]) else None,
             collapsed=bool(collapsed[i]),
             mean_shift=float(sensitivity.mean_shift[i]),
-            log_std_shift=float(sensitivity.log_std_shift[i]),
+            log_std_shift=float(sensitivity.log_std_shift[i]) + 0.0,  # no negative zero
         )
         for i in range(len(nearest))
     )

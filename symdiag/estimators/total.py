@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from symdiag.estimate import Bracket, Estimate
-from symdiag.estimators.values import DrawValues, mean_and_error, summarise
+from symdiag.estimators.values import DrawValues, mean_and_error, slack, summarise
 
 
 def total_estimate(
@@ -44,7 +44,7 @@ def total_estimate(
 
 
 def upper_from_part(layerwise: DrawValues, part: DrawValues) -> float:
-    """Mean upper bound plus two standard errors when only the first draws have one.
+    """Mean upper bound plus its Monte Carlo slack when only the first draws have one.
 
     The gap to the layerwise value varies far less than the value, so it is averaged over those draws and
     added to the layerwise mean over all.
@@ -55,4 +55,4 @@ def upper_from_part(layerwise: DrawValues, part: DrawValues) -> float:
     gap, gap_error = mean_and_error(part.expected_upper - layerwise.value[: len(part)])
     if error is None or gap_error is None:
         return math.inf
-    return centre + gap + 2.0 * math.hypot(error, gap_error)
+    return centre + gap + math.hypot(slack(len(layerwise)) * error, slack(len(part)) * gap_error)

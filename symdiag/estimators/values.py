@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from symdiag.estimate import Bracket, Estimate, Interval
 
@@ -85,8 +87,13 @@ def mean_and_error(values: Array) -> tuple[float, float | None]:
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
+def slack(count: int) -> float:
+    """Standard errors that make an interval of about 95 %: 2, or Student's t where draws are few."""
+    return max(2.0, float(stdtrit(count - 1, 0.975))) if count > 1 else math.inf
+
+
 def _bound(values: DrawValues, ends: Array, sign: float) -> float:
-    """Mean bound plus two standard errors in direction ``sign``.
+    """Mean bound plus its Monte Carlo slack in direction ``sign``.
 
     Where only a subset of draws has the bound, its distance to the value is averaged over the subset and
     added to the value averaged over all draws (the value is the control variate).
@@ -98,12 +105,13 @@ def _bound(values: DrawValues, ends: Array, sign: float) -> float:
         return sign * np.inf
     if known.all():
         centre, error = mean_and_error(ends)
-        return centre + sign * np.inf if error is None else centre + sign * 2.0 * error
+        return sign * np.inf if error is None else centre + sign * slack(len(ends)) * error
     centre, error = mean_and_error(values.value)
     gap, gap_error = mean_and_error(ends[known] - values.value[known])
     if error is None or gap_error is None:
         return sign * np.inf
-    return centre + gap + sign * 2.0 * float(np.hypot(error, gap_error))
+    own, other = slack(len(values)) * error, slack(int(known.sum())) * gap_error
+    return centre + gap + sign * float(np.hypot(own, other))
 
 
 def summarise(values: DrawValues, ceiling: float) -> Estimate:

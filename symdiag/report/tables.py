@@ -127,8 +127,8 @@ def _neuron_row(group: GroupReport, neuron: NeuronInfo) -> tuple[str, ...]:
         number(neuron.retention),
         "none" if neuron.nearest is None else str(neuron.nearest),
         number(neuron.separation, 2),
-        number(neuron.mean_shift),
-        number(neuron.log_std_shift),
+        number(neuron.mean_shift, 1),
+        number(neuron.log_std_shift, 2),
         "collapsed" if neuron.collapsed else "active",
     )
 

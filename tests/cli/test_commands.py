@@ -361,5 +361,5 @@ def test_analyze_with_data_end_to_end(checkpoint, tmp_path, capsys):
 
 
 def test_test_data_alone_are_a_usage_error(checkpoint, capsys):
-    assert main("analyze m.npz --test test.npz".split()) == 2
+    assert main(["analyze", "m.npz", "--test", "test.npz"]) == 2
     assert "--data" in capsys.readouterr().err
