@@ -64,10 +64,11 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        expected = sum(log_likelihood(model(x)) for _ in range(draws)) / draws
-        loss = kl_to_unit_gaussian(pairs(model)) - expected
         optimizer.zero_grad()
-        loss.backward()
+        for _ in range(draws):
+            # one backward pass per draw: some libraries overwrite their noise buffers at the next forward pass
+            (-log_likelihood(model(x)) / draws).backward()
+        kl_to_unit_gaussian(pairs(model)).backward()
         optimizer.step()
         schedule.step()
 
@@ -93,7 +94,7 @@ def wave_straddled() -> None:
     model.fc1, model.act, model.fc2 = Linear(1, 20), nn.ReLU(), Linear(20, 1)
     forward = lambda inputs: model.fc2(torch.relu(model.fc1(inputs, return_kl=False)), return_kl=False)  # noqa: E731
     net = _Forward(model, forward)
-    train(net, lambda m: softplus_pairs(m, "mu_", "rho_"), gaussian(y, 0.3), x, 6000)
+    train(net, lambda m: softplus_pairs(m, "mu_", "rho_"), gaussian(y, 0.3), x, 8000, draws=8)
     torch.save(model.state_dict(), HERE / "wave-straddled.pt")
     np.savez(HERE / "wave.npz", X=x, y=y)
     x, y = wave(1, 500, 0.3)
@@ -101,15 +102,15 @@ def wave_straddled() -> None:
 
 
 def wave_healthy() -> None:
-    """blitz, 1-6-1 ReLU, N = 400, noise 0.05: narrow posterior, units far apart."""
+    """blitz, 1-6-1 ReLU, N = 400, noise 0.15: narrow posterior, units far apart."""
     from blitz.modules import BayesianLinear
 
-    x, y = wave(2, 400, 0.05)
+    x, y = wave(2, 400, 0.15)
     model = nn.Sequential()
     model.blinear1, model.act, model.blinear2 = BayesianLinear(1, 6), nn.ReLU(), BayesianLinear(6, 1)
     # blitz keeps each parameter twice over one storage; gradients reach the sampler's copy
     pairs = lambda m: softplus_pairs(m, "sampler.mu", "sampler.rho")  # noqa: E731
-    train(model, pairs, gaussian(y, 0.05), x, 6000)
+    train(model, pairs, gaussian(y, 0.15), x, 6000)
     torch.save(model.state_dict(), HERE / "wave-healthy.pt")
     np.savez(HERE / "wave-lownoise.npz", X=x, y=y)
 
