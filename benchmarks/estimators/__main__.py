@@ -103,9 +103,9 @@ def chain(sizes: tuple[int, ...], seed: int, *, signed: bool) -> tuple[Posterior
 
 
 def joint() -> list[str]:
-    """Σ H_l, the coupling bound and the joint sandwich on deep nets (means over 200 draws)."""
+    """Σ H_l, the coupling bound and the joint sandwich on deep nets (means over 60 draws)."""
     lines = [
-        "## Deep networks: Σ H_l ≤ H_G ≤ coupling bound, joint sandwich (means over 200 draws)",
+        "## Deep networks: Σ H_l ≤ H_G ≤ coupling bound, joint sandwich (means over 60 draws)",
         "",
         "| widths | signs | log|G| | Σ H_l | sandwich K=16 | K=64 | K=256 | coupling bound | s per draw, K=64 |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -113,8 +113,8 @@ def joint() -> list[str]:
     for hidden, signed in (((5, 6), False), ((4, 4, 4), False), ((4, 4), True), ((8, 8), False), ((12, 8), False)):
         posterior, spec = chain((2, *hidden, 1), 5, signed=signed)
         estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
-        draws = estimator.draws(np.random.default_rng(6), 200)
-        batch = estimator.evaluate(draws, np.random.default_rng(7), certify=True, chain_draws=200)
+        draws = estimator.draws(np.random.default_rng(6), 60)
+        batch = estimator.evaluate(draws, np.random.default_rng(7), certify=True, chain_draws=60)
         below = sum(float(v.value.mean()) for v in batch.groups.values())
         sandwich, cells, seconds = JointSandwich(posterior, spec), [], 0.0
         for count in (16, 64, 256):
@@ -125,7 +125,7 @@ def joint() -> list[str]:
         above = min(float(c.expected_upper.mean()) for c in batch.chains)
         lines.append(
             f"| {'-'.join(map(str, hidden))} | {'yes' if signed else 'no'} | {spec.log_order:.2f} | {below:.3f} | "
-            f"{' | '.join(cells)} | {above:.3f} | {seconds / 200:.3f} |"
+            f"{' | '.join(cells)} | {above:.3f} | {seconds / 60:.3f} |"
         )
     return [*lines, ""]
 
