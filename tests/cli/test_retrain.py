@@ -50,7 +50,7 @@ def test_json_follows_the_schema_and_renders_in_every_format(report):
     for name in format_names():
         text = render(from_dict(report), name)
         assert text.strip()
-        assert "model.pt" in text
+        assert "model.pt" in text.replace("\n", "")  # a long path wraps
 
 
 def test_figures_are_consistent(report):
