@@ -52,7 +52,9 @@ class StraddlingEstimator:
 
     def draws(self, generator: np.random.Generator, count: int) -> dict[str, Tensor]:
         """``count`` weight draws as tensors, name → (S, *shape)."""
-        return {n: self._tensor(v) for n, v in self.posterior.sample(generator, count).items() if n in self.loc}
+        correlated = self.posterior.covariance.order if self.posterior.covariance is not None else ()
+        needed = {*self.loc, *correlated}  # the true density of one correlated weight involves all of them
+        return {n: self._tensor(v) for n, v in self.posterior.sample(generator, count).items() if n in needed}
 
     def evaluate(
         self,

@@ -45,10 +45,11 @@ class JointSandwich:
         lower, upper = np.empty(count), np.empty(count)
         for s in range(count):
             draw = {name: value[s] for name, value in draws.items()}
-            weights = self._importance_weights(draw, num_elements, generator)
-            identity = -self._identity_log_prob(draw)
+            moved, undo, change = self._relabelled(draw, generator)
+            weights = self._importance_weights(moved, num_elements, generator) + change
+            exact = -self._log_prob(moved, undo)
             lower[s] = logsumexp(weights) - np.log(num_elements)
-            upper[s] = logsumexp(np.append(weights[1:], identity)) - np.log(num_elements)
+            upper[s] = logsumexp(np.append(weights[1:], exact)) - np.log(num_elements)
         unknown = np.full(count, np.nan)
         never = np.zeros(count, dtype=bool)
         method = f"sandwich-K{num_elements}"
@@ -100,7 +101,34 @@ class JointSandwich:
         names = family.group.tensors
         return {n: moved[n] if n in moved else draw[n].expand(count, *draw[n].shape) for n in names}
 
-    def _identity_log_prob(self, draw: Mapping[str, Tensor]) -> float:
-        """log τ(e | ω)."""
-        single = {name: value[None] for name, value in draw.items()}
-        return sum(float(f(single)[0].log_prob(ElementBatch.identity(f.group))[0]) for f in self.families)
+    def _relabelled(
+        self, draw: Mapping[str, Tensor], generator: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, ElementBatch], float]:
+        """hω for a uniform h, the element that undoes h, and log q(hω) − log q(ω).
+
+        ω ~ q alone makes the identity an exact draw of g only for proposals that treat every labelling alike,
+        which those of later groups and of recurrent weights do not. With h uniform, h⁻¹ is an exact draw given hω.
+        """
+        actions = {g.name: ElementBatch.random(g, 1, generator) for g in self.spec}
+        change = float(self.ratio(draw, actions)[0])
+        # for chains of layers the bias is a few thousandths of a nat; for recurrent weights it is not
+        recurrent = any(not g.is_matrix_permanent for g in self.spec)
+        if not recurrent or np.isneginf(
+            change
+        ):  # deterministic weights pin the labelling; they pin the proposals as well
+            actions, change = {g.name: ElementBatch.identity(g) for g in self.spec}, 0.0
+        moved = {name: value[0] for name, value in act_on_draw(self.spec, draw, actions).items()}
+        undo = {}
+        for name, batch in actions.items():
+            order = np.argsort(batch.permutations[0])
+            undo[name] = ElementBatch(order[None], batch.signs[:, order])
+        return {**draw, **moved}, undo, change
+
+    def _log_prob(self, draw: Mapping[str, Tensor], elements: Mapping[str, ElementBatch]) -> float:
+        """log τ of one element of the whole group."""
+        total, actions = 0.0, dict[str, ElementBatch]()
+        for family in self.families:
+            current = self._moved(draw, actions, family) if actions else {n: v[None] for n, v in draw.items()}
+            total += float(family(current)[0].log_prob(elements[family.group.name])[0])
+            actions[family.group.name] = elements[family.group.name]
+        return total
