@@ -29,6 +29,8 @@ _OPERATION = 1e-9  # s per step of the dynamic programme or of the sampler
 _CERTIFY = 3e-9  # s per n³ of the deterministic bounds
 SANDWICH_COST = 8e-4
 """Nominal seconds per element and group of the joint sandwich."""
+ENUMERATION_COST = 1e-5
+"""Nominal seconds per element and group of the exact joint sum."""
 _JOINT_DRAWS = 64
 
 
@@ -73,7 +75,9 @@ def draw_cost(posterior: Posterior, spec: PermutationSpec) -> float:
 def guessed_operations(spec: PermutationSpec, effort: Effort) -> float:
     """Steps of one draw's permanents if no matrix splits into blocks; measured once the first draws are done."""
     return sum(
-        g.width * 2.0**g.width if g.width <= effort.max_exact else g.width**2 * effort.particles * (effort.runs + 2)
+        3.0 * g.width * 2.0**g.width
+        if g.width <= effort.max_exact
+        else g.width**2 * effort.particles * (effort.runs + 2)
         for g in spec
     )
 
@@ -111,9 +115,9 @@ def certified_draws(cost: float, budget: float, done: int) -> int:
     return count if count >= 2 else 0
 
 
-def joint_draws(cost: float, budget: float) -> int:
-    """How many draws get the joint sandwich within half of the budget (0 if fewer than 2)."""
-    count = min(_JOINT_DRAWS, int(0.5 * budget / cost))
+def joint_draws(cost: float, budget: float, most: int = _JOINT_DRAWS) -> int:
+    """How many draws get the joint sandwich or sum within half of the budget (0 if fewer than 2)."""
+    count = min(most, int(0.5 * budget / cost))
     return count if count >= 2 else 0
 
 

@@ -96,6 +96,18 @@ class SlotDensity:
         device = loc[self.members[0].tensor].device
         return torch.as_tensor(slot[:, None] == unit[None, :], device=device)
 
+    def interchangeable(self) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+        """(n,) labels: units with equal labels agree in all deterministic weights, so that they may swap."""
+        allowed = self._allowed[0]
+        if allowed is None:
+            return np.zeros(self.group.width, dtype=np.intp)
+        return np.asarray(allowed.int().argmax(1).cpu().numpy())
+
+    @property
+    def flips_freely(self) -> bool:
+        """Whether no deterministic weight stands against a sign flip."""
+        return self.signed and self._allowed[1] is None
+
     def __call__(self, draws: Mapping[str, Tensor]) -> Tensor:
         """Relative log densities.
 
@@ -149,6 +161,16 @@ def log_add(first: Tensor, second: Tensor) -> Tensor:
     never = torch.isneginf(first) & torch.isneginf(second)
     total = torch.logaddexp(first.masked_fill(never, 0.0), second.masked_fill(never, 0.0))
     return total.masked_fill(never, -torch.inf)
+
+
+def sign_entropy(kept: Tensor, flipped: Tensor) -> Tensor:
+    """Entropy in nats of the sign at each (slot, unit), given the log weights of both signs; same shape."""
+    never = torch.isneginf(kept) & torch.isneginf(flipped)
+    odds = (kept - flipped).masked_fill(never, torch.inf)
+    sure = torch.isinf(odds)
+    safe = odds.masked_fill(sure, 0.0)
+    entropy = torch.nn.functional.softplus(-safe) + safe * torch.sigmoid(-safe)
+    return entropy.masked_fill(sure, 0.0)
 
 
 def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:

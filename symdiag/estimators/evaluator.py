@@ -44,7 +44,9 @@ class StraddlingEstimator:
         self.small = sum(g.width for g in spec) <= SMALL
         needed = len(spec) > 0 and ((self.coupled and self.small) or not self.direct)
         self.joint = JointSandwich(posterior, spec) if needed else None
-        self.orders = chain_orders(posterior, spec, both=self.small) if self.coupled and self.direct else ()
+        self.enumerated = self.joint is not None and self.joint.sum.enumerable
+        chained = self.coupled and self.direct and not self.enumerated
+        self.orders = chain_orders(posterior, spec, both=self.small) if chained else ()
         self.singles = {} if self.direct else {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in spec}
 
     def _tensor(self, array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
@@ -54,7 +56,11 @@ class StraddlingEstimator:
         """``count`` weight draws as tensors, name → (S, *shape)."""
         correlated = self.posterior.covariance.order if self.posterior.covariance is not None else ()
         needed = {*self.loc, *correlated}  # the true density of one correlated weight involves all of them
-        return {n: self._tensor(v) for n, v in self.posterior.sample(generator, count).items() if n in needed}
+        return self.tensors({n: v for n, v in self.posterior.sample(generator, count).items() if n in needed})
+
+    def tensors(self, draws: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Draws as tensors on the device."""
+        return {n: self._tensor(v) for n, v in draws.items()}
 
     def evaluate(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.estimators.densities import SlotDensity
+from symdiag.estimators.densities import SlotDensity, log_add, sign_entropy
 from symdiag.estimators.values import DrawValues
 from symdiag.permanents import Effort, log_permanent
 from symdiag.symmetry.spec import Group
@@ -38,19 +38,34 @@ def group_values(
         certify: Whether to compute deterministic bounds too (slow at large widths).
         tensors: Look only at these tensors: then the entropy of g given *those* weights.
     """
-    matrices = SlotDensity(group, loc, scale, tensors)(draws)  # (S, n, n)
-    return permanent_values(matrices, generator=generator, effort=effort, certify=certify)
-
-
-def permanent_values(matrices: Tensor, *, generator: np.random.Generator, effort: Effort, certify: bool) -> DrawValues:
-    """Log-permanents of relative log-density matrices (S, n, n) as DrawValues."""
     with torch.no_grad():
-        array = matrices.detach().cpu().numpy()
-    result = log_permanent(array, generator=generator, effort=dataclasses.replace(effort, certify=certify))
-    unknown = np.full(len(array), np.nan)
+        kept, flipped = SlotDensity(group, loc, scale, tensors).signed_parts(draws)  # (S, n, n)
+    matrices = kept if flipped is None else log_add(kept, flipped)
+    signs = None if flipped is None else sign_entropy(kept, flipped)
+    return permanent_values(matrices, signs, generator=generator, effort=effort, certify=certify)
+
+
+def permanent_values(
+    matrices: Tensor,
+    signs: Tensor | None = None,
+    *,
+    generator: np.random.Generator,
+    effort: Effort,
+    certify: bool,
+) -> DrawValues:
+    """Log-permanents of relative log-density matrices (S, n, n) as DrawValues; ``signs`` as ``sign_entropy``."""
+    inner = np.zeros((1, 1, 1)) if signs is None else signs.cpu().numpy()
+    result = log_permanent(
+        matrices.cpu().numpy(),
+        generator=generator,
+        effort=dataclasses.replace(effort, certify=certify),
+        inner_entropy=inner,
+    )
+    unknown = np.full(len(matrices), np.nan)
     sure = certify | result.exact
     return DrawValues(
         value=result.value,
+        averaged=np.where(np.isfinite(result.averaged), result.averaged, result.value),
         certified_lower=np.where(sure, result.certified_lower, unknown),
         certified_upper=np.where(sure, result.certified_upper, unknown),
         expected_lower=result.expected_lower,

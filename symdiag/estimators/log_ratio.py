@@ -54,8 +54,32 @@ class ElementBatch:
             signs = generator.choice(np.array([-1.0, 1.0]), size=signs.shape)
         return cls(permutations, signs)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[ElementBatch]) -> ElementBatch:
+        """Several batches as one."""
+        return cls(np.concatenate([p.permutations for p in parts]), np.concatenate([p.signs for p in parts]))
+
     def __len__(self) -> int:
         return len(self.permutations)
+
+    def take(self, which: Sequence[int] | NDArray[np.integer]) -> ElementBatch:
+        """Some of the elements."""
+        return ElementBatch(self.permutations[which], self.signs[which])
+
+    def compose(self, after: ElementBatch) -> ElementBatch:
+        """Each element followed by the one of ``after`` (as ``Element.compose``)."""
+        signs = after.signs * np.take_along_axis(self.signs, after.permutations, axis=1)
+        return ElementBatch(np.take_along_axis(self.permutations, after.permutations, axis=1), signs)
+
+    def inverse(self) -> ElementBatch:
+        """The elements that undo these."""
+        order = np.argsort(self.permutations, axis=1)
+        return ElementBatch(order, np.take_along_axis(self.signs, order, axis=1))
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether no element moves or flips anything."""
+        return bool((self.permutations == np.arange(self.permutations.shape[1])).all() and (self.signs > 0).all())
 
 
 ActionBatch = Mapping[str, ElementBatch]

@@ -1,8 +1,8 @@
 """Proposals τ(g | ω) over group elements, with tractable probabilities (DESIGN.md 1.7).
 
 Per group: a permutation drawn by sequential importance sampling on the slot-density matrix, then, for
-signed groups, independent signs. A group that shares tensors with later groups mixes two matrices, one on
-all its tensors and one on those that no later group touches, because the true conditional lies between.
+signed groups, independent signs. A group that shares tensors with later groups, or acts on two axes of one, mixes two
+matrices, one on all its tensors and one on the others, because the true conditional lies between.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class ProposalFamily:
         self.group = group
         once = one_axis_per_tensor(group)
         densities = [SlotDensity(once, loc, scale)]
-        private = exclusive_tensors(group, later)
-        if later and 0 < len(private) < len(once.members):
+        private = own_tensors(group, later)
+        if 0 < len(private) < len(once.members):
             densities.append(SlotDensity(once, loc, scale, private))
         self._densities = densities
 
@@ -115,6 +115,12 @@ def one_axis_per_tensor(group: Group) -> Group:
     first = {m.tensor: m for m in reversed(group.members)}
     members = tuple(m for m in group.members if first[m.tensor] is m)
     return Group(group.name, group.width, members, group.signed)
+
+
+def own_tensors(group: Group, others: Sequence[Group]) -> tuple[str, ...]:
+    """The group's tensors on which the labels of ``others`` leave no mark, nor the group's own on a second axis."""
+    twice = {m.tensor for k, m in enumerate(group.members) if m.tensor in {o.tensor for o in group.members[:k]}}
+    return tuple(name for name in exclusive_tensors(group, others) if name not in twice)
 
 
 def exclusive_tensors(group: Group, others: Sequence[Group]) -> tuple[str, ...]:

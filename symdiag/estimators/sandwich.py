@@ -4,13 +4,14 @@ For any proposal τ(g|ω) and g_k ~ τ, with r(g) = q(gω)/q(ω),
 
     E log (1/K)[1/τ(e|ω) + Σ_{k<K} r(g_k)/τ(g_k|ω)]  ≥  H(g|ω)  ≥  E log (1/K) Σ_{k≤K} r(g_k)/τ(g_k|ω),
 
-both monotone in K (Sobolev & Vetrov 2019); valid because ω ~ q makes the identity an exact draw of g given
-ω. τ is built group after group, each conditioned on the elements already drawn. Uniform τ in the upper
-bound is the estimator of Gelberg et al. 2024, Thm 4.3, hence its ceiling at log K.
+both monotone in K (Sobolev & Vetrov 2019); valid because ω ~ q makes the identity an exact draw of g given ω, once ω
+has been relabelled at random (``anchor.py``). τ is built group after group, each conditioned on the elements already
+drawn. Uniform τ in the upper bound is the estimator of Gelberg et al. 2024, Thm 4.3, hence its ceiling at log K.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from torch import Tensor
 
-from symdiag.estimators.log_ratio import ElementBatch, LogRatio, act_on_draw
+from symdiag.estimators.anchor import Anchor
+from symdiag.estimators.log_ratio import ElementBatch, act_on_draw
 from symdiag.estimators.proposals import ProposalFamily
+from symdiag.estimators.summation import GroupSum
 from symdiag.estimators.values import DrawValues
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
@@ -29,37 +32,51 @@ Array = NDArray[np.float64]
 
 
 class JointSandwich:
-    """The sandwich for all groups of ``spec``; uses the true density, correlated posteriors included."""
+    """The sandwich for all groups of ``spec``; uses the true density, correlated posteriors included.
+
+    Groups that ``GroupSum`` sums over exactly are not sampled; where the rest can be enumerated nothing is.
+    """
 
     def __init__(self, posterior: Posterior, spec: PermutationSpec) -> None:
         self.spec = spec
-        self.ratio = LogRatio(posterior, spec)
         loc = {name: torch.from_numpy(value) for name, value in posterior.loc.items()}
         scale = {name: torch.from_numpy(value) for name, value in posterior.scale.items()}
-        groups = spec.groups
-        self.families = [ProposalFamily(g, loc, scale, groups[k + 1 :]) for k, g in enumerate(groups)]
+        self.sum = GroupSum(posterior, spec, loc, scale)
+        self.ratio = self.sum.ratio
+        self.anchor = Anchor(spec, self.ratio, loc, scale)
+        order = (*self.sum.rest, *self.sum.summed)
+        self.families = [ProposalFamily(g, loc, scale, order[k + 1 :]) for k, g in enumerate(self.sum.rest)]
 
     def __call__(self, draws: Mapping[str, Tensor], num_elements: int, generator: np.random.Generator) -> DrawValues:
-        """Both bounds for each of S draws (name → (S, *shape)) with K = ``num_elements``."""
+        """Both bounds for each of S draws (name → (S, *shape)) with K = ``num_elements``; exact where affordable."""
         count = len(next(iter(draws.values())))
-        lower, upper = np.empty(count), np.empty(count)
-        for s in range(count):
-            draw = {name: value[s] for name, value in draws.items()}
-            moved, undo, change = self._relabelled(draw, generator)
-            weights = self._importance_weights(moved, num_elements, generator) + change
-            exact = -self._log_prob(moved, undo)
-            lower[s] = logsumexp(weights) - np.log(num_elements)
-            upper[s] = logsumexp(np.append(weights[1:], exact)) - np.log(num_elements)
+        if self.sum.enumerable:
+            values = [self.sum.exact({name: value[s] for name, value in draws.items()}) for s in range(count)]
+            return DrawValues.of_exact(np.array(values), "enumerated")
+        anchored, actions = self.anchor(draws, generator)
+        ends = np.array([self._ends(*_pick(anchored, actions, s), num_elements, generator) for s in range(count)])
+        lower, upper = ends.reshape(-1, 2).T
         unknown = np.full(count, np.nan)
         never = np.zeros(count, dtype=bool)
         method = f"sandwich-K{num_elements}"
         free = np.zeros(count)  # budgeted by the number of elements
         most = self.spec.log_order  # an end may be infinite where τ misses what matters; the value stays finite
         value = 0.5 * (np.clip(lower, -most, most) + np.clip(upper, -most, most))
-        return DrawValues(value, unknown, unknown, lower, upper, unknown, never, free, (method,))
+        return DrawValues(value, value, unknown, unknown, lower, upper, unknown, never, free, (method,))
+
+    def _ends(
+        self, moved: Mapping[str, Tensor], undo: Mapping[str, ElementBatch], count: int, generator: np.random.Generator
+    ) -> tuple[float, float]:
+        """Both ends for the draw that ``undo`` makes of ``moved``; the proposal knows nothing but ``moved``."""
+        own = {family.group.name: undo[family.group.name] for family in self.families}
+        base = float(self.ratio(moved, undo)[0])  # log q(ω) − log q(moved): r is relative to ω
+        weights = self._importance_weights(moved, count, generator) - base
+        exact = float(self.sum(moved, own)[0]) - base - self._log_prob(moved, own)
+        lower = float(logsumexp(weights)) - math.log(count)
+        return lower, float(logsumexp(np.append(weights[1:], exact))) - math.log(count)
 
     def _importance_weights(self, draw: Mapping[str, Tensor], count: int, generator: np.random.Generator) -> Array:
-        """log r(g_k)/τ(g_k | ω) for g_k ~ τ, (K,)."""
+        """log r(g_k)/τ(g_k | ω) for g_k ~ τ, (K,), the summed groups summed over."""
         first, *rest = self.families
         proposal = first({name: value[None] for name, value in draw.items()})[0]
         elements, log_prob = proposal.sample(count, generator)
@@ -69,7 +86,7 @@ class JointSandwich:
             actions[family.group.name] = batch
             log_prob = log_prob + value
         dead = np.isneginf(log_prob)
-        return np.where(dead, -np.inf, self.ratio(draw, actions) - np.where(dead, 0.0, log_prob))
+        return np.where(dead, -np.inf, self.sum(draw, actions) - np.where(dead, 0.0, log_prob))
 
     def _conditional(
         self,
@@ -101,29 +118,6 @@ class JointSandwich:
         names = family.group.tensors
         return {n: moved[n] if n in moved else draw[n].expand(count, *draw[n].shape) for n in names}
 
-    def _relabelled(
-        self, draw: Mapping[str, Tensor], generator: np.random.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, ElementBatch], float]:
-        """hω for a uniform h, the element that undoes h, and log q(hω) − log q(ω).
-
-        ω ~ q alone makes the identity an exact draw of g only for proposals that treat every labelling alike,
-        which those of later groups and of recurrent weights do not. With h uniform, h⁻¹ is an exact draw given hω.
-        """
-        actions = {g.name: ElementBatch.random(g, 1, generator) for g in self.spec}
-        change = float(self.ratio(draw, actions)[0])
-        # for chains of layers the bias is a few thousandths of a nat; for recurrent weights it is not
-        recurrent = any(not g.is_matrix_permanent for g in self.spec)
-        if not recurrent or np.isneginf(
-            change
-        ):  # deterministic weights pin the labelling; they pin the proposals as well
-            actions, change = {g.name: ElementBatch.identity(g) for g in self.spec}, 0.0
-        moved = {name: value[0] for name, value in act_on_draw(self.spec, draw, actions).items()}
-        undo = {}
-        for name, batch in actions.items():
-            order = np.argsort(batch.permutations[0])
-            undo[name] = ElementBatch(order[None], batch.signs[:, order])
-        return {**draw, **moved}, undo, change
-
     def _log_prob(self, draw: Mapping[str, Tensor], elements: Mapping[str, ElementBatch]) -> float:
         """log τ of one element of the whole group."""
         total, actions = 0.0, dict[str, ElementBatch]()
@@ -132,3 +126,10 @@ class JointSandwich:
             total += float(family(current)[0].log_prob(elements[family.group.name])[0])
             actions[family.group.name] = elements[family.group.name]
         return total
+
+
+def _pick(
+    draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch], s: int
+) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
+    """Draw s, and the element that undoes what was done to it."""
+    return {n: v[s] for n, v in draws.items()}, {n: batch.take([s]).inverse() for n, batch in actions.items()}

@@ -105,7 +105,7 @@ def _run(
     chunk = _chunk(estimator.posterior)
     pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
     certified = budgets.certified_draws(budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot)
-    joint = 0 if estimator.joint is None else budgets.joint_draws(_joint_cost(estimator), budget)
+    joint = _joint_draws(estimator, budget, pilot)
     chain = budgets.chain_draws(cost, budget, pilot)
     runner = _Runner(estimator, seed, chunk, budgets.Allocation(certified, chain, joint), progress)
     runner.run(pilot)
@@ -135,7 +135,20 @@ def _fixed_cost(estimator: StraddlingEstimator) -> float:
     return budgets.draw_cost(estimator.posterior, estimator.spec)
 
 
+def _joint_draws(estimator: StraddlingEstimator, budget: float, pilot: int) -> int:
+    """How many draws get the joint sandwich; where the sum is exact, all of the pilot draws that are affordable."""
+    if estimator.joint is None:
+        return 0
+    cost = _joint_cost(estimator)
+    return (
+        max(2, budgets.joint_draws(cost, budget, pilot)) if estimator.enumerated else budgets.joint_draws(cost, budget)
+    )
+
+
 def _joint_cost(estimator: StraddlingEstimator) -> float:
+    joint = estimator.joint
+    if joint is not None and joint.sum.enumerable:
+        return budgets.ENUMERATION_COST * (joint.sum.size + 100) * len(estimator.spec)
     return budgets.SANDWICH_COST * SANDWICH_ELEMENTS * len(estimator.spec)
 
 
@@ -181,7 +194,7 @@ class _Runner:
 
     def spread(self) -> tuple[float, float]:
         """Mean and standard deviation over draws of the total so far."""
-        totals = np.concatenate([add(list(b.groups.values())).value for b in self.batches])
+        totals = np.concatenate([add(list(b.groups.values())).averaged for b in self.batches])
         mean, error = mean_and_error(totals)
         return mean, 0.0 if error is None else error * float(np.sqrt(len(totals)))
 

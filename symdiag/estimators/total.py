@@ -1,4 +1,7 @@
-"""From groups to the whole group: Σ_l H_l below, coupling bound or joint sandwich above (DESIGN.md 1.5)."""
+"""From groups to the whole group (DESIGN.md 1.5).
+
+The joint sum where it is exact, else Σ_l H_l below and the coupling bound or the joint sandwich above.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,19 @@ def total_estimate(
     Args:
         layerwise: Σ_l of the groups' values, (S,).
         chains: Coupling bounds on the first draws, each an upper bound on H_G in expectation over ω ~ q.
-        joint: The joint sandwich on the first draws, where it was affordable.
+        joint: The joint sandwich, or the exact joint sum, on the first draws, where it was affordable.
         log_order: log|G|, nats.
         coupled: Whether any two groups share a tensor; if not, Σ_l H_l is H_G itself.
     """
     base = summarise(layerwise, log_order)
     if not coupled:
         return base
-    candidates = [log_order, *(upper_from_part(layerwise, c) for c in chains)]
+    if joint is not None and len(joint) > 1 and joint.exact.all():
+        return _exact_total(layerwise, joint, log_order)
+    candidates = [log_order, *(upper_from_part(layerwise, c, averaged=True) for c in chains)]
     method = f"sum over groups: {base.method}"
     if joint is not None and len(joint):
-        candidates.append(upper_from_part(layerwise, joint))
+        candidates.append(upper_from_part(layerwise, joint, averaged=False))
         method = f"{method}; joint {'+'.join(joint.methods)}"
     upper = max(min(candidates), base.value)
     # Σ H_l and the bounds above enclose H_G on average over ω ~ q; on a single draw either may fail
@@ -43,16 +48,48 @@ def total_estimate(
     return dataclasses.replace(base, upper=upper, interval=bracket.kind, method=method, brackets=(bracket,))
 
 
-def upper_from_part(layerwise: DrawValues, part: DrawValues) -> float:
+def _exact_total(layerwise: DrawValues, joint: DrawValues, log_order: float) -> Estimate:
+    """H_G from exact joint sums on the first draws, with the layerwise values, which vary alike, as control variate."""
+    count = len(joint)
+    gaps = joint.value - layerwise.value[:count]
+    if count == len(layerwise):
+        value, error = mean_and_error(layerwise.averaged + gaps)
+        margin = math.inf if error is None else slack(count) * error
+    else:
+        (centre, error), (gap, gap_error) = mean_and_error(layerwise.averaged), mean_and_error(gaps)
+        value, margin = centre + gap, _combined(error, len(layerwise), gap_error, count)
+        error = None if error is None or gap_error is None else math.hypot(error, gap_error)
+    value = min(max(value, 0.0), log_order)
+    return Estimate(
+        value=value,
+        std_error=error,
+        lower=max(value - margin, 0.0),
+        upper=min(value + margin, log_order),
+        method=f"joint {'+'.join(joint.methods)}",
+        samples=len(layerwise),
+        interval="exact",
+    )
+
+
+def upper_from_part(layerwise: DrawValues, part: DrawValues, *, averaged: bool) -> float:
     """Mean upper bound plus its Monte Carlo slack when only the first draws have one.
 
     The gap to the layerwise value varies far less than the value, so it is averaged over those draws and
-    added to the layerwise mean over all.
+    added to the layerwise mean over all. ``averaged`` compares values averaged over labellings: for parts that have
+    them the gap is steadier still, for others (the joint sandwich) only the plain values vary alike.
     """
     if not np.isfinite(part.expected_upper).all():
         return math.inf
-    centre, error = mean_and_error(layerwise.value)
-    gap, gap_error = mean_and_error(part.expected_upper - layerwise.value[: len(part)])
+    centre, error = mean_and_error(layerwise.averaged)
+    gaps = part.expected_upper - layerwise.value[: len(part)]
+    if averaged:
+        gaps += (part.averaged - part.value) - (layerwise.averaged - layerwise.value)[: len(part)]
+    gap, gap_error = mean_and_error(gaps)
+    return centre + gap + _combined(error, len(layerwise), gap_error, len(part))
+
+
+def _combined(error: float | None, count: int, gap_error: float | None, gap_count: int) -> float:
+    """Half-width of about 95 % of a sum of two independent means."""
     if error is None or gap_error is None:
         return math.inf
-    return centre + gap + math.hypot(slack(len(layerwise)) * error, slack(len(part)) * gap_error)
+    return math.hypot(slack(count) * error, slack(gap_count) * gap_error)

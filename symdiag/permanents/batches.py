@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,15 +17,15 @@ _WIDE = 14  # rows from which the compiled loops, which release the interpreter 
 
 
 def per_matrix(
-    function: Callable[[Array, np.random.Generator], T], matrices: Array, generator: np.random.Generator
+    function: Callable[..., T], matrices: Array, generator: np.random.Generator, *others: Iterable[object]
 ) -> list[T]:
-    """``function(matrix, generator)`` for each of (B, n, n); every matrix gets a generator of its own."""
+    """``function(matrix, generator, *other)`` for each of (B, n, n); every matrix gets a generator of its own."""
     children = _children(generator, len(matrices))
     workers = min(len(matrices), _cores())
     if workers < 2 or matrices.shape[-1] < _WIDE:
-        return [function(matrix, child) for matrix, child in zip(matrices, children, strict=True)]
+        return list(map(function, matrices, children, *others))
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, matrices, children))
+        return list(pool.map(function, matrices, children, *others))
 
 
 def _children(generator: np.random.Generator, count: int) -> list[np.random.Generator]:

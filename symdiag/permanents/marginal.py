@@ -12,7 +12,7 @@ from symdiag.permanents.batches import per_matrix
 from symdiag.permanents.bethe import beliefs
 from symdiag.permanents.exact import scaled_permanent
 from symdiag.permanents.mcmc import swap_mcmc
-from symdiag.permanents.planner import check, local_identity, plan
+from symdiag.permanents.plan import check, local_identity, plan
 from symdiag.permanents.results import DEFAULT, Effort, Marginals
 from symdiag.permanents.sinkhorn import sinkhorn
 from symdiag.permanents.types import Array, IntArray

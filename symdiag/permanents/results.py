@@ -13,7 +13,7 @@ class Effort:
 
     Attributes:
         max_exact: largest block evaluated exactly (up to 24).
-        particles: particles of each SMC run.
+        particles: particles of each SMC run; a quarter of them where small pilot runs agree already.
         runs: plain SMC runs per block; one conditional run comes on top. Where pilot runs disagree, a quarter of the
             runs get 3/4 ``runs`` times the particles each.
         seconds: time budget per matrix for refining beyond the first pair of runs; None is unlimited.
@@ -44,6 +44,10 @@ class LogPermanent:
         expected_upper: conditional SMC seeded with the identity, E[.] >= E log perm when the identity is a posterior
             draw; equals ``value`` where exact, inf when not computed.
         probable_lower: holds with probability 1 - delta (Markov); -inf when not computed.
+        averaged: log perm less the mean log weight of the permutations that a kernel which leaves
+            P(pi) proportional to prod_i A_{i, pi(i)} invariant reaches from the identity; NaN when not asked for. The
+            entropy of P where the matrix was evaluated whole; otherwise its mean is the entropy's when the identity is
+            a draw from P (docs/theory/permanents.md, 11).
         exact: whether ``value`` is exact to rounding.
         method: what the planner picked.
         reason: why.
@@ -56,6 +60,7 @@ class LogPermanent:
     expected_lower: Array
     expected_upper: Array
     probable_lower: Array
+    averaged: Array
     exact: BoolArray
     method: tuple[str, ...]
     reason: tuple[str, ...]

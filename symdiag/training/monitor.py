@@ -66,7 +66,7 @@ class Monitor:
         total = 0.0
         for group in self.problem.spec:
             values = group_values(group, loc, scale, named, generator=generator, effort=_EFFORT, certify=False)
-            total += float(np.mean(values.value))
+            total += float(np.mean(values.averaged))
         return total
 
 

@@ -1,0 +1,139 @@
+"""The labelling that proposals are built on: found from the weights alone, whatever labelling they come in.
+
+ω ~ q makes the identity an exact draw of g given ω only for a proposal that treats every labelling alike. Relabelling ω
+by a uniform h first makes that true of any proposal: h⁻¹ is an exact draw of g given hω. Aligning hω to q afterwards
+(assignment problems, group after group, from several starts) brings the proposal back to where the mass is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from symdiag.estimators.densities import SlotDensity
+from symdiag.estimators.log_ratio import ElementBatch, LogRatio, act_on_batch
+from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
+from symdiag.permanents.scaling import best_assignment
+from symdiag.symmetry.spec import Group, PermutationSpec
+
+_STARTS = 24
+_SWEEPS = 8
+_NOISE = (0.5, 1.0, 2.0)
+
+Step = tuple[Group, SlotDensity]
+
+
+class Anchor:
+    """Relabels draws uniformly and aligns them to q."""
+
+    def __init__(
+        self, spec: PermutationSpec, ratio: LogRatio, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor]
+    ) -> None:
+        self.spec, self.ratio = spec, ratio
+        groups = spec.groups
+
+        def step(group: Group, others: Sequence[Group] = ()) -> Step:
+            once = one_axis_per_tensor(group)
+            return group, SlotDensity(once, loc, scale, own_tensors(group, others) if others else None)
+
+        self._whole = [step(g) for g in groups]
+        forward = [step(g, groups[k + 1 :]) for k, g in enumerate(groups)]
+        backward = [step(g, groups[:k]) for k, g in reversed(list(enumerate(groups)))]
+        self._openings = (forward, backward)
+
+    def __call__(
+        self, draws: Mapping[str, Tensor], generator: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
+        """aω for each of S draws (name → (S, *shape)), and a by group: h first, then what hω suggests."""
+        count = len(next(iter(draws.values())))
+        found = [self._aligned(draws, k, generator) for k in range(_STARTS)]
+        best = np.array([self._best({n: v[s] for n, v in draws.items()}, found, s) for s in range(count)])
+        actions = {g.name: _choose([f[g.name] for f in found], best) for g in self.spec}
+        return self._act(draws, actions), actions
+
+    def _best(self, draw: Mapping[str, Tensor], found: Sequence[Mapping[str, ElementBatch]], s: int) -> int:
+        """The start that ended at the highest density."""
+        tried = {g.name: ElementBatch.concatenate([f[g.name].take([s]) for f in found]) for g in self.spec}
+        return int(np.argmax(self.ratio(draw, tried)))
+
+    def _aligned(
+        self, draws: Mapping[str, Tensor], start: int, generator: np.random.Generator
+    ) -> dict[str, ElementBatch]:
+        """One start: uniform labels, an opening on tensors that show one group's labels alone, sweeps to the end.
+
+        All but the first two starts open with perturbed densities (Gumbel noise), so as to end in different optima.
+        """
+        opening = self._openings[start % 2]
+        noise = _NOISE[start % len(_NOISE)] if start >= 2 else 0.0
+        count = len(next(iter(draws.values())))
+        actions = {g.name: _uniform(g, density, count, generator) for g, density in self._whole}
+        moved = self._act(draws, actions)
+        steps = [*opening, *(self._whole * _SWEEPS)]
+        quiet = 0
+        for k, (group, density) in enumerate(steps):
+            elements = best_elements(moved, density, noise if k < len(opening) else 0.0, generator)
+            quiet = quiet + 1 if elements.is_identity else 0
+            if quiet > len(self._whole):
+                break
+            if quiet == 0:
+                actions[group.name] = actions[group.name].compose(elements)
+                moved = self._act(moved, {group.name: elements})
+        return actions
+
+    def _act(self, draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]) -> dict[str, Tensor]:
+        """Each draw moved by its own element."""
+        moved = dict(draws)
+        for group in self.spec:
+            if group.name in actions:
+                for member in group.members:
+                    moved[member.tensor] = act_on_batch(moved[member.tensor], member, actions[group.name])
+        return moved
+
+
+def best_elements(
+    draws: Mapping[str, Tensor], density: SlotDensity, noise: float, generator: np.random.Generator
+) -> ElementBatch:
+    """For each of S draws the element of one group that fits it to the slots best (the identity where none does).
+
+    The best after perturbing the log densities by ``noise`` nats.
+    """
+    plus, minus = density.signed_parts(draws)
+    kept = plus.numpy()
+    flipped = None if minus is None else minus.numpy()
+    best = kept if flipped is None else np.maximum(kept, flipped)
+    if noise > 0.0:
+        best = best + noise * generator.gumbel(size=best.shape)
+    rows = np.arange(density.group.width)
+    columns = [best_assignment(matrix) for matrix in best]
+    permutations = np.stack([rows if c is None else c for c in columns])
+    signs = np.ones(permutations.shape)
+    if flipped is not None:
+        signs = np.where(_entries(flipped, permutations) > _entries(kept, permutations), -1.0, 1.0)
+    return ElementBatch(permutations, signs)
+
+
+def _entries(matrices: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(matrices, permutations[:, :, None], axis=2)[:, :, 0]
+
+
+def _choose(batches: Sequence[ElementBatch], which: np.ndarray) -> ElementBatch:
+    """Element s of batch ``which[s]``."""
+    rows = np.arange(len(which))
+    return ElementBatch(
+        np.stack([b.permutations for b in batches])[which, rows], np.stack([b.signs for b in batches])[which, rows]
+    )
+
+
+def _uniform(group: Group, density: SlotDensity, count: int, generator: np.random.Generator) -> ElementBatch:
+    """Uniform elements of the part of the group that leaves deterministic weights alone."""
+    classes = density.interchangeable()
+    permutations = np.tile(np.arange(group.width), (count, 1))
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
+        permutations[:, members] = generator.permuted(permutations[:, members], axis=1)
+    signs = np.ones(permutations.shape)
+    if density.flips_freely:
+        signs = generator.choice(np.array([-1.0, 1.0]), size=signs.shape)
+    return ElementBatch(permutations, signs)
