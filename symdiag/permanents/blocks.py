@@ -49,7 +49,7 @@ def block_structure(log_scaled: Array, *, tolerance: float = 1e-9) -> BlockStruc
     low, high = 0, len(_THRESHOLDS) - 1  # the loss falls with the threshold, near enough: bisect
     while low <= high:
         middle = (low + high) // 2
-        candidate = split(log_scaled, pairs, _THRESHOLDS[middle])
+        candidate = split(log_scaled, pairs, _THRESHOLDS[middle], tolerance)
         if candidate.loss <= tolerance:
             best, high = candidate, middle - 1
         else:
@@ -81,9 +81,9 @@ def pair_weights(log_scaled: Array) -> Array:
     return pairs
 
 
-def split(log_scaled: Array, pairs: Array, threshold: float) -> BlockStructure:
-    """Connected components of ``pairs > threshold``, and the loss bound of cutting there."""
-    return _structure(log_scaled, *_components(pairs, threshold))
+def split(log_scaled: Array, pairs: Array, threshold: float, tolerance: float = math.inf) -> BlockStructure:
+    """Connected components of ``pairs > threshold``, and the loss bound of cutting there (see ``neg_logdet``)."""
+    return _structure(log_scaled, *_components(pairs, threshold), tolerance)
 
 
 def _components(pairs: Array, threshold: float) -> tuple[int, IntArray]:
@@ -91,9 +91,9 @@ def _components(pairs: Array, threshold: float) -> tuple[int, IntArray]:
     return int(count), labels.astype(np.int64)
 
 
-def _structure(log_scaled: Array, count: int, labels: IntArray) -> BlockStructure:
+def _structure(log_scaled: Array, count: int, labels: IntArray, tolerance: float = math.inf) -> BlockStructure:
     blocks = _by_label(labels, count)
-    return BlockStructure(blocks, loss_bound(log_scaled, labels, count, blocks) if count > 1 else 0.0)
+    return BlockStructure(blocks, loss_bound(log_scaled, labels, count, blocks, tolerance) if count > 1 else 0.0)
 
 
 def _by_label(labels: IntArray, count: int) -> tuple[IntArray, ...]:
@@ -101,7 +101,9 @@ def _by_label(labels: IntArray, count: int) -> tuple[IntArray, ...]:
     return tuple(np.split(order, np.cumsum(np.bincount(labels, minlength=count))[:-1]))
 
 
-def loss_bound(log_scaled: Array, labels: IntArray, count: int, blocks: tuple[IntArray, ...]) -> float:
+def loss_bound(
+    log_scaled: Array, labels: IntArray, count: int, blocks: tuple[IntArray, ...], tolerance: float = math.inf
+) -> float:
     """-logdet(I - M) of the block transition matrix; inf when its spectral radius may reach 1."""
     n = len(log_scaled)
     refill = np.array([-log_scaled[np.ix_(block, block)].min() if len(block) > 1 else 0.0 for block in blocks])
@@ -114,11 +116,13 @@ def loss_bound(log_scaled: Array, labels: IntArray, count: int, blocks: tuple[In
         member = csr_matrix((np.ones(n), (labels, np.arange(n))), shape=(count, n))
         mass = np.asarray(member @ (member @ weights.T).T)
     np.fill_diagonal(mass, 0.0)
-    return neg_logdet(mass * np.exp(refill)[None, :])
+    return neg_logdet(mass * np.exp(refill)[None, :], tolerance)
 
 
-def neg_logdet(matrix: Array) -> float:
+def neg_logdet(matrix: Array, tolerance: float = math.inf) -> float:
     """Upper bound on -logdet(I - M) for (m, m) nonnegative M, rounding included; inf unless the radius is below 1.
+
+    Also inf, without a determinant, where it must exceed ``tolerance``: it is sum_k tr M^k / k, all terms nonnegative.
 
     The radius is certified by a positive x with M x < x (Collatz-Wielandt); row sums of the inverse, which is
     nonnegative, then bound the effect of rounding.
@@ -127,8 +131,10 @@ def neg_logdet(matrix: Array) -> float:
     if m == 0 or not matrix.any():
         return 0.0
     sums = matrix.sum(axis=1)
+    trace2 = float(np.einsum("ij,ji->", matrix, matrix))
+    if trace2 > 2.0 * tolerance:
+        return math.inf
     if float(sums.max()) < 1e-3:  # tr M^k <= |M|_F^2 r^(k-2): no determinant needed when tiny
-        trace2 = float(np.einsum("ij,ji->", matrix, matrix))
         rest = float((matrix**2).sum()) * float(sums.max())
         return (float(np.trace(matrix)) + trace2 / 2 + rest / 2) * (1 + 1e-9)
     if radius_reaches_one(matrix):

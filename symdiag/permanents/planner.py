@@ -26,7 +26,7 @@ from symdiag.permanents.sinkhorn import sinkhorn
 from symdiag.permanents.types import Array, IntArray
 
 _PILOTS = 4
-_ALIKE = 0.1  # nats between pilot runs up to which runs as small as the pilots do
+_ALIKE = 1e-4  # nats per row between pilot runs up to which runs as small as the pilots do
 _AGREE = 1.5  # the same for many runs of the size asked for
 _RANK_ONE = 1e-6  # nats between rank-one bounds at which no other method is asked
 _ROUNDING = 1e-12  # nats per row that count as rounding
@@ -215,7 +215,7 @@ def _allocation(proposal: smc.Proposal, generator: np.random.Generator, effort: 
     pilot = max(2, effort.particles // 4)
     logs = [smc.run(proposal, pilot, generator).log_estimate for _ in range(_PILOTS)]
     spread = max(logs) - min(logs)
-    if spread <= _ALIKE:
+    if spread <= _ALIKE * len(proposal.rows):
         return pilot, effort.runs
     if spread <= _AGREE:
         return effort.particles, effort.runs
