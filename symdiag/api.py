@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -23,16 +24,19 @@ from symdiag.diagnostics.model import Finding
 from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
 from symdiag.errors import UsageError
 from symdiag.estimators import Straddling, estimate_straddling, tractable
+from symdiag.estimators import infonce as infonce_estimate
 from symdiag.estimators.devices import check_device
 from symdiag.evidence import Data, measure_evidence
 from symdiag.posterior import Posterior
 from symdiag.report.align_build import align_section
-from symdiag.report.model import LayerInfo, ModelInfo, Report, Settings, Uncovered
+from symdiag.report.model import Baseline, LayerInfo, ModelInfo, Report, Settings, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
+from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.evaluate import EvaluationConfig
 
 Progress = Callable[[str, float], None]
 
+_BASELINE_DRAWS = 64
 TOOL = {"name": "symdiag", "version": __version__}
 
 
@@ -57,6 +61,7 @@ def analyze(
     budget: float | None = None,
     reference: str | Path | Posterior | None = None,
     data: Data | str | Path | None = None,
+    infonce: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Diagnose what weight-space symmetry has done to a posterior.
@@ -76,6 +81,7 @@ def analyze(
         budget: Nominal seconds to spend (see docs/ARCHITECTURE.md).
         data: Training data, which adds both evidence bounds; a ``Data`` names test data, likelihood and prior too.
         reference: Posterior of the same architecture; the report then says how the two align.
+        infonce: Report the paper's estimate with this many group elements beside ours, and its ceiling.
         progress: Called with (stage, fraction done).
 
     Returns:
@@ -85,7 +91,9 @@ def analyze(
         SymdiagError: Bad input or options; ``code`` says which.
     """
     started = time.time()
-    check_options(samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget)
+    check_options(
+        samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget, infonce=infonce
+    )
     check_device(device)
     posterior, marginals_only = tractable(_posterior(source, scale_transform, companion))
     symmetry = discover(
@@ -112,6 +120,8 @@ def analyze(
         given = data if isinstance(data, Data) else Data(data)
         elbo, test = measure_evidence(posterior, symmetry, given, config, device=device, entropy=straddling.total)
         report = dataclasses.replace(report, elbo=elbo, test=test)
+    if infonce is not None:
+        report = dataclasses.replace(report, baseline=_baseline(posterior, weights, infonce, straddling.samples, seed))
     if reference is not None:
         other = _posterior(reference, scale_transform, companion)
         report = dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
@@ -161,10 +171,13 @@ def check_options(
     max_straddling: float = 0.0,
     precision: float | None = None,
     budget: float | None = None,
+    infonce: int | None = None,
 ) -> None:
     """Refuse options out of range (UsageError naming the range)."""
     if samples is not None and samples < 1:
         raise UsageError(f"--samples must be at least 1, got {samples}", code="bad-option")
+    if infonce is not None and infonce < 2:
+        raise UsageError(f"--infonce must be at least 2, got {infonce}", code="bad-option")
     if seed < 0:
         raise UsageError(f"--seed must be 0 or more, got {seed}", code="bad-option")
     for name, value in (("--max-straddling", max_straddling), ("--precision", precision), ("--budget", budget)):
@@ -172,6 +185,19 @@ def check_options(
             raise UsageError(f"{name} must be a finite number of at least 0, got {value}", code="bad-option")
     if precision == 0.0 or budget == 0.0:
         raise UsageError("--precision and --budget must be positive", code="bad-option")
+
+
+def _baseline(
+    posterior: Posterior, spec: PermutationSpec, num_elements: int, samples: int, seed: int
+) -> Baseline | None:
+    """The paper's estimate on at most ``_BASELINE_DRAWS`` draws; None where no group has a symmetry."""
+    if len(spec) == 0:
+        return None
+    generator = np.random.default_rng([seed, 11])
+    draws = max(2, min(samples, _BASELINE_DRAWS))
+    found = infonce_estimate(posterior, spec, num_elements=num_elements, samples=draws, generator=generator)
+    ceiling = math.log(num_elements)
+    return Baseline(num_elements, ceiling, found, found.value + 2.0 * (found.std_error or 0.0) >= ceiling - 1e-9)
 
 
 def _posterior(source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None) -> Posterior:

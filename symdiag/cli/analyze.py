@@ -47,6 +47,9 @@ def analyze(
         float | None, typer.Option("--prior-std", min=1e-12, help="Prior std. Default: the checkpoint's prior.")
     ] = None,
     reference: Annotated[Path | None, typer.Option("--reference", help="Align to this posterior first.")] = None,
+    infonce: Annotated[
+        int | None, typer.Option("--infonce", metavar="K", min=2, help="Show the paper's estimate I^K beside ours.")
+    ] = None,
     max_straddling: opt.MaxStraddling = 1.0,
     precision: opt.Precision = None,
     budget: opt.Budget = None,
@@ -68,7 +71,7 @@ def analyze(
     given: dict[str, Any] = dict(
         activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec
     )
-    given |= dict(samples=samples, precision=precision, budget=budget, reference=reference)
+    given |= dict(samples=samples, precision=precision, budget=budget, reference=reference, infonce=infonce)
     given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)

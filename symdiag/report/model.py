@@ -93,6 +93,16 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """The paper's estimate I^K of I (Gelberg et al. 2024, Thm 4.3), which cannot exceed ``ceiling``."""
+
+    num_elements: int
+    ceiling: float  # log K, nats
+    mutual_information: Estimate
+    saturated: bool  # within two standard errors of the ceiling
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything ``analyze`` found out about one posterior."""
 
@@ -105,6 +115,7 @@ class Report:
     tool: dict[str, str]
     elbo: Elbo | None = None
     test: dict[str, float] | None = None
+    baseline: Baseline | None = None  # when asked for
     alignment: dict[str, Any] | None = None  # as in ``symdiag schema align``, when there is a reference
     run: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

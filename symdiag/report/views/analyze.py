@@ -41,6 +41,7 @@ def document(report: Report) -> Document:
         Section("Worst neurons", worst_neurons(report)),
         Section("Findings", _findings(report)),
         Section("Evidence on the data given", _evidence(report)),
+        Section("The paper's estimator", _baseline(report)),
         Section("Alignment to the reference", _alignment(report.alignment)),
         Section("Coverage and assumptions", _coverage(report.model)),
         Section("All neurons", all_neurons(report), detail=True),
@@ -107,6 +108,20 @@ def _evidence(report: Report) -> tuple[Block, ...]:
         rows.append(("likelihood", elbo.likelihood + noise))
     rows += [(f"test {name}", number(value, 4)) for name, value in (report.test or {}).items()]
     return (Facts(tuple(rows)),) if rows else ()
+
+
+def _baseline(report: Report) -> tuple[Block, ...]:
+    found = report.baseline
+    if found is None:
+        return ()
+    reached = "reached: the truth may be anything above" if found.saturated else "not reached"
+    ours = report.total.mutual_information
+    rows = (
+        (f"I^K, K = {found.num_elements}", f"{number(found.mutual_information.value, 2)} nats, a lower bound on I"),
+        ("its ceiling", f"log {found.num_elements} = {number(found.ceiling, 2)} nats, {reached}"),
+        ("I here", f"{number(ours.value, 2)} nats, interval {interval(ours)}"),
+    )
+    return (Facts(rows),)
 
 
 @dataclass(frozen=True)
