@@ -47,7 +47,8 @@ class StraddlingEstimator:
         self.enumerated = self.joint is not None and self.joint.sum.enumerable
         chained = self.coupled and self.direct and not self.enumerated
         self.orders = chain_orders(posterior, spec, both=self.small) if chained else ()
-        self.singles = {} if self.direct else {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in spec}
+        indirect = [g for g in spec if not (posterior.is_mean_field and g.is_matrix_permanent)]
+        self.singles = {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in indirect}
 
     def _tensor(self, array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -85,7 +86,7 @@ class StraddlingEstimator:
     def _group(
         self, group: Group, draws: Mapping[str, Tensor], generator: np.random.Generator, certify: bool
     ) -> DrawValues:
-        if not self.direct:
+        if group.name in self.singles:
             return self.singles[group.name](self._host(draws), SANDWICH_ELEMENTS, generator)
         return group_values(
             group, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify

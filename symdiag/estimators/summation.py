@@ -72,6 +72,8 @@ class GroupSum:
 
 def every_element(groups: Sequence[Group]) -> dict[str, ElementBatch]:
     """All elements of the product of some groups, one batch per group, aligned."""
+    if not groups:
+        return {}
     lists = [_elements(g) for g in groups]
     index = np.indices([len(elements) for elements in lists]).reshape(len(lists), -1)
     return {g.name: elements.take(k) for g, elements, k in zip(groups, lists, index, strict=True)}

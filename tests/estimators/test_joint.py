@@ -151,6 +151,28 @@ def test_total_of_a_small_deep_net_is_exact_and_at_least_the_sum_over_groups():
     assert abs(few.value - other.mean()) < 4 * math.hypot(few.std_error, other.std() / math.sqrt(400))
 
 
+def test_permanents_serve_the_other_groups_of_a_recurrent_net():
+    """A recurrent group needs enumeration; the dense one after it keeps its exact permanent, at any width up to 20."""
+    rng = np.random.default_rng(0)
+    posterior, spec = recurrent(3)
+    loc = {**posterior.loc, "d": rng.normal(size=(10, 3)), "o": rng.normal(size=(1, 10))}
+    both = Posterior(loc, {n: np.full(v.shape, 0.6) for n, v in loc.items()})
+    dense = Group("dense", 10, (Member("d", 0), Member("o", 1)))
+    first = Group("h", 3, (*spec.groups[0].members, Member("d", 1)))
+    result = estimate_straddling(both, PermutationSpec((first, dense)), samples=40)
+    by_name = {g.group.name: g.entropy for g in result.groups}
+    assert by_name["h"].method == "enumerated"
+    assert by_name["dense"].method == "exact-dp"
+    assert result.total.lower <= result.total.value <= result.total.upper
+    small = Group("dense", 4, dense.members)
+    loc = {**posterior.loc, "d": loc["d"][:4], "o": loc["o"][:, :4]}
+    both = Posterior(loc, {n: np.full(v.shape, 0.6) for n, v in loc.items()})
+    total = PermutationSpec((first, small))
+    draw = one_draw(both, 1)
+    found = JointSandwich(both, total)({n: v[None] for n, v in to_torch(draw).items()}, 2, rng)
+    assert found.value[0] == pytest.approx(straddling_of(both, total, draw), abs=1e-9)
+
+
 def test_wide_groups_are_bracketed_not_enumerated():
     posterior, spec = mlp((2, 9, 9, 1), seed=3, spread=0.6)
     total = estimate_straddling(posterior, spec, samples=32).total
