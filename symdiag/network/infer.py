@@ -13,10 +13,10 @@ from symdiag.errors import UnsupportedError, UsageError
 from symdiag.network.adoption import adopt_biases, set_buffers_aside
 from symdiag.network.architecture import ACTIVATIONS, Network
 from symdiag.network.chain import Break, Reading, Shapes, read_chain
-from symdiag.network.determined import ASK, determined
+from symdiag.network.determined import ASK, determined, refuse_tied
 from symdiag.network.naming import Module, group_modules, natural_key
 from symdiag.network.ordering import only_order
-from symdiag.network.suspicions import residual_suspicion
+from symdiag.network.suspicions import order_suspicion, residual_suspicion
 from symdiag.posterior import Posterior
 
 _NUMERICAL = "layers were put in the numerical order of their names: the file lists them in another order"
@@ -35,19 +35,19 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
         Layers in forward order. ``notes`` holds every assumption made.
 
     Raises:
-        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their shapes.
+        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their shapes;
+            ``undetermined-architecture`` for tied tensors, attention, and recurrent layers that shapes do not place.
         UsageError: the activation is not one of ``ACTIVATIONS``.
     """
     name, notes = _activation(posterior, activation)
+    refuse_tied(posterior)
     shapes = {**posterior.shapes, **{key: value.shape for key, value in posterior.buffers.items()}}
     modules, buffer_notes = set_buffers_aside(group_modules(shapes), posterior.loc)
     modules, bias_notes = adopt_biases(determined(modules), shapes)
     notes += [*buffer_notes, *bias_notes]
     reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior))
     notes += [*order_notes, *reading.notes]
-    suspicion = residual_suspicion(reading.layers)
-    if suspicion:
-        notes.append(suspicion)
+    notes += [note for note in (residual_suspicion(reading.layers), order_suspicion(reading.layers)) if note]
     return Network(tuple(reading.layers), name, tuple(notes))
 
 

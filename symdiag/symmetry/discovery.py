@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.errors import InputError, UnsupportedError
+from symdiag.errors import InputError
 from symdiag.network import Network, infer_network
 from symdiag.posterior import Posterior
 from symdiag.symmetry.inference import infer_spec
@@ -140,7 +140,6 @@ def _from_file(
 ) -> _Found:
     """Groups of the inferred chain, or of a spec file (then the tensors need not form a chain)."""
     if spec_file is None:
-        _refuse_tied(posterior)
         network = infer_network(posterior, activation=activation)
         spec = infer_spec(posterior, network)
         probe, notes = _chain_probe(network, spec, generator)
@@ -153,17 +152,6 @@ def _from_file(
     same = _axes(spec) == _axes(infer_spec(posterior, given))
     forward = _chain_forward(given) if same else None
     return _Found(given, spec, probe, forward, {}, (*spec.notes, *notes), given.activation or _STATED)
-
-
-def _refuse_tied(posterior: Posterior) -> None:
-    """Raise UnsupportedError ``undetermined-architecture`` for tied tensors: they make the net no plain chain."""
-    if posterior.source is not None and posterior.source.tied:
-        names = posterior.source.tied[0]
-        raise UnsupportedError(
-            f"{', '.join(names)} are one tensor, which ties groups of units in a way that a file cannot show",
-            code="undetermined-architecture",
-            hint="describe the network with --model package.module:factory or --spec spec.toml",
-        )
 
 
 def _from_model(
