@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from torch import nn
 
 from symdiag.symmetry.axes import AxisTable, Label, Labels
 from symdiag.symmetry.reshaping import reshape_labels
+from symdiag.symmetry.rules_pieces import halved
 
 TensorName = Callable[[str], "str | None"]
 
@@ -190,7 +190,7 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     """
     module, heads = call.module, call.module.num_heads
     query = call.inputs[0]
-    inner = Fraction(module.head_dim)
+    inner = module.head_dim
     unit = table.new(f"{call.path}.heads", heads)
     table.pin([label for entry in call.inputs for label in entry[:-1]], f"{call.path} attends over units")
     table.unsign([unit], "sign flips within heads are not grouped")
@@ -252,6 +252,11 @@ def pointwise(table: AxisTable, call: Call) -> Labels:
     return labels
 
 
+def glu(table: AxisTable, call: Call) -> Labels:
+    """A gated linear unit: unit i owns entry i of both halves."""
+    return halved(table, call.inputs[0], call.shapes[0], call.module.dim)
+
+
 def reshaped(table: AxisTable, call: Call) -> Labels:
     """Flatten and Unflatten modules."""
     return reshape_labels(table, call.inputs[0], call.shapes[0], call.output_shape)
@@ -267,11 +272,12 @@ RULES: tuple[tuple[Any, Rule], ...] = (
     (nn.MultiheadAttention, attention),
     (nn.modules.rnn.RNNBase, recurrent),
     (nn.PReLU, prelu),
+    (nn.GLU, glu),
     (_POOLS, pooling),
     ((nn.Flatten, nn.Unflatten), reshaped),
     ((*ODD_MODULES, *SOFTMAXES), pointwise),
 )
-"""First match wins. Other classes of ``torch.nn.modules.activation`` except GLU are pointwise too."""
+"""First match wins. Other classes of ``torch.nn.modules.activation`` are pointwise too."""
 
 
 def rule_for(module: Any) -> Rule | None:
@@ -279,5 +285,4 @@ def rule_for(module: Any) -> Rule | None:
     for kinds, rule in RULES:
         if isinstance(module, kinds):
             return rule
-    plain = type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.GLU)
-    return pointwise if plain else None
+    return pointwise if type(module).__module__ == "torch.nn.modules.activation" else None

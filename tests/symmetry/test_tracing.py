@@ -98,7 +98,7 @@ CASES = {
     ),
     "hardtanh": (sequential(nn.Linear(4, 6), nn.Hardtanh(), nn.Linear(6, 2)), ROWS, {"0": (6, True)}),
     "relu6": (sequential(nn.Linear(4, 6), nn.ReLU6(), nn.Linear(6, 2)), ROWS, {"0": (6, False)}),
-    "glu splits units": (sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)), ROWS, {}),
+    "glu ties halves": (sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)), ROWS, {"0": (3, False)}),
     "channel shuffle": (ChannelShuffle, IMAGES, {"a": (3, False)}),
     "tied embedding": (TiedEmbedding, TOKENS, {"emb": (8, False)}),
     "attention": (AttentionBlock, TOKENS, {"emb": (8, False), "attn.heads": (4, False), "fc1": (6, False)}),
@@ -212,7 +212,6 @@ def test_refused_symmetries_are_explained():
         "grouped convolution": "grouped convolution",
         "bidirectional": "bidirectional",
         "concatenation": "concatenated",
-        "glu splits units": "GLU",
     }
     for case, word in cases.items():
         build, inputs, _ = CASES[case]
@@ -279,7 +278,9 @@ class Applied(nn.Module):
         (lambda x: x - x.mean(-1, keepdim=True), 6, False),
         (lambda x: F.softmax(x, dim=-1), 6, False),
         (lambda x: x.max(-1, keepdim=True)[0] + x, 6, False),
-        (lambda x: x[:, :3], None, None),
+        (lambda x: x[:, :3], 3, True),  # unit i and unit i + 3 move together
+        (lambda x: x[:, :4], None, None),
+        (lambda x: x[:, 1:4], None, None),
         (lambda x: x[..., None].squeeze(-1), 6, True),
         (lambda x: x.cumsum(-1), None, None),
         (lambda x: torch.cat([x, x], 0), 6, True),
@@ -289,7 +290,16 @@ class Applied(nn.Module):
         (lambda x: x.t().t(), 6, True),
         (lambda x: F.pad(x, (1, 1)), None, None),
         (lambda x: x + torch.arange(6.0).double(), None, None),
-        (lambda x: x.chunk(2, -1)[0], None, None),
+        (lambda x: x.chunk(2, -1)[0], 3, True),
+        (lambda x: x.chunk(4, -1)[0], 2, True),
+        (lambda x: x.chunk(5, -1)[0], 2, True),
+        (lambda x: x.split([2, 4], -1)[1], None, None),
+        (lambda x: x.view(-1, 3, 2).unbind(1)[0], 2, True),
+        (lambda x: F.glu(x), 3, False),
+        (lambda x: torch.where(x > 0, x, x.tanh()), 6, False),
+        (lambda x: x.view(-1, 2, 3).amax(1), 2, False),
+        (lambda x: torch.einsum("bi,bj->bij", x, x).flatten(1), None, None),
+        (lambda x: torch.einsum("bi,bi->bi", x, x), 6, False),
     ],
 )
 def test_rules_for_functions_are_sound(function, width, signed):
