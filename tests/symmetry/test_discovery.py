@@ -288,3 +288,29 @@ def test_a_tensor_tied_by_the_module_alone_counts_once(tmp_path, monkeypatch):
     assert min(r.value for r in reports) > 0.05
     gap = 3.0 * math.hypot(*(r.std_error for r in reports))
     assert abs(reports[0].value - reports[1].value) < gap
+
+
+def test_a_group_that_only_a_second_output_contradicts_is_dropped(tmp_path, monkeypatch):
+    """Spec files may overlook a head; each output of the module counts in the check."""
+    (tmp_path / "two_headed_net.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc, self.mean, self.spread = nn.Linear(3, 5), nn.Linear(5, 2), nn.Linear(5, 1)\n"
+        "    def forward(self, x):\n"
+        "        return {'mean': self.mean(torch.relu(self.fc(x))), 'spread': self.spread(torch.relu(self.fc(x)))}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    shapes = {"fc.weight": (5, 3), "fc.bias": (5,), "mean.weight": (2, 5), "mean.bias": (2,)}
+    shapes |= {"spread.weight": (1, 5), "spread.bias": (1,)}
+    posterior = random_posterior(shapes, rng())
+    members = (Member("fc.weight", 0), Member("fc.bias", 0), Member("mean.weight", 1))
+    write_spec(PermutationSpec((Group("fc", 5, members),)), tmp_path / "spec.toml")
+    model = "two_headed_net:Net"
+    wrong = discover(posterior, model=model, spec_file=tmp_path / "spec.toml", generator=rng())
+    assert [failure.group for failure in wrong.failures] == ["fc"]
+    traced = discover(posterior, model=model, generator=rng())
+    assert [group.members for group in traced.spec] == [(*members, Member("spread.weight", 1))]
