@@ -161,6 +161,24 @@ def linear(table: AxisTable, step: Step) -> Labels:
     return (*labels[:-1], out)
 
 
+def embedding(table: AxisTable, step: Step) -> Labels:
+    """F.embedding: indices into (vocabulary, units)."""
+    weight = step.tensors[1][0]
+    table.pin(weight[0], "rows are picked by index")
+    return (*step.labels, weight[1])
+
+
+def layer_norm(table: AxisTable, step: Step) -> Labels:
+    """F.layer_norm and F.rms_norm: scale and shift move with the normalised units."""
+    labels = list(step.labels)
+    first = len(labels) - len(step.option(1, "normalized_shape"))
+    for affine, _ in step.tensors[1:]:
+        for position, label in enumerate(affine, start=first):
+            labels[position] = table.unify(labels[position], label, "a norm scales units that stay fixed")
+    table.unsign(labels, f"{step.name} may add a shift and subtract a mean")
+    return tuple(labels)
+
+
 def convolution(table: AxisTable, step: Step) -> Any:
     """F.conv1d to conv3d without groups."""
     labels, weight = step.labels, step.tensors[1][0]
@@ -274,6 +292,8 @@ RULES: dict[str, Rule] = {
     **_names("unbind", unbind),
     **_names("glu", glu),
     **_names("linear", linear),
+    **_names("embedding", embedding),
+    **_names("layer_norm rms_norm", layer_norm),
     **_names("conv1d conv2d conv3d", convolution),
     **_names("scaled_dot_product_attention", attention),
     **_names("cat concat concatenate", stack_items),

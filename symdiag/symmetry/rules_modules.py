@@ -160,6 +160,8 @@ def embedding(table: AxisTable, call: Call) -> Labels:
     out = table.new(call.path, call.module.embedding_dim)
     label = out if name is None else table.bind(name, 1, out)
     if isinstance(call.module, nn.EmbeddingBag):
+        if call.module.mode == "max":
+            table.unsign([label], f"{call.path} takes a maximum")
         return (None, label)
     return (*call.inputs[0], label)
 
@@ -211,7 +213,11 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     bind(table, call, "out_proj.weight", 1, Label(unit.variable, 1, inner))
     out = bind(table, call, "out_proj.weight", 0, table.new(call.path, module.embed_dim))
     out = bind(table, call, "out_proj.bias", 0, out)
-    return (*query[:-1], out), (None,) * 3
+    outputs = call.output_shape if isinstance(call.output_shape[0], tuple) else (call.output_shape, None)
+    weights = outputs[1]
+    if weights is not None and len(weights) == len(query) + 1:
+        table.pin(unit, f"{call.path} returns the weights of every head")
+    return (*query[:-1], out), (None,) * len(weights or ())
 
 
 def recurrent(table: AxisTable, call: Call) -> tuple[Labels, Any]:

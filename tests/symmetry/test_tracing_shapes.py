@@ -104,6 +104,31 @@ class Parameters(nn.Module):
         return torch.tanh(torch.tanh(x @ self.net["a"]) @ self.net["b"]) @ self.net["c"]
 
 
+class Functional(nn.Module):
+    """Embedding and norm called as functions on parameters of the module's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.scale, self.shift = (nn.Parameter(torch.randn(*size)) for size in ((11, 6), (6,), (6,)))
+        self.out = nn.Linear(6, 2)
+
+    def forward(self, tokens):
+        x = F.embedding(tokens, self.table)
+        return self.out(F.layer_norm(x, self.scale.shape, self.scale, self.shift, 1e-5).mean(1))
+
+
+class WeightsOfHeads(nn.Module):
+    """The attention weights of every head are an output: heads cannot be reordered."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb, self.attention = nn.Embedding(11, 8), nn.MultiheadAttention(8, 4, batch_first=True)
+
+    def forward(self, tokens):
+        x = self.emb(tokens)
+        return self.attention(x, x, x, average_attn_weights=False)
+
+
 class Written(nn.Module):
     """Half of the units are overwritten: no unit of one half can stand in for one of the other."""
 
@@ -128,6 +153,9 @@ CASES = {
     "gate by chunk": (lambda: Gated(False), ROWS, [(6, False)]),
     "gate by slices": (lambda: Gated(True), ROWS, [(6, False)]),
     "parameters of one module": (Parameters, ROWS, [(6, True), (5, True)]),
+    "embedding and norm as functions": (Functional, TOKENS, [(6, False)]),
+    "weights of every head": (WeightsOfHeads, TOKENS, [(8, True)]),
+    "bag of maxima": (lambda: nn.Sequential(nn.EmbeddingBag(11, 6, mode="max"), nn.Linear(6, 2)), TOKENS, [(6, False)]),
     "overwritten units": (Written, ROWS, []),
 }
 
