@@ -22,7 +22,10 @@ Uncovered = tuple[str, int, str]
 """``(tensor, number of parameters, reason)`` of a tensor that no group touches."""
 
 _FIXED = "belongs to units that stay fixed: inputs, outputs, or units outside every group"
-_STAND_IN = "padding, strides and pooling are not in the file: the groups were checked on a stand-in with these layers"
+_STAND_IN = (
+    "padding, strides, pooling and any shuffle of channels are not in the file: the groups were checked on a stand-in "
+    "with these layers"
+)
 _TRACED, _STATED = "as in the module (--model)", "as the spec file says (--spec)"
 _UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
 

@@ -20,7 +20,7 @@ from symdiag.symmetry.spec import PermutationSpec
 from symdiag.symmetry.step import Step, fixed, unknown
 from symdiag.symmetry.tracer import ExampleTracer
 
-_HINT = "describe the groups in a spec file (--spec); `symdiag inspect --write-spec` writes one to start from"
+_HINT = "describe the groups in a spec file (--spec); docs/spec-file.md has an example"
 
 
 @dataclass(frozen=True)
