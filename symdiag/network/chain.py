@@ -72,7 +72,7 @@ def _read(modules: Sequence[Module], shapes: Shapes, in_out: bool) -> Reading | 
             notes.append(f"{module.name}: a single number, not part of any layer")
             continue
         before = next((earlier for earlier in reversed(layers) if not earlier.is_norm), None)
-        problem = _problem(before, layer, shapes)
+        problem = _two_norms(layers, layer) or _problem(before, layer, shapes)
         if problem:
             return Break(len(layers), problem)
         layers.append(replace(layer, inner=_inner(before, layer)))
@@ -169,4 +169,11 @@ def _misplaced(before: Layer, layer: Layer) -> str:
         )
     if layer.kind.startswith("conv") and before.kind == "linear":
         return f"{layer.name} {layer.shape} is a convolution, but {before.name} {before.shape} gives flat units"
+    return ""
+
+
+def _two_norms(layers: Sequence[Layer], layer: Layer) -> str:
+    """Norms are often listed after all other layers; two in a row show that the order is not that of use."""
+    if layer.is_norm and layers and layers[-1].is_norm:
+        return f"{layer.name} {layer.shape} follows another norm, {layers[-1].name}: the order of use cannot be told"
     return ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from symdiag.network.architecture import Layer
-from symdiag.network.naming import natural_key
+from symdiag.network.naming import numbered
 
 _RESIDUAL_NAMES = re.compile(
     r"(^|[._])(res\w*|\w*block\w*|shortcut|downsample|skip\w*|layer\d+\.\d+)([._]|\d|$)", re.IGNORECASE
@@ -59,12 +59,6 @@ def order_suspicion(layers: Sequence[Layer]) -> str:
         signature = (layer.kind, layer.shape, layer.in_out, layer.inner, layer.bias is None)
         before = known.get(signature)
         known[signature] = layer
-        if before is not None and not _numbered(before.name, layer.name):
+        if before is not None and not numbered(before.name, layer.name):
             return f"{before.name} and {layer.name} have one shape: used in the order of the file, as far as it shows"
     return ""
-
-
-def _numbered(first: str, second: str) -> bool:
-    """Whether two names count upwards: the same words, a larger number."""
-    words = [re.sub(r"\d+", "#", name) for name in (first, second)]
-    return words[0] == words[1] and natural_key(first) < natural_key(second)

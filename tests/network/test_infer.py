@@ -347,3 +347,22 @@ def test_flattening_channels_first_is_an_assumption():
     assert any("channels first" in note for note in infer_network(posterior_of(shapes), activation="relu").notes)
     shapes = {"c.weight": (6, 1, 3, 3), "fc.weight": (4, 6)}
     assert infer_network(posterior_of(shapes), activation="relu").notes == ()
+
+
+def test_alphabetical_files_are_not_read_in_one_of_several_orders():
+    """An autoencoder's decoder comes first in a sorted file: read as it stands, inputs and hidden units swap places."""
+    shapes = {"decoder.weight": (784, 32), "decoder.bias": (784,), "encoder.weight": (32, 784), "encoder.bias": (32,)}
+    with pytest.raises(UnsupportedError, match="several orders") as caught:
+        infer_network(posterior_of(shapes, container="safetensors"), activation="relu")
+    assert caught.value.code == "undetermined-architecture"
+    assert infer_network(posterior_of(shapes)).hidden_widths == (784,)  # a file that keeps the order of its making
+    numbers = {f"fc{k}.{rest}": size for k in (1, 2, 3) for rest, size in (("weight", (6, 6)), ("bias", (6,)))}
+    assert infer_network(posterior_of(numbers, container="safetensors")).hidden_widths == (6, 6)
+
+
+def test_norms_listed_behind_the_layers_are_not_all_given_to_the_last():
+    shapes = {"conv1.weight": (6, 3, 3, 3), "conv2.weight": (6, 6, 3, 3)}
+    shapes |= {f"bn{k}.{kind}": (6,) for k in (1, 2) for kind in ("weight", "bias")} | {"fc.weight": (2, 6)}
+    with pytest.raises(UnsupportedError, match="follows another norm") as caught:
+        infer_network(posterior_of(shapes))
+    assert caught.value.code == "broken-chain"
