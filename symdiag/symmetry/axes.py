@@ -45,7 +45,7 @@ class AxisTable:
 
     variables: list[_Variable] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
-    bindings: dict[tuple[str, int], tuple[Label, bool]] = field(default_factory=dict)
+    bindings: dict[tuple[str, int], tuple[Label | None, bool]] = field(default_factory=dict)
 
     def new(self, name: str, size: int, *, quiet: bool = False) -> Label:
         """A fresh variable of ``size`` units, named after what produces them; ``quiet`` ones need no note if pinned."""
@@ -167,21 +167,23 @@ class AxisTable:
     def bind(
         self, tensor: str, axis: int, label: Label | None, *, flips: bool = True, reason: str = ""
     ) -> Label | None:
-        """A parameter axis runs over ``label``'s units; binding it again (weight sharing) unites both."""
-        known = self.bindings.get((tensor, axis))
-        if known is not None:
-            if known[1] != flips:
-                self.unsign([known[0], label], f"{tensor} is used in two roles")
-            return self.unify(known[0], label, reason or f"{tensor} is shared with units that stay fixed")
-        if label is not None:
-            self.bindings[tensor, axis] = (label, flips)
-        return label
+        """A parameter axis runs over ``label``'s units; binding it again (weight sharing) unites both uses."""
+        known, known_flips = self.bindings.setdefault((tensor, axis), (label, flips))
+        if known_flips != flips:
+            self.unsign([known, label], f"{tensor} is used in two roles")
+        if known is label:
+            return label
+        return self.unify(known, label, reason or f"{tensor} is shared with units that stay fixed")
+
+    def _bound(self) -> list[tuple[str, int, Label, bool]]:
+        """The parameter axes that run over units."""
+        return [(*place, label, flips) for place, (label, flips) in self.bindings.items() if label is not None]
 
     def groups(self, aliases: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
         """The free groups, in order of creation; ``aliases`` lists every name under which a tensor is stored."""
         self._settle()
         members: dict[int, list[Member]] = {}
-        for (tensor, axis), (label, flips) in self.bindings.items():
+        for tensor, axis, label, flips in self._bound():
             leaves = self.leaves(label.variable)
             for position, leaf in enumerate(leaves):
                 if self.variables[leaf].pinned:
@@ -194,12 +196,12 @@ class AxisTable:
 
     def _settle(self) -> None:
         """Leave at most one free part on every axis, the first: units within units are not grouped."""
-        for label, _ in self.bindings.values():
+        for _, _, label, _ in self._bound():
             for leaf in self.leaves(label.variable):
                 variable = self.variables[leaf]
                 if variable.size == 1 and variable.unsigned:  # nothing to permute, nothing to flip
                     variable.pinned = variable.pinned or SINGLE
-        for label, _ in self.bindings.values():
+        for _, _, label, _ in self._bound():
             leaves = self.leaves(label.variable)
             free = [leaf for leaf in leaves if not self.variables[leaf].pinned]
             for leaf in [leaf for leaf in free[1:] if leaf != free[0]] + [x for x in free[:1] if leaves.count(x) > 1]:
@@ -215,7 +217,7 @@ class AxisTable:
     def reasons(self) -> dict[str, str]:
         """Tensor → why units it holds are fixed, for tensors with an axis of which no part is free."""
         found: dict[str, str] = {}
-        for (tensor, _), (label, _) in self.bindings.items():
+        for tensor, _, label, _ in self._bound():
             variable = self._held(label.variable)
             if variable is not None:
                 found.setdefault(tensor, f"{variable.name}: {variable.pinned}")

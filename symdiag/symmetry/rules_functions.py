@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from symdiag.symmetry.axes import AxisTable, Label, Labels
+from symdiag.symmetry.axes import SINGLE, AxisTable, Label, Labels
 from symdiag.symmetry.reshaping import chunk_label, reshape_labels
 from symdiag.symmetry.rules_pieces import chunk, glu, split, unbind
 from symdiag.symmetry.step import Rule, Step, unknown
@@ -51,7 +51,9 @@ def _broadcast(table: AxisTable, step: Step, reason: str, *, scale: bool = False
             for labels, shape in step.tensors
             if position - rank + len(shape) >= 0
         ]
-        wide = [label for label, size in entries if size > 1] or [label for label, _ in entries[:1]]
+        widest = max(size for _, size in entries)
+        wide = [label for label, size in entries if size == widest]
+        table.pin([label for label, size in entries if size < widest], SINGLE)
         label = wide[0]
         for other in wide[1:]:
             label = table.unify(label, other, f"{step.name}: {reason}")
@@ -261,7 +263,11 @@ def compare(table: AxisTable, step: Step) -> Labels:
 def expand(table: AxisTable, step: Step) -> Labels:
     """Stretch axes of size one; new axes in front."""
     missing = len(step.output_shape) - len(step.labels)
-    return (*(None for _ in range(missing)), *step.labels)
+    after = step.output_shape[missing:]
+    stretched = [size != new for size, new in zip(step.shape, after, strict=True)]
+    table.pin([label for label, moved in zip(step.labels, stretched, strict=True) if moved], SINGLE)
+    kept = (None if moved else label for label, moved in zip(step.labels, stretched, strict=True))
+    return (*(None for _ in range(missing)), *kept)
 
 
 def _names(names: str, rule: Rule) -> dict[str, Rule]:

@@ -156,9 +156,8 @@ def group_norm(table: AxisTable, call: Call) -> Labels:
 
 def embedding(table: AxisTable, call: Call) -> Labels:
     """Rows are the vocabulary (fixed), columns new units."""
-    name = call.tensor("weight")
-    out = table.new(call.path, call.module.embedding_dim)
-    label = out if name is None else table.bind(name, 1, out)
+    bind(table, call, "weight", 0, None)
+    label = bind(table, call, "weight", 1, table.new(call.path, call.module.embedding_dim))
     if isinstance(call.module, nn.EmbeddingBag):
         if call.module.mode == "max":
             table.unsign([label], f"{call.path} takes a maximum")

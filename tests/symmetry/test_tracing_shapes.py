@@ -129,6 +129,30 @@ class WeightsOfHeads(nn.Module):
         return self.attention(x, x, x, average_attn_weights=False)
 
 
+class ReadsInputsFirst(nn.Module):
+    """One layer, used on the inputs and then on its own units: those are as fixed as the inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.c = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.c(torch.tanh(self.a(torch.tanh(self.a(x)))))
+
+
+class SingleUnits(nn.Module):
+    """Two single units are added: their signs flip together; a third, spread over many, keeps its sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d = nn.Linear(4, 1), nn.Linear(4, 1), nn.Linear(1, 3), nn.Linear(4, 1)
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.c(torch.tanh(self.a(x)) + self.b(x)))
+        return self.out(hidden * self.d(x).expand(-1, 3))
+
+
 class Written(nn.Module):
     """Half of the units are overwritten: no unit of one half can stand in for one of the other."""
 
@@ -156,6 +180,8 @@ CASES = {
     "embedding and norm as functions": (Functional, TOKENS, [(6, False)]),
     "weights of every head": (WeightsOfHeads, TOKENS, [(8, True)]),
     "bag of maxima": (lambda: nn.Sequential(nn.EmbeddingBag(11, 6, mode="max"), nn.Linear(6, 2)), TOKENS, [(6, False)]),
+    "inputs first": (ReadsInputsFirst, ROWS, []),
+    "single units": (SingleUnits, ROWS, [(1, True)]),
     "overwritten units": (Written, ROWS, []),
 }
 
