@@ -8,7 +8,7 @@ from typing import Any
 
 from symdiag.symmetry.axes import SINGLE, AxisTable, Label, Labels
 from symdiag.symmetry.reshaping import chunk_label, reshape_labels
-from symdiag.symmetry.rules_pieces import chunk, glu, split, unbind
+from symdiag.symmetry.rules_pieces import along, chunk, glu, repeat, select, split, stack, unbind
 from symdiag.symmetry.step import Rule, Step, unknown
 
 
@@ -260,16 +260,6 @@ def compare(table: AxisTable, step: Step) -> Labels:
     return labels
 
 
-def expand(table: AxisTable, step: Step) -> Labels:
-    """Stretch axes of size one; new axes in front."""
-    missing = len(step.output_shape) - len(step.labels)
-    after = step.output_shape[missing:]
-    stretched = [size != new for size, new in zip(step.shape, after, strict=True)]
-    table.pin([label for label, moved in zip(step.labels, stretched, strict=True) if moved], SINGLE)
-    kept = (None if moved else label for label, moved in zip(step.labels, stretched, strict=True))
-    return (*(None for _ in range(missing)), *kept)
-
-
 def _names(names: str, rule: Rule) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
@@ -282,10 +272,10 @@ RULES: dict[str, Rule] = {
     **_names("softmax log_softmax softmin normalize", not_odd),
     **_names("add iadd sub isub rsub add_ sub_", addition),
     **_names("mul imul div truediv itruediv mul_ div_", product),
-    **_names("view reshape flatten unflatten squeeze unsqueeze", reshape),
+    **_names("view reshape flatten unflatten squeeze unsqueeze ravel view_as reshape_as", reshape),
     **_names("transpose swapaxes swapdims t mT T", transpose),
     **_names("permute", permute),
-    **_names("mean sum amax amin max min var std", reduce),
+    **_names("mean sum amax amin max min var std logsumexp", reduce),
     **_names("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d interpolate pad", pool),
     **_names("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", pool),
     **_names("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", pool),
@@ -304,5 +294,8 @@ RULES: dict[str, Rule] = {
     **_names("scaled_dot_product_attention", attention),
     **_names("cat concat concatenate", stack_items),
     **_names("getitem", item),
-    **_names("expand expand_as", expand),
+    **_names("expand expand_as repeat", repeat),
+    **_names("flip roll cumsum", along),
+    **_names("select", select),
+    **_names("stack", stack),
 }
