@@ -81,6 +81,17 @@ def linear(table: AxisTable, call: Call) -> Labels:
     return (*labels[:-1], _produce(table, call, 0, call.module.out_features))
 
 
+def bilinear(table: AxisTable, call: Call) -> Labels:
+    """Inputs: one weight axis each. Outputs: new units, rows and bias."""
+    first, second = call.inputs
+    _pass_others(table, call, [*first[:-1], *second[:-1]])
+    bind(table, call, "weight", 1, first[-1])
+    bind(table, call, "weight", 2, second[-1])
+    reason = f"{call.path} reads units of different layers"
+    shared = (table.unify(a, b, reason) for a, b in zip(first[:-1], second[:-1], strict=True))
+    return (*shared, _produce(table, call, 0, call.module.out_features))
+
+
 def _produce(table: AxisTable, call: Call, axis: int, size: int) -> Label | None:
     """New units along ``axis`` of the weight, and along the bias."""
     out = bind(table, call, "weight", axis, table.new(call.path, size))
@@ -97,7 +108,7 @@ def convolution(table: AxisTable, call: Call) -> Labels:
     if module.groups == 1:
         bind(table, call, "weight", 1 - transposed, labels[axis])
         channel = _produce(table, call, transposed, module.out_channels)
-    elif module.groups == module.in_channels and not transposed:
+    elif module.groups == module.in_channels:
         channel = _depthwise(table, call, labels[axis])
     else:
         channel = bind(table, call, "weight", 0, table.new(call.path, call.module.weight.shape[0]))
@@ -109,10 +120,9 @@ def convolution(table: AxisTable, call: Call) -> Labels:
 def _depthwise(table: AxisTable, call: Call, label: Label | None) -> Label | None:
     """Each input channel owns ``multiplier`` consecutive filters: the units pass through."""
     multiplier = call.module.out_channels // call.module.in_channels
-    if label is None:
-        return None
-    wide = Label(label.variable, label.outer, label.inner * multiplier)
-    bind(table, call, "weight", 0, wide, flips=False)
+    wide = label and Label(label.variable, label.outer, label.inner * multiplier)
+    filters = label if call.module.transposed else wide  # one row an input channel, or one a filter
+    bind(table, call, "weight", 0, filters, flips=False)
     return bind(table, call, "bias", 0, wide)
 
 
@@ -269,6 +279,7 @@ def reshaped(table: AxisTable, call: Call) -> Labels:
 
 RULES: tuple[tuple[Any, Rule], ...] = (
     (nn.Linear, linear),
+    (nn.Bilinear, bilinear),
     (nn.modules.conv._ConvNd, convolution),
     (nn.modules.batchnorm._NormBase, batch_norm),
     ((nn.LayerNorm, nn.RMSNorm), layer_norm),

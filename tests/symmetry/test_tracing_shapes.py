@@ -104,6 +104,33 @@ class Parameters(nn.Module):
         return torch.tanh(torch.tanh(x @ self.net["a"]) @ self.net["b"]) @ self.net["c"]
 
 
+class Translator(nn.Module):
+    """An encoder layer and a decoder layer that attends to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb, self.out = nn.Embedding(11, 8), nn.Linear(8, 2)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 6, batch_first=True)
+        layer = nn.TransformerDecoderLayer(8, 4, 5, batch_first=True, norm_first=True)
+        self.decoder = nn.TransformerDecoder(layer, 1, nn.LayerNorm(8))
+
+    def forward(self, tokens):
+        memory = self.encoder(self.emb(tokens))
+        mask = torch.triu(torch.full((5, 5), float("-inf"), dtype=memory.dtype), diagonal=1)
+        return self.out(self.decoder(self.emb(tokens.flip(1)), memory, tgt_mask=mask))
+
+
+class Pairs(nn.Module):
+    """A bilinear layer reads two hidden layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.pair, self.out = nn.Linear(4, 6), nn.Linear(4, 7), nn.Bilinear(6, 7, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.pair(torch.tanh(self.a(x)), torch.relu(self.b(x)))))
+
+
 class Functional(nn.Module):
     """Embedding and norm called as functions on parameters of the module's own."""
 
@@ -180,6 +207,19 @@ CASES = {
     "embedding and norm as functions": (Functional, TOKENS, [(6, False)]),
     "weights of every head": (WeightsOfHeads, TOKENS, [(8, True)]),
     "bag of maxima": (lambda: nn.Sequential(nn.EmbeddingBag(11, 6, mode="max"), nn.Linear(6, 2)), TOKENS, [(6, False)]),
+    "encoder and decoder": (
+        Translator,
+        TOKENS,
+        [(8, False), (2, False), (6, False), (4, False), (4, False), (5, False)],
+    ),
+    "bilinear": (Pairs, ROWS, [(6, True), (7, False), (5, True)]),
+    "depthwise, transposed": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 12, 2, groups=6), nn.Tanh(), nn.Conv2d(12, 2, 1)
+        ),
+        PATCHES,
+        [(6, True)],
+    ),
     "inputs first": (ReadsInputsFirst, ROWS, []),
     "single units": (SingleUnits, ROWS, [(1, True)]),
     "overwritten units": (Written, ROWS, []),
