@@ -26,6 +26,10 @@ _STAND_IN = (
     "padding, strides, pooling and any shuffle of channels are not in the file: the groups were checked on a stand-in "
     "with these layers"
 )
+_OTHER_NETWORK = (
+    "the spec file was checked on the plain chain that the tensors form: if the network is another, groups were dropped "
+    "wrongly; name the module with --model"
+)
 _TRACED, _STATED = "as in the module (--model)", "as the spec file says (--spec)"
 _UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
 
@@ -106,6 +110,8 @@ def discover(
     if found.probe is not None:
         checked = verify(found.spec, posterior, found.probe, generator)
         kept, failures = checked.kept, checked.failures
+        if failures and model is None and spec_file is not None:
+            notes.append(_OTHER_NETWORK)
     elif len(found.spec):
         notes.append(_UNCHECKED)
     violations = prior_violations(kept, posterior)

@@ -314,3 +314,13 @@ def test_a_group_that_only_a_second_output_contradicts_is_dropped(tmp_path, monk
     assert [failure.group for failure in wrong.failures] == ["fc"]
     traced = discover(posterior, model=model, generator=rng())
     assert [group.members for group in traced.spec] == [(*members, Member("spread.weight", 1))]
+
+
+def test_a_spec_file_that_contradicts_the_chain_is_told_what_it_was_checked_on(tmp_path):
+    """Two heads on one trunk, of the shapes of a chain: the right group fails there; a note says so."""
+    posterior = random_posterior({"trunk.weight": (5, 3), "mean.weight": (5, 5), "spread.weight": (5, 5)}, rng())
+    members = (Member("trunk.weight", 0), Member("mean.weight", 1), Member("spread.weight", 1))
+    write_spec(PermutationSpec((Group("trunk", 5, members),)), tmp_path / "spec.toml")
+    found = discover(posterior, spec_file=tmp_path / "spec.toml", generator=rng())
+    assert [failure.group for failure in found.failures] == ["trunk"]
+    assert any("plain chain" in note and "--model" in note for note in found.notes)
