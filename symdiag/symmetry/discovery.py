@@ -27,8 +27,8 @@ _STAND_IN = (
     "with these layers"
 )
 _OTHER_NETWORK = (
-    "the spec file was checked on the plain chain that the tensors form: if the network is another, groups were dropped "
-    "wrongly; name the module with --model"
+    "the spec file was checked on the plain chain that the tensors form: if the network is another, groups were left "
+    "out wrongly; name the module with --model"
 )
 _TRACED, _STATED = "as in the module (--model)", "as the spec file says (--spec)"
 _UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
