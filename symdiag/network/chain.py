@@ -168,7 +168,7 @@ def _misplaced(before: Layer, layer: Layer) -> str:
             f"{layer.name} {layer.shape} looks like an embedding, which reads indices, not the units of {before.name}"
         )
     if layer.kind.startswith("conv") and before.kind == "linear":
-        return f"{layer.name} {layer.shape} is a convolution, but {before.name} {before.shape} gives flat units"
+        return f"{layer.name} {layer.shape} looks like a convolution, but {before.name} {before.shape} gives flat units"
     return ""
 
 

@@ -181,6 +181,15 @@ def layer_norm(table: AxisTable, step: Step) -> Labels:
     return tuple(labels)
 
 
+def weight_norm(table: AxisTable, step: Step) -> Labels:
+    """The weight of torch's weight_norm: directions (units, …) times a length for each unit, which keeps its sign."""
+    (directions, _), (lengths, _) = step.tensors
+    axis = step.option(2, "dim", 0)
+    label = table.unify(directions[axis], lengths[axis], "lengths are shared with units that stay fixed")
+    table.unsign([label], f"{step.name} has lengths that do not flip")
+    return (*directions[:axis], label, *directions[axis + 1 :])
+
+
 def convolution(table: AxisTable, step: Step) -> Any:
     """F.conv1d to conv3d without groups."""
     labels, weight = step.labels, step.tensors[1][0]
@@ -288,6 +297,7 @@ RULES: dict[str, Rule] = {
     **_names("unbind", unbind),
     **_names("glu", glu),
     **_names("linear", linear),
+    **_names("_weight_norm", weight_norm),
     **_names("embedding", embedding),
     **_names("layer_norm rms_norm", layer_norm),
     **_names("conv1d conv2d conv3d", convolution),

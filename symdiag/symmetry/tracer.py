@@ -52,9 +52,8 @@ class ExampleTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaves are what the caller says, and any other of torch.nn but containers and parametrisations."""
-        if isinstance(
-            m, (nn.Sequential, nn.ModuleList, parametrize.ParametrizationList)
-        ) or parametrize.is_parametrized(m):
+        parametrised = parametrize.is_parametrized(m) or type(m).__module__ == "torch.nn.utils.parametrizations"
+        if parametrised or isinstance(m, (nn.Sequential, nn.ModuleList, parametrize.ParametrizationList)):
             return False
         return self.is_leaf(m) or super().is_leaf_module(m, module_qualified_name)
 

@@ -8,6 +8,7 @@ import torch
 from architectures import outputs_of, posterior_of_module
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 from symdiag.errors import UnsupportedError
 from symdiag.symmetry.tracing import trace_spec
@@ -213,6 +214,18 @@ CASES = {
         [(8, False), (2, False), (6, False), (4, False), (4, False), (5, False)],
     ),
     "bilinear": (Pairs, ROWS, [(6, True), (7, False), (5, True)]),
+    "weight norm": (
+        lambda: nn.Sequential(
+            parametrizations.weight_norm(nn.Linear(4, 6)), nn.ReLU(), parametrizations.weight_norm(nn.Linear(6, 2))
+        ),
+        ROWS,
+        [(6, False)],
+    ),
+    "spectral norm": (
+        lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 2)),
+        ROWS,
+        [],
+    ),
     "depthwise, transposed": (
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 12, 2, groups=6), nn.Tanh(), nn.Conv2d(12, 2, 1)
