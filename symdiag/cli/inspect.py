@@ -86,7 +86,7 @@ def _posterior(
 
     posterior = formats.load(seen.path, scale_transform=scale_transform, companion=companion)
     network, found, notes, known = _symmetry(posterior, activation, model, spec)
-    seen = dataclasses.replace(seen, activation=known)
+    seen = dataclasses.replace(seen, activation=known, verified=model is not None)
     return _described(seen, posterior, network, found, notes), found
 
 

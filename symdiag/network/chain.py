@@ -72,15 +72,24 @@ def _read(modules: Sequence[Module], shapes: Shapes, in_out: bool) -> Reading | 
             notes.append(f"{module.name}: a single number, not part of any layer")
             continue
         before = next((earlier for earlier in reversed(layers) if not earlier.is_norm), None)
-        problem = _problem(before, layer, shapes)
+        problem = _two_norms(layers, layer) or _problem(before, layer, shapes)
         if problem:
             return Break(len(layers), problem)
-        if layer.kind == "layernorm":
-            notes.append(f"{layer.name}: read as LayerNorm by its name (no running statistics in the file)")
         layers.append(replace(layer, inner=_inner(before, layer)))
+        notes += _assumed(layers[-1])
     if not any(not layer.is_norm for layer in layers):
         return Break(0, "no layer weights found among the tensors")
     return Reading(tuple(layers), tuple(notes))
+
+
+def _assumed(layer: Layer) -> list[str]:
+    """What tensors alone leave open about one layer."""
+    if layer.kind == "layernorm":
+        return [f"{layer.name}: read as LayerNorm by its name (no running statistics in the file)"]
+    if layer.inner > 1:
+        channels = layer.in_features // layer.inner
+        return [f"{layer.name}: inputs read as {channels} channels of {layer.inner} positions each, channels first"]
+    return []
 
 
 def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
@@ -144,8 +153,27 @@ def _problem(before: Layer | None, layer: Layer, shapes: Shapes) -> str:
         return f"{sizes}: layer {layer.name} gives {layer.out_features} units"
     if before is None:
         return f"{layer.name} {layer.shape} scales units that no layer before it gives" if layer.is_norm else ""
+    misplaced = _misplaced(before, layer)
     inner = max(_inner(before, layer), 1)
-    if layer.in_features == before.out_features * inner:
-        return ""
+    if misplaced or layer.in_features == before.out_features * inner:
+        return misplaced
     gives = f"{before.name} {before.shape} gives {before.out_features} units"
     return f"{gives} but the next layer, {layer.name} {layer.shape}, takes {layer.in_features}"
+
+
+def _misplaced(before: Layer, layer: Layer) -> str:
+    """What keeps a layer of this kind from following ``before``, whatever the shapes; empty when nothing does."""
+    if layer.kind == "embedding":
+        return (
+            f"{layer.name} {layer.shape} looks like an embedding, which reads indices, not the units of {before.name}"
+        )
+    if layer.kind.startswith("conv") and before.kind == "linear":
+        return f"{layer.name} {layer.shape} looks like a convolution, but {before.name} {before.shape} gives flat units"
+    return ""
+
+
+def _two_norms(layers: Sequence[Layer], layer: Layer) -> str:
+    """Norms are often listed after all other layers; two in a row show that the order is not that of use."""
+    if layer.is_norm and layers and layers[-1].is_norm:
+        return f"{layer.name} {layer.shape} follows another norm, {layers[-1].name}: the order of use cannot be told"
+    return ""

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from symdiag.errors import UnsupportedError
 from symdiag.network.naming import Module
+from symdiag.posterior import Posterior
 
 ASK = "describe the network with --model package.module:factory or --spec spec.toml"
 
+_PROJECTION = re.compile(
+    r"^(?:w_?|to_?|lin_?|fc_?)?(q|k|v)(?:uery|ey|alue)?(?:_?(?:proj|lin|linear|fc))?$", re.IGNORECASE
+)
 _LEVEL = re.compile(r"^(weight|bias)_(ih|hh)(?:_l(\d+))?$")
 _ROLES = {"weight_ih": "weight", "bias_ih": "bias", "weight_hh": "recurrent", "bias_hh": "recurrent_bias"}
+
+
+def refuse_tied(posterior: Posterior) -> None:
+    """Raise UnsupportedError ``undetermined-architecture`` for tied tensors: they make the net no plain chain."""
+    names = posterior.source.tied[0] if posterior.source is not None and posterior.source.tied else _copies(posterior)
+    if names:
+        raise UnsupportedError(
+            f"{', '.join(names)} are one tensor, which ties groups of units in a way that a file cannot show",
+            code="undetermined-architecture",
+            hint=ASK,
+        )
+
+
+def _copies(posterior: Posterior) -> tuple[str, ...]:
+    """Two weights that agree in every mean and std: containers without sharing store a tied tensor twice."""
+    seen: dict[bytes, str] = {}
+    for name, loc in posterior.loc.items():
+        if loc.ndim < 2 or loc.size < 2 or (loc == loc.flat[0]).all():
+            continue
+        digest = hashlib.blake2b(str(loc.shape).encode())
+        for array in (loc, posterior.scale[name]):
+            digest.update(np.ascontiguousarray(array).data)
+        known = seen.setdefault(digest.digest(), name)
+        if known != name:
+            return known, name
+    return ()
 
 
 def determined(modules: Sequence[Module]) -> list[Module]:
@@ -21,10 +54,27 @@ def determined(modules: Sequence[Module]) -> list[Module]:
         UnsupportedError: ``undetermined-architecture`` for attention, bidirectional and projected recurrent layers.
     """
     result: list[Module] = []
+    _refuse_projections(modules)
     for module in _merge_halves(modules):
         _refuse(module)
         result += _levels(module) if any(_LEVEL.match(role) for role in module.tensors) else [module]
     return result
+
+
+def _refuse_projections(modules: Sequence[Module]) -> None:
+    """Attention written by hand: linear layers q, k and v (or query, key, value) side by side in one module."""
+    found: dict[str, set[str]] = {}
+    for module in modules:
+        parent, _, last = module.name.rpartition(".")
+        match = _PROJECTION.match(last)
+        if match:
+            found.setdefault(parent, set()).add(match[1].lower())
+            if len(found[parent]) == len("qkv"):
+                where = parent or "the network"
+                message = (
+                    f"{where} holds attention (q, k and v): a file says neither its heads nor its skip connections"
+                )
+                raise UnsupportedError(message, code="undetermined-architecture", hint=ASK)
 
 
 def _refuse(module: Module) -> None:

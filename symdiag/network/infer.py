@@ -13,13 +13,14 @@ from symdiag.errors import UnsupportedError, UsageError
 from symdiag.network.adoption import adopt_biases, set_buffers_aside
 from symdiag.network.architecture import ACTIVATIONS, Network
 from symdiag.network.chain import Break, Reading, Shapes, read_chain
-from symdiag.network.determined import ASK, determined
+from symdiag.network.determined import ASK, determined, refuse_tied
 from symdiag.network.naming import Module, group_modules, natural_key
-from symdiag.network.ordering import only_order
-from symdiag.network.suspicions import residual_suspicion
+from symdiag.network.ordering import fitting_orders
+from symdiag.network.suspicions import order_suspicion, residual_suspicion
 from symdiag.posterior import Posterior
 
 _NUMERICAL = "layers were put in the numerical order of their names: the file lists them in another order"
+_SEVERAL = "the layers fit together in several orders, and the file lists them alphabetically"
 _ONLY = "layers were put in the only order in which their shapes fit: the file lists them alphabetically"
 
 
@@ -35,19 +36,19 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
         Layers in forward order. ``notes`` holds every assumption made.
 
     Raises:
-        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their shapes.
+        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their shapes;
+            ``undetermined-architecture`` for tied tensors, attention, and recurrent layers that shapes do not place.
         UsageError: the activation is not one of ``ACTIVATIONS``.
     """
     name, notes = _activation(posterior, activation)
+    refuse_tied(posterior)
     shapes = {**posterior.shapes, **{key: value.shape for key, value in posterior.buffers.items()}}
     modules, buffer_notes = set_buffers_aside(group_modules(shapes), posterior.loc)
     modules, bias_notes = adopt_biases(determined(modules), shapes)
     notes += [*buffer_notes, *bias_notes]
-    reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior))
+    reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior), sorted_names=_sorts(posterior))
     notes += [*order_notes, *reading.notes]
-    suspicion = residual_suspicion(reading.layers)
-    if suspicion:
-        notes.append(suspicion)
+    notes += [note for note in (residual_suspicion(reading.layers), order_suspicion(reading.layers)) if note]
     return Network(tuple(reading.layers), name, tuple(notes))
 
 
@@ -78,7 +79,14 @@ def _layout_hint(posterior: Posterior) -> bool | None:
     return True if posterior.source.dialect == "numpyro" else None
 
 
-def _in_some_order(modules: Sequence[Module], shapes: Shapes, hint: bool | None) -> tuple[Reading, list[str]]:
+def _sorts(posterior: Posterior) -> bool:
+    """Whether the file had to list its tensors alphabetically, so that their order tells nothing of the network."""
+    return posterior.source is not None and "safetensors" in posterior.source.container
+
+
+def _in_some_order(
+    modules: Sequence[Module], shapes: Shapes, hint: bool | None, *, sorted_names: bool
+) -> tuple[Reading, list[str]]:
     """The chain in file order; where that order is only alphabetical, by number, or the only order that fits."""
     given = list(modules)
     natural = sorted(modules, key=lambda module: natural_key(module.name))
@@ -88,8 +96,12 @@ def _in_some_order(modules: Sequence[Module], shapes: Shapes, hint: bool | None)
     if natural != given:
         orders.insert(0 if alphabetical else 1, (natural, _NUMERICAL))
     results = [(read_chain(order, shapes, hint), note) for order, note in orders]
-    if alphabetical and not any(isinstance(result, Reading) for result, _ in results):
-        results += [(reading, _ONLY) for reading in only_order(given, shapes, hint)]
+    fits = any(isinstance(result, Reading) for result, _ in results)
+    others = fitting_orders(given, shapes, hint) if alphabetical and (sorted_names or not fits) else []
+    if fits and len(others) > 1:
+        raise UnsupportedError(_SEVERAL, code="undetermined-architecture", hint=ASK)
+    if not fits and len(others) == 1:
+        results.append((others[0], _ONLY))
     for result, note in results:
         if isinstance(result, Reading):
             return result, [note] if note else []

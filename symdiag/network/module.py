@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.posterior import Posterior
 
 _FACTORY_HINT = "--model package.module:factory names a function without arguments that returns the plain torch module"
+_OUTPUT_HINT = "its forward must return the outputs as a tensor, or a tuple, list or dict of tensors"
 _SPATIAL_SIZES = (8, 16, 28, 32, 64, 96, 224)
 
 
@@ -30,10 +32,14 @@ class UserModel:
     def forward(self, weights: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """Outputs with the given weights and buffers (names of the file), others as the factory left them.
 
-        Weights with a leading draw axis (S, ...) give outputs (S, N, ...); ``inputs`` is one tensor or a tuple.
+        Weights with a leading draw axis (S, ...) give outputs (S, N, ...); ``inputs`` is one tensor or a tuple. Of
+        several outputs (a tuple or dict) the first counts.
+
+        Raises:
+            UnsupportedError: ``model-mismatch`` when the module returns no tensor.
         """
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        mine = {own: weights[theirs] for own, theirs in self._untied().items() if theirs in weights}
+        mine = self._mine(weights)
         axes = {own: 0 if value.ndim > self._tensor(own).ndim else None for own, value in mine.items()}
         if 0 not in axes.values():
             return self._call(mine, arguments)
@@ -44,12 +50,20 @@ class UserModel:
             one = [{k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)]
             return torch.stack([self._call(draw, arguments) for draw in one])
 
+    def all_outputs(self, weights: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
+        """Every number the module returns, in whichever output, as one vector; for weights without a draw axis."""
+        results = _tensors_in(torch.func.functional_call(self.module, self._mine(weights), inputs, tie_weights=True))
+        return torch.cat([result.detach().double().reshape(-1) for result in results])
+
     @property
     def repeated(self) -> tuple[tuple[str, str], ...]:
         """(file's name, file's name of the same tensor seen first) of tensors that the module ties to another."""
         first = {id(self._tensor(own)): self.names[own] for own in self._untied()}
         pairs = ((theirs, first[id(self._tensor(own))]) for own, theirs in self.names.items())
         return tuple((again, known) for again, known in pairs if again != known)
+
+    def _mine(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {own: weights[theirs] for own, theirs in self._untied().items() if theirs in weights}
 
     def _untied(self) -> dict[str, str]:
         """``names`` with each tensor once, however many names the module has for it."""
@@ -61,8 +75,23 @@ class UserModel:
         return getattr(self.module.get_submodule(owner), last)  # type: ignore[no-any-return]
 
     def _call(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> Tensor:
-        result = torch.func.functional_call(self.module, tensors, arguments, tie_weights=True)
-        return result[0] if isinstance(result, (tuple, list)) else result  # type: ignore[no-any-return]
+        return _tensors_in(torch.func.functional_call(self.module, tensors, arguments, tie_weights=True))[0]
+
+
+def _tensors_in(result: Any) -> list[Tensor]:
+    """The tensors a module returned, in order, from within tuples, lists and dicts.
+
+    Raises:
+        UnsupportedError: ``model-mismatch`` when there are none.
+    """
+    found = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+    if not found:
+        raise UnsupportedError(
+            f"the module returns {type(result).__name__} without a tensor in it",
+            code="model-mismatch",
+            hint=_OUTPUT_HINT,
+        )
+    return found
 
 
 def load_factory(target: str) -> Any:

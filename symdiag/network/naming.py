@@ -77,3 +77,13 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which ``fc2`` comes before ``fc10``."""
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part)
+
+
+def numbered(first: str, second: str) -> bool:
+    """Whether two names count upwards: the same words, a larger number.
+
+    >>> numbered("fc2", "fc10"), numbered("fc2", "fc1"), numbered("fc1", "out2")
+    (True, False, False)
+    """
+    words = [re.sub(r"\d+", "#", name) for name in (first, second)]
+    return words[0] == words[1] and natural_key(first) < natural_key(second)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from symdiag.network.chain import Break, Reading, Shapes, read_chain
-from symdiag.network.naming import Module
+from symdiag.network.naming import Module, numbered
 
 _MAX_STEPS = 2000
 
 
-def only_order(modules: Sequence[Module], shapes: Shapes, hint: bool | None) -> list[Reading]:
-    """The chain in the one order that fits, as a list of one; empty when none or several do, or the search is long."""
+def fitting_orders(modules: Sequence[Module], shapes: Shapes, hint: bool | None) -> list[Reading]:
+    """Chains in orders that fit, names that count upwards kept in turn: at most two; none where the search is long."""
     found: list[Reading] = []
     for steps, result in enumerate(_orders([], list(modules), shapes, hint)):
         if result is not None:
             found.append(result)
-        if len(found) > 1 or steps > _MAX_STEPS:
+        if len(found) > 1:
+            break
+        if steps > _MAX_STEPS:
             return []
     return found
 
@@ -32,4 +34,6 @@ def _orders(chosen: list[Module], rest: list[Module], shapes: Shapes, hint: bool
         return
     yield None
     for index, module in enumerate(rest):
+        if any(numbered(other.name, module.name) for other in rest):
+            continue
         yield from _orders([*chosen, module], rest[:index] + rest[index + 1 :], shapes, hint)

@@ -29,7 +29,7 @@ class WeightTensor:
 
 @dataclass(frozen=True)
 class GroupOutline:
-    """A group of interchangeable units, not yet verified."""
+    """A group of interchangeable units."""
 
     name: str
     width: int
@@ -51,7 +51,8 @@ class Problem:
 class Inspection:
     """Everything that can be said of a file without estimating anything.
 
-    ``dialect`` and what follows from it are None or empty when ``problem`` says why.
+    ``dialect`` and what follows from it are None or empty when ``problem`` says why. ``verified`` says whether the
+    groups were checked against a forward pass, which only the user's module allows here.
     """
 
     path: str
@@ -68,6 +69,7 @@ class Inspection:
     layers: tuple[LayerInfo, ...] = ()
     groups: tuple[GroupOutline, ...] = ()
     log_order: float | None = None
+    verified: bool = False
     ignored: tuple[tuple[str, str], ...] = ()
     assumptions: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.errors import InputError, UnsupportedError
+from symdiag.errors import InputError
 from symdiag.network import Network, infer_network
 from symdiag.posterior import Posterior
 from symdiag.symmetry.inference import infer_spec
@@ -22,7 +22,14 @@ Uncovered = tuple[str, int, str]
 """``(tensor, number of parameters, reason)`` of a tensor that no group touches."""
 
 _FIXED = "belongs to units that stay fixed: inputs, outputs, or units outside every group"
-_STAND_IN = "padding, strides and pooling are not in the file: the groups were checked on a stand-in with these layers"
+_STAND_IN = (
+    "padding, strides, pooling and any shuffle of channels are not in the file: the groups were checked on a stand-in "
+    "with these layers"
+)
+_OTHER_NETWORK = (
+    "the spec file was checked on the plain chain that the tensors form: if the network is another, groups were left "
+    "out wrongly; name the module with --model"
+)
 _TRACED, _STATED = "as in the module (--model)", "as the spec file says (--spec)"
 _UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
 
@@ -103,6 +110,8 @@ def discover(
     if found.probe is not None:
         checked = verify(found.spec, posterior, found.probe, generator)
         kept, failures = checked.kept, checked.failures
+        if failures and model is None and spec_file is not None:
+            notes.append(_OTHER_NETWORK)
     elif len(found.spec):
         notes.append(_UNCHECKED)
     violations = prior_violations(kept, posterior)
@@ -140,7 +149,6 @@ def _from_file(
 ) -> _Found:
     """Groups of the inferred chain, or of a spec file (then the tensors need not form a chain)."""
     if spec_file is None:
-        _refuse_tied(posterior)
         network = infer_network(posterior, activation=activation)
         spec = infer_spec(posterior, network)
         probe, notes = _chain_probe(network, spec, generator)
@@ -153,17 +161,6 @@ def _from_file(
     same = _axes(spec) == _axes(infer_spec(posterior, given))
     forward = _chain_forward(given) if same else None
     return _Found(given, spec, probe, forward, {}, (*spec.notes, *notes), given.activation or _STATED)
-
-
-def _refuse_tied(posterior: Posterior) -> None:
-    """Raise UnsupportedError ``undetermined-architecture`` for tied tensors: they make the net no plain chain."""
-    if posterior.source is not None and posterior.source.tied:
-        names = posterior.source.tied[0]
-        raise UnsupportedError(
-            f"{', '.join(names)} are one tensor, which ties groups of units in a way that a file cannot show",
-            code="undetermined-architecture",
-            hint="describe the network with --model package.module:factory or --spec spec.toml",
-        )
 
 
 def _from_model(

@@ -33,12 +33,12 @@ Arrays = Mapping[str, NDArray[np.floating]]
 
 
 def model_probe(model: UserModel, generator: np.random.Generator) -> ForwardFn:
-    """Outputs of the user's module on random inputs shaped like its example."""
+    """All outputs of the user's module on random inputs shaped like its example."""
     inputs = tuple(_randomised(argument, generator) for argument in model.example_inputs)
 
     def run(weights: Arrays, buffers: Arrays) -> NDArray[np.floating]:
         with torch.no_grad():
-            return np.asarray(model.forward(_tensors({**buffers, **weights}), inputs).numpy())
+            return model.all_outputs(_tensors({**buffers, **weights}), inputs).numpy()
 
     return run
 

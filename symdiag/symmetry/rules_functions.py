@@ -4,42 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from symdiag.symmetry.axes import AxisTable, Label, Labels
-from symdiag.symmetry.reshaping import reshape_labels
-
-
-@dataclass(frozen=True)
-class Step:
-    """One function call. ``tensors`` are (labels, shape) of its tensor arguments; ``args``/``kwargs`` as traced, with
-    every tensor replaced by None.
-    """
-
-    name: str
-    tensors: Sequence[tuple[Labels, tuple[int, ...]]]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output_shape: Any
-
-    @property
-    def labels(self) -> Labels:
-        """Labels of the first tensor argument."""
-        return self.tensors[0][0]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the first tensor argument."""
-        return self.tensors[0][1]
-
-    def option(self, position: int, name: str, default: Any = None) -> Any:
-        """An argument given by position or by name."""
-        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
-
-
-Rule = Callable[[AxisTable, Step], Any]
+from symdiag.symmetry.axes import SINGLE, AxisTable, Label, Labels
+from symdiag.symmetry.reshaping import chunk_label, reshape_labels
+from symdiag.symmetry.rules_pieces import along, chunk, glu, repeat, select, split, stack, unbind
+from symdiag.symmetry.step import Rule, Step, unknown
 
 
 def odd(table: AxisTable, step: Step) -> Any:
@@ -81,7 +51,9 @@ def _broadcast(table: AxisTable, step: Step, reason: str, *, scale: bool = False
             for labels, shape in step.tensors
             if position - rank + len(shape) >= 0
         ]
-        wide = [label for label, size in entries if size > 1] or [label for label, _ in entries[:1]]
+        widest = max(size for _, size in entries)
+        wide = [label for label, size in entries if size == widest]
+        table.pin([label for label, size in entries if size < widest], SINGLE)
         label = wide[0]
         for other in wide[1:]:
             label = table.unify(label, other, f"{step.name}: {reason}")
@@ -154,6 +126,32 @@ def matmul(table: AxisTable, step: Step) -> Any:
     return (*outer, left[-2], right[-1])
 
 
+def matmul_added(table: AxisTable, step: Step) -> Any:
+    """addmm, baddbmm: a sum with a product."""
+    (added, shape), *factors = step.tensors
+    product_ = matmul(table, Step(step.name, factors, (), {}, step.output_shape))
+    summands = [(added, shape), (product_, step.output_shape)]
+    return _broadcast(table, Step(step.name, summands, (), {}, None), "is added to units that stay fixed")
+
+
+def einsum(table: AxisTable, step: Step) -> Any:
+    """Axes with one letter are tied. A letter met twice, output included, follows a flip; others do not."""
+    equation = str(step.args[0]).replace(" ", "") if step.args else ""
+    inputs, arrow, output = equation.partition("->")
+    terms = inputs.split(",")
+    if not arrow or "." in equation or any(len(set(term)) < len(term) for term in [*terms, output]):
+        return unknown(table, step)
+    found: dict[str, Label | None] = {}
+    for term, (labels, _) in zip(terms, step.tensors, strict=True):
+        for letter, label in zip(term, labels, strict=True):
+            known = letter in found
+            reason = "a product sums over units that stay fixed on one side"
+            found[letter] = table.unify(found[letter], label, reason) if known else label
+    odd_ones = [found[letter] for letter in found if sum(letter in term for term in [*terms, output]) != 2]
+    table.unsign(odd_ones, "a product of several activations")
+    return tuple(found[letter] for letter in output)
+
+
 def linear(table: AxisTable, step: Step) -> Labels:
     """F.linear: (..., in), (out, in), (out) → (..., out)."""
     labels, weight = step.labels, step.tensors[1][0]
@@ -163,6 +161,33 @@ def linear(table: AxisTable, step: Step) -> Labels:
         out = table.unify(out, step.tensors[2][0][0], "a bias is shared with units that stay fixed")
         table.unsign(labels[:-1], "a bias is added along another axis")
     return (*labels[:-1], out)
+
+
+def embedding(table: AxisTable, step: Step) -> Labels:
+    """F.embedding: indices into (vocabulary, units)."""
+    weight = step.tensors[1][0]
+    table.pin(weight[0], "rows are picked by index")
+    return (*step.labels, weight[1])
+
+
+def layer_norm(table: AxisTable, step: Step) -> Labels:
+    """F.layer_norm and F.rms_norm: scale and shift move with the normalised units."""
+    labels = list(step.labels)
+    first = len(labels) - len(step.option(1, "normalized_shape"))
+    for affine, _ in step.tensors[1:]:
+        for position, label in enumerate(affine, start=first):
+            labels[position] = table.unify(labels[position], label, "a norm scales units that stay fixed")
+    table.unsign(labels, f"{step.name} may add a shift and subtract a mean")
+    return tuple(labels)
+
+
+def weight_norm(table: AxisTable, step: Step) -> Labels:
+    """The weight of torch's weight_norm: directions (units, …) times a length for each unit, which keeps its sign."""
+    (directions, _), (lengths, _) = step.tensors
+    axis = step.option(2, "dim", 0)
+    label = table.unify(directions[axis], lengths[axis], "lengths are shared with units that stay fixed")
+    table.unsign([label], f"{step.name} has lengths that do not flip")
+    return (*directions[:axis], label, *directions[axis + 1 :])
 
 
 def convolution(table: AxisTable, step: Step) -> Any:
@@ -222,32 +247,26 @@ def item(table: AxisTable, step: Step) -> Any:
         elif part is None:
             result.append(None)
         else:
-            whole = part == slice(None)
-            if not whole:
-                table.pin(step.labels[axis], "some of its units are picked out")
-            result += [] if isinstance(part, int) else [step.labels[axis] if whole else None]
+            kept = _kept(table, step.labels[axis], part, step.shape[axis])
+            result += [] if isinstance(part, int) else [kept]
             axis += 1
     return tuple(result)
 
 
-def expand(table: AxisTable, step: Step) -> Labels:
-    """Stretch axes of size one; new axes in front."""
-    missing = len(step.output_shape) - len(step.labels)
-    return (*(None for _ in range(missing)), *step.labels)
+def _kept(table: AxisTable, label: Label | None, part: int | slice, size: int) -> Label | None:
+    """The label of an axis after an index: whole, one of several equal chunks, or pinned."""
+    places = range(size)[part] if isinstance(part, slice) else range(0)
+    if places and places.step == 1 and size % len(places) == places.start % len(places) == 0:
+        return chunk_label(table, label, size, len(places))
+    table.pin(label, "some of its units are picked out")
+    return None
 
 
-def unknown(table: AxisTable, step: Step) -> Any:
-    """No rule: pin all units involved."""
-    for labels, _ in step.tensors:
-        table.pin(labels, f"they pass through '{step.name}', which symdiag cannot follow")
-    return fixed(step.output_shape)
-
-
-def fixed(shape: Any) -> Any:
-    """Labels of an output without units, nested like the output itself."""
-    if shape is None or all(isinstance(size, int) for size in shape):
-        return () if shape is None else (None,) * len(shape)
-    return tuple(fixed(part) for part in shape)
+def compare(table: AxisTable, step: Step) -> Labels:
+    """Entry by entry over several tensors, with no regard for signs: comparisons, where, masked_fill."""
+    labels = _broadcast(table, step, "is combined with units that stay fixed", scale=True)
+    table.unsign(labels, f"{step.name} is not odd")
+    return labels
 
 
 def _names(names: str, rule: Rule) -> dict[str, Rule]:
@@ -262,18 +281,31 @@ RULES: dict[str, Rule] = {
     **_names("softmax log_softmax softmin normalize", not_odd),
     **_names("add iadd sub isub rsub add_ sub_", addition),
     **_names("mul imul div truediv itruediv mul_ div_", product),
-    **_names("view reshape flatten unflatten squeeze unsqueeze", reshape),
-    **_names("transpose swapaxes swapdims t", transpose),
+    **_names("view reshape flatten unflatten squeeze unsqueeze ravel view_as reshape_as", reshape),
+    **_names("transpose swapaxes swapdims t mT T", transpose),
     **_names("permute", permute),
-    **_names("mean sum amax amin max min var std", reduce),
+    **_names("mean sum amax amin max min var std logsumexp", reduce),
     **_names("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d interpolate pad", pool),
     **_names("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", pool),
     **_names("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", pool),
-    **_names("matmul bmm", matmul),
+    **_names("matmul bmm mm", matmul),
+    **_names("addmm baddbmm", matmul_added),
+    **_names("einsum", einsum),
+    **_names("gt lt ge le eq ne where maximum minimum masked_fill", compare),
+    **_names("chunk", chunk),
+    **_names("split", split),
+    **_names("unbind", unbind),
+    **_names("glu", glu),
     **_names("linear", linear),
+    **_names("_weight_norm", weight_norm),
+    **_names("embedding", embedding),
+    **_names("layer_norm rms_norm", layer_norm),
     **_names("conv1d conv2d conv3d", convolution),
     **_names("scaled_dot_product_attention", attention),
     **_names("cat concat concatenate", stack_items),
     **_names("getitem", item),
-    **_names("expand expand_as", expand),
+    **_names("expand expand_as repeat", repeat),
+    **_names("flip roll cumsum", along),
+    **_names("select", select),
+    **_names("stack", stack),
 }

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from torch import nn
 
 from symdiag.symmetry.axes import AxisTable, Label, Labels
 from symdiag.symmetry.reshaping import reshape_labels
+from symdiag.symmetry.rules_pieces import halved
 
 TensorName = Callable[[str], "str | None"]
 
@@ -81,6 +81,17 @@ def linear(table: AxisTable, call: Call) -> Labels:
     return (*labels[:-1], _produce(table, call, 0, call.module.out_features))
 
 
+def bilinear(table: AxisTable, call: Call) -> Labels:
+    """Inputs: one weight axis each. Outputs: new units, rows and bias."""
+    first, second = call.inputs
+    _pass_others(table, call, [*first[:-1], *second[:-1]])
+    bind(table, call, "weight", 1, first[-1])
+    bind(table, call, "weight", 2, second[-1])
+    reason = f"{call.path} reads units of different layers"
+    shared = (table.unify(a, b, reason) for a, b in zip(first[:-1], second[:-1], strict=True))
+    return (*shared, _produce(table, call, 0, call.module.out_features))
+
+
 def _produce(table: AxisTable, call: Call, axis: int, size: int) -> Label | None:
     """New units along ``axis`` of the weight, and along the bias."""
     out = bind(table, call, "weight", axis, table.new(call.path, size))
@@ -97,7 +108,7 @@ def convolution(table: AxisTable, call: Call) -> Labels:
     if module.groups == 1:
         bind(table, call, "weight", 1 - transposed, labels[axis])
         channel = _produce(table, call, transposed, module.out_channels)
-    elif module.groups == module.in_channels and not transposed:
+    elif module.groups == module.in_channels:
         channel = _depthwise(table, call, labels[axis])
     else:
         channel = bind(table, call, "weight", 0, table.new(call.path, call.module.weight.shape[0]))
@@ -109,10 +120,9 @@ def convolution(table: AxisTable, call: Call) -> Labels:
 def _depthwise(table: AxisTable, call: Call, label: Label | None) -> Label | None:
     """Each input channel owns ``multiplier`` consecutive filters: the units pass through."""
     multiplier = call.module.out_channels // call.module.in_channels
-    if label is None:
-        return None
-    wide = Label(label.variable, label.outer, label.inner * multiplier)
-    bind(table, call, "weight", 0, wide, flips=False)
+    wide = label and Label(label.variable, label.outer, label.inner * multiplier)
+    filters = label if call.module.transposed else wide  # one row an input channel, or one a filter
+    bind(table, call, "weight", 0, filters, flips=False)
     return bind(table, call, "bias", 0, wide)
 
 
@@ -156,10 +166,11 @@ def group_norm(table: AxisTable, call: Call) -> Labels:
 
 def embedding(table: AxisTable, call: Call) -> Labels:
     """Rows are the vocabulary (fixed), columns new units."""
-    name = call.tensor("weight")
-    out = table.new(call.path, call.module.embedding_dim)
-    label = out if name is None else table.bind(name, 1, out)
+    bind(table, call, "weight", 0, None)
+    label = bind(table, call, "weight", 1, table.new(call.path, call.module.embedding_dim))
     if isinstance(call.module, nn.EmbeddingBag):
+        if call.module.mode == "max":
+            table.unsign([label], f"{call.path} takes a maximum")
         return (None, label)
     return (*call.inputs[0], label)
 
@@ -190,7 +201,7 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     """
     module, heads = call.module, call.module.num_heads
     query = call.inputs[0]
-    inner = Fraction(module.head_dim)
+    inner = module.head_dim
     unit = table.new(f"{call.path}.heads", heads)
     table.pin([label for entry in call.inputs for label in entry[:-1]], f"{call.path} attends over units")
     table.unsign([unit], "sign flips within heads are not grouped")
@@ -211,7 +222,11 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     bind(table, call, "out_proj.weight", 1, Label(unit.variable, 1, inner))
     out = bind(table, call, "out_proj.weight", 0, table.new(call.path, module.embed_dim))
     out = bind(table, call, "out_proj.bias", 0, out)
-    return (*query[:-1], out), (None,) * 3
+    outputs = call.output_shape if isinstance(call.output_shape[0], tuple) else (call.output_shape, None)
+    weights = outputs[1]
+    if weights is not None and len(weights) == len(query) + 1:
+        table.pin(unit, f"{call.path} returns the weights of every head")
+    return (*query[:-1], out), (None,) * len(weights or ())
 
 
 def recurrent(table: AxisTable, call: Call) -> tuple[Labels, Any]:
@@ -252,6 +267,11 @@ def pointwise(table: AxisTable, call: Call) -> Labels:
     return labels
 
 
+def glu(table: AxisTable, call: Call) -> Labels:
+    """A gated linear unit: unit i owns entry i of both halves."""
+    return halved(table, call.inputs[0], call.shapes[0], call.module.dim)
+
+
 def reshaped(table: AxisTable, call: Call) -> Labels:
     """Flatten and Unflatten modules."""
     return reshape_labels(table, call.inputs[0], call.shapes[0], call.output_shape)
@@ -259,6 +279,7 @@ def reshaped(table: AxisTable, call: Call) -> Labels:
 
 RULES: tuple[tuple[Any, Rule], ...] = (
     (nn.Linear, linear),
+    (nn.Bilinear, bilinear),
     (nn.modules.conv._ConvNd, convolution),
     (nn.modules.batchnorm._NormBase, batch_norm),
     ((nn.LayerNorm, nn.RMSNorm), layer_norm),
@@ -267,11 +288,12 @@ RULES: tuple[tuple[Any, Rule], ...] = (
     (nn.MultiheadAttention, attention),
     (nn.modules.rnn.RNNBase, recurrent),
     (nn.PReLU, prelu),
+    (nn.GLU, glu),
     (_POOLS, pooling),
     ((nn.Flatten, nn.Unflatten), reshaped),
     ((*ODD_MODULES, *SOFTMAXES), pointwise),
 )
-"""First match wins. Other classes of ``torch.nn.modules.activation`` except GLU are pointwise too."""
+"""First match wins. Other classes of ``torch.nn.modules.activation`` are pointwise too."""
 
 
 def rule_for(module: Any) -> Rule | None:
@@ -279,5 +301,4 @@ def rule_for(module: Any) -> Rule | None:
     for kinds, rule in RULES:
         if isinstance(module, kinds):
             return rule
-    plain = type(module).__module__ == "torch.nn.modules.activation" and not isinstance(module, nn.GLU)
-    return pointwise if plain else None
+    return pointwise if type(module).__module__ == "torch.nn.modules.activation" else None

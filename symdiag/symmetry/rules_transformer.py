@@ -1,8 +1,8 @@
-"""torch's own transformer encoder, whose forward cannot be traced: its parts follow the rules of rules_modules."""
+"""torch's own transformer layers, whose forward cannot be traced: their parts follow the rules of rules_modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
@@ -11,26 +11,41 @@ from symdiag.symmetry import rules_modules
 from symdiag.symmetry.axes import AxisTable, Labels
 from symdiag.symmetry.rules_modules import Call, Rule
 
+Block = Callable[[AxisTable, Call, Labels], Labels]
+
 
 def rule_for(module: Any) -> Rule | None:
     """The rule of a module, or None if symdiag does not know how it treats units."""
     if isinstance(module, nn.TransformerEncoderLayer):
         return encoder_layer
-    return encoder if isinstance(module, nn.TransformerEncoder) else rules_modules.rule_for(module)
+    if isinstance(module, nn.TransformerDecoderLayer):
+        return decoder_layer
+    stacks = (nn.TransformerEncoder, nn.TransformerDecoder)
+    return layers if isinstance(module, stacks) else rules_modules.rule_for(module)
 
 
-def encoder(table: AxisTable, call: Call) -> Labels:
-    """A stack of encoder layers and an optional norm."""
-    labels = call.inputs[0]
+def layers(table: AxisTable, call: Call) -> Labels:
+    """A stack of encoder or decoder layers (which read the encoder's output, too) and an optional norm."""
+    labels, *memory = call.inputs
     for index in range(len(call.module.layers)):
-        labels = _part(table, call, f"layers.{index}", [labels])
+        labels = _part(table, call, f"layers.{index}", [labels, *memory])
     return labels if call.module.norm is None else _part(table, call, "norm", [labels])
 
 
 def encoder_layer(table: AxisTable, call: Call) -> Labels:
     """Attention and a feed-forward block, each added to the residual stream, with a norm before or after."""
+    return _blocks(table, call, (_attend, _feed_forward))
+
+
+def decoder_layer(table: AxisTable, call: Call) -> Labels:
+    """As an encoder layer, with attention to the encoder's output in between."""
+    return _blocks(table, call, (_attend, _attend_across, _feed_forward))
+
+
+def _blocks(table: AxisTable, call: Call, blocks: Sequence[Block]) -> Labels:
     stream, first = call.inputs[0], call.module.norm_first
-    for norm, block in (("norm1", _attend), ("norm2", _feed_forward)):
+    for number, block in enumerate(blocks, start=1):
+        norm = f"norm{number}"
         entered = _part(table, call, norm, [stream]) if first else stream
         stream = _add(table, stream, block(table, call, entered), call.path)
         stream = stream if first else _part(table, call, norm, [stream])
@@ -39,6 +54,11 @@ def encoder_layer(table: AxisTable, call: Call) -> Labels:
 
 def _attend(table: AxisTable, call: Call, labels: Labels) -> Labels:
     return _part(table, call, "self_attn", [labels] * 3)[0]  # type: ignore[no-any-return]
+
+
+def _attend_across(table: AxisTable, call: Call, labels: Labels) -> Labels:
+    memory = call.inputs[1]
+    return _part(table, call, "multihead_attn", [labels, memory, memory])[0]  # type: ignore[no-any-return]
 
 
 def _feed_forward(table: AxisTable, call: Call, labels: Labels) -> Labels:

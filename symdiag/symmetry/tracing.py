@@ -14,12 +14,13 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from symdiag.errors import UnsupportedError
 from symdiag.symmetry import rules_functions
 from symdiag.symmetry.axes import OUTPUT, AxisTable
-from symdiag.symmetry.rules_functions import Step, fixed
 from symdiag.symmetry.rules_modules import Call, Stacked
 from symdiag.symmetry.rules_transformer import rule_for
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.symmetry.step import Step, fixed, unknown
+from symdiag.symmetry.tracer import ExampleTracer
 
-_HINT = "describe the groups in a spec file (--spec); `symdiag inspect --write-spec` writes one to start from"
+_HINT = "describe the groups in a spec file (--spec); docs/spec-file.md has an example"
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,6 @@ class Trace:
 
     spec: PermutationSpec
     reasons: dict[str, str]
-
-
-class _Tracer(fx.Tracer):
-    """Leaves are the modules a rule is written for, and any other of torch.nn but containers."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, (nn.Sequential, nn.ModuleList)):
-            return False
-        return rule_for(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
@@ -54,9 +46,10 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
     """
     module = module.eval()
     try:
-        graph = fx.GraphModule(module, _Tracer().trace(module))
+        tracer = ExampleTracer(example_inputs, lambda part: rule_for(part) is not None)
+        graph = fx.GraphModule(module, tracer.trace(module))
         with torch.no_grad():
-            ShapeProp(graph).propagate(*example_inputs)
+            ShapeProp(graph).propagate(*(a for a in example_inputs if isinstance(a, torch.Tensor)))
     except Exception as error:  # the user's code may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedError(f"the module cannot be traced: {reason}", code="untraceable", hint=_HINT) from error
@@ -149,17 +142,15 @@ class _Walk:
         return rule(self.table, Call(path, module, labels, shapes, shape, tensor))
 
     def _function(self, node: fx.Node, shape: Any) -> Any:
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        name = _function_name(node)
         if node.target is operator.getitem:
             picked = self._pick(node)
             if picked is not None:
                 return picked
-        if shape is None:
-            return None
         labels, shapes = self._inputs(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _plain(n))
         step = Step(name, list(zip(labels, shapes, strict=True)), tuple(args), dict(kwargs), shape)
-        rule = rules_functions.RULES.get(name, rules_functions.unknown)
+        rule = rules_functions.RULES.get(name, unknown)
         return rule(self.table, step) if labels else fixed(shape)
 
     def _pick(self, node: fx.Node) -> Any:
@@ -170,6 +161,13 @@ class _Walk:
             return value.levels[index]
         nested = isinstance(source, fx.Node) and _is_nested(_shape(source.meta.get("tensor_meta")))
         return value[index] if nested and isinstance(value, tuple) and isinstance(index, int) else None
+
+
+def _function_name(node: fx.Node) -> str:
+    """What a rule goes by; for an attribute of a tensor (``x.mT``), that attribute."""
+    if node.target is getattr:
+        return str(node.args[1])
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
 
 
 def _shape(meta: Any) -> Any:

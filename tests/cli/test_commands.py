@@ -286,6 +286,7 @@ def test_inspect_tells_tensors_stds_and_groups(checkpoint, capsys):
     (group,) = data["groups"]
     assert (group["width"], group["signed"]) == (5, True)
     assert data["log_order"] == pytest.approx(np.log(120 * 2**5))
+    assert not data["verified"]
     assert data["parameters"] == sum(a.size for n, a in checkpoint.items() if n.endswith("_mu"))
     stds = np.concatenate([a.ravel() for n, a in checkpoint.items() if n.endswith("_std")])
     assert data["scale_range"] == [stds.min(), stds.max()]
@@ -314,7 +315,9 @@ def test_inspect_with_a_model_takes_its_activation_and_the_spec_file(checkpoint,
     model = ["--model", "inspected_net:Net"]
     assert main(["inspect", "m.npz", *model, "--write-spec", "net.toml", "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("inspect")))
     assert data["groups"][0]["signed"]
+    assert data["verified"]
     assert "--model" in data["activation"]
     text = (tmp_path / "net.toml").read_text("utf-8")
     broken = text.replace('  { tensor = "fc1.bias", axis = 0 },\n', "")
@@ -324,6 +327,10 @@ def test_inspect_with_a_model_takes_its_activation_and_the_spec_file(checkpoint,
     data = json.loads(capsys.readouterr().out)
     assert data["groups"] == []
     assert "left out" in " ".join(data["assumptions"])
+    assert main(["inspect", "m.npz", *model, "--spec", "broken.toml", "--format", "text"]) == 0
+    text = capsys.readouterr().out
+    assert "checked against the module's outputs" in text
+    assert "None: no set of units" in text
     assert main(["analyze", "m.npz", *model, "--samples", "4", "--format", "json"]) in (0, 1)
     assert not {f["code"] for f in json.loads(capsys.readouterr().out)["findings"]} & {"SYM102"}
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from network_examples import ZOO, mlp_shapes, posterior_of
 
@@ -18,14 +19,15 @@ def test_hidden_widths_of_real_checkpoints(name):
         assert any("skip connections" in note and "--model" in note for note in network.notes)
     else:
         assert network.hidden_widths == tuple(entry["widths"])
-        assert network.notes == ()
+        assert all("skip connections" in note or "channels first" in note for note in network.notes)
 
 
 def test_weights_stored_in_out_are_told_by_their_neighbours_and_a_square_layer_follows():
     shapes = {"l1.W": (10, 12), "l1.b": (12,), "l2.W": (12, 12), "l2.b": (12,), "l3.W": (12, 1), "l3.b": (1,)}
     network = infer_network(posterior_of(shapes), activation="relu")
     assert [layer.in_out for layer in network.layers] == [True] * 3
-    assert (network.hidden_widths, network.notes) == ((12, 12), ())
+    assert network.hidden_widths == (12, 12)
+    assert not any("(out, in)" in note for note in network.notes)
 
 
 def test_one_hidden_one_net_is_settled_by_its_bias():
@@ -51,7 +53,7 @@ def test_square_net_is_an_assumption_unless_the_source_says_how_it_stores():
     assert any("(out, in)" in note for note in infer_network(posterior_of(shapes), activation="relu").notes)
     told = infer_network(posterior_of(shapes, metadata={"symdiag.layout": "in,out"}), activation="relu")
     assert told.layers[0].in_out
-    assert told.notes == ()
+    assert not any("(out, in)" in note for note in told.notes)
     assert infer_network(posterior_of(shapes, dialect="numpyro"), activation="relu").layers[0].in_out
     told = infer_network(posterior_of(shapes, dialect="numpyro", metadata={"layout": "out,in"}), activation="relu")
     assert not told.layers[0].in_out
@@ -251,9 +253,18 @@ def test_lone_scalars_are_noted_and_left_out():
 
 @pytest.mark.parametrize(
     ("widths", "suspected"),
-    [((5, 12, 8, 12, 1), True), ((5, 9, 9, 9, 1), True), ((5, 9, 9, 1), False), ((5, 12, 8, 6, 1), False)],
+    [
+        ((5, 12, 8, 12, 1), True),
+        ((5, 9, 9, 9, 1), True),
+        ((5, 9, 9, 1), True),  # h + f(h) around one square layer
+        ((9, 9, 1), True),  # x + f(x)
+        ((5, 3, 3), True),  # y = h + f(h)
+        ((5, 12, 8, 6, 1), False),
+        ((5, 12, 5), False),  # x + f(x) at the output ties no hidden units
+    ],
 )
-def test_residual_suspicion_by_widths(widths, suspected):
+def test_skip_connections_are_suspected_wherever_two_widths_agree(widths, suspected):
+    """What a file cannot rule out is never assumed in silence: a skip connection needs equal widths."""
     network = infer_network(posterior_of(mlp_shapes(*widths)), activation="relu")
     assert any("skip connections" in note for note in network.notes) is suspected
 
@@ -285,3 +296,73 @@ def test_buffers_outside_layers():
     with pytest.raises(UnsupportedError) as caught:
         infer_network(posterior_of(shapes, buffers={"bn.running_mean": (6,), "bn.running_var": (6,)}))
     assert caught.value.code == "undetermined-architecture"
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"c1.weight": (8, 3, 3, 3), "g.weight": (8, 4, 3, 3), "fc.weight": (4, 8)},  # grouped: fits only as c1, fc, g
+        {"tok_emb.weight": (11, 8), "pos_emb.weight": (8, 8), **mlp_shapes(8, 6, 2)},  # positions as wide as the units
+    ],
+)
+def test_layers_that_cannot_follow_one_another_break_the_chain_even_if_shapes_fit(shapes):
+    with pytest.raises(UnsupportedError) as caught:
+        infer_network(posterior_of(shapes))
+    assert caught.value.code == "broken-chain"
+
+
+@pytest.mark.parametrize("names", ["q k v", "query key value", "q_proj k_proj v_proj", "attn.to_q attn.to_k attn.to_v"])
+def test_attention_written_by_hand_is_no_chain(names):
+    shapes = {f"{name}.weight": (8, 8) for name in ("enter", *names.split(), "out")}
+    with pytest.raises(UnsupportedError) as caught:
+        infer_network(posterior_of(shapes))
+    assert caught.value.code == "undetermined-architecture"
+
+
+def test_copies_of_one_tensor_are_no_chain():
+    """A file format without shared storage holds a tied embedding twice; its units form one group, not two."""
+    posterior = posterior_of({"emb.weight": (11, 8), "fc.weight": (8, 8), "dec.weight": (11, 8)})
+    loc = {**posterior.loc, "emb.weight": posterior.loc["dec.weight"] + np.arange(8)}
+    tied = posterior.replace(loc={**loc, "dec.weight": loc["emb.weight"]})
+    with pytest.raises(UnsupportedError, match=r"emb.weight, dec.weight") as caught:
+        infer_network(tied)
+    assert caught.value.code == "undetermined-architecture"
+    assert infer_network(posterior.replace(loc=loc)).hidden_widths == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("names", "noted"), [("body trunk", True), ("fc1 fc2", False), ("fc2 fc1", True), ("mu_head var_head", True)]
+)
+def test_the_order_of_layers_of_one_shape_is_an_assumption_unless_numbered(names, noted):
+    shapes = {
+        f"{name}.weight": size
+        for name, size in zip(["enter", *names.split(), "out"], [(6, 3), (6, 6), (6, 6), (1, 6)], strict=True)
+    }
+    notes = infer_network(posterior_of(shapes), activation="relu").notes
+    assert any("order of the file" in note for note in notes) is noted
+
+
+def test_flattening_channels_first_is_an_assumption():
+    shapes = {"c.weight": (6, 1, 3, 3), "fc.weight": (4, 54)}
+    assert any("channels first" in note for note in infer_network(posterior_of(shapes), activation="relu").notes)
+    shapes = {"c.weight": (6, 1, 3, 3), "fc.weight": (4, 6)}
+    assert infer_network(posterior_of(shapes), activation="relu").notes == ()
+
+
+def test_alphabetical_files_are_not_read_in_one_of_several_orders():
+    """An autoencoder's decoder comes first in a sorted file: read as it stands, inputs and hidden units swap places."""
+    shapes = {"decoder.weight": (784, 32), "decoder.bias": (784,), "encoder.weight": (32, 784), "encoder.bias": (32,)}
+    with pytest.raises(UnsupportedError, match="several orders") as caught:
+        infer_network(posterior_of(shapes, container="safetensors"), activation="relu")
+    assert caught.value.code == "undetermined-architecture"
+    assert infer_network(posterior_of(shapes)).hidden_widths == (784,)  # a file that keeps the order of its making
+    numbers = {f"fc{k}.{rest}": size for k in (1, 2, 3) for rest, size in (("weight", (6, 6)), ("bias", (6,)))}
+    assert infer_network(posterior_of(numbers, container="safetensors")).hidden_widths == (6, 6)
+
+
+def test_norms_listed_behind_the_layers_are_not_all_given_to_the_last():
+    shapes = {"conv1.weight": (6, 3, 3, 3), "conv2.weight": (6, 6, 3, 3)}
+    shapes |= {f"bn{k}.{kind}": (6,) for k in (1, 2) for kind in ("weight", "bias")} | {"fc.weight": (2, 6)}
+    with pytest.raises(UnsupportedError, match="follows another norm") as caught:
+        infer_network(posterior_of(shapes))
+    assert caught.value.code == "broken-chain"

@@ -145,3 +145,41 @@ def test_example_inputs_of_the_factory_are_used_and_asked_for_when_needed():
     example = (torch.ones(4, 3), torch.ones(4, 3))
     user = user_model(lambda: (Two(), example), held)
     assert [a.dtype for a in user.example_inputs] == [torch.float64] * 2
+
+
+class TwoHeads(nn.Module):
+    """Mean and log-variance from separate heads, as a tuple or a dict."""
+
+    def __init__(self, as_dict=False):
+        super().__init__()
+        self.fc1, self.mean, self.spread, self.as_dict = nn.Linear(3, 5), nn.Linear(5, 2), nn.Linear(5, 1), as_dict
+
+    def forward(self, x):
+        hidden = torch.tanh(self.fc1(x))
+        mean, spread = self.mean(hidden), self.spread(hidden)
+        return {"mean": mean, "spread": spread} if self.as_dict else (mean, [spread])
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_of_several_outputs_the_first_counts_and_all_are_checked(as_dict):
+    module = TwoHeads(as_dict)
+    user = user_model(lambda: module, posterior_of({name: p.shape for name, p in module.named_parameters()}))
+    weights = {name: p.detach() for name, p in module.named_parameters()}
+    inputs = torch.randn(6, 3, dtype=torch.float64)
+    assert user.forward(weights, inputs).shape == (6, 2)
+    before = user.all_outputs(weights, (inputs,))
+    assert before.shape == (18,)
+    changed = {**weights, "spread.bias": weights["spread.bias"] + 1.0}
+    assert torch.equal(user.forward(changed, inputs), user.forward(weights, inputs))
+    assert not torch.equal(user.all_outputs(changed, (inputs,)), before)
+
+
+def test_a_module_that_returns_no_tensor_is_refused():
+    class Silent(Net):
+        def forward(self, x):
+            return {"logits": None}
+
+    user = user_model(Silent, posterior_of(mlp_shapes(3, 5, 2)))
+    with pytest.raises(UnsupportedError) as caught:
+        user.forward({}, torch.zeros(1, 3).double())
+    assert caught.value.code == "model-mismatch"

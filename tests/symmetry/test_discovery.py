@@ -64,7 +64,8 @@ def test_real_checkpoints_from_the_file_alone(name):
         assert any("skip connections" in note for note in found.notes)
     else:
         assert found.spec.log_order == pytest.approx(entry["log_group_order"], abs=1e-9)
-        assert all("stand-in" in note for note in found.notes)
+        known = ("stand-in", "skip connections", "channels first")
+        assert all(any(word in note for word in known) for note in found.notes)
     last = list(entry["shapes"])[-1]
     assert [tensor for tensor, _, _ in found.uncovered] == [last]
 
@@ -287,3 +288,39 @@ def test_a_tensor_tied_by_the_module_alone_counts_once(tmp_path, monkeypatch):
     assert min(r.value for r in reports) > 0.05
     gap = 3.0 * math.hypot(*(r.std_error for r in reports))
     assert abs(reports[0].value - reports[1].value) < gap
+
+
+def test_a_group_that_only_a_second_output_contradicts_is_dropped(tmp_path, monkeypatch):
+    """Spec files may overlook a head; each output of the module counts in the check."""
+    (tmp_path / "two_headed_net.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc, self.mean, self.spread = nn.Linear(3, 5), nn.Linear(5, 2), nn.Linear(5, 1)\n"
+        "    def forward(self, x):\n"
+        "        return {'mean': self.mean(torch.relu(self.fc(x))), 'spread': self.spread(torch.relu(self.fc(x)))}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    shapes = {"fc.weight": (5, 3), "fc.bias": (5,), "mean.weight": (2, 5), "mean.bias": (2,)}
+    shapes |= {"spread.weight": (1, 5), "spread.bias": (1,)}
+    posterior = random_posterior(shapes, rng())
+    members = (Member("fc.weight", 0), Member("fc.bias", 0), Member("mean.weight", 1))
+    write_spec(PermutationSpec((Group("fc", 5, members),)), tmp_path / "spec.toml")
+    model = "two_headed_net:Net"
+    wrong = discover(posterior, model=model, spec_file=tmp_path / "spec.toml", generator=rng())
+    assert [failure.group for failure in wrong.failures] == ["fc"]
+    traced = discover(posterior, model=model, generator=rng())
+    assert [group.members for group in traced.spec] == [(*members, Member("spread.weight", 1))]
+
+
+def test_a_spec_file_that_contradicts_the_chain_is_told_what_it_was_checked_on(tmp_path):
+    """Two heads on one trunk, of the shapes of a chain: the right group fails there; a note says so."""
+    posterior = random_posterior({"trunk.weight": (5, 3), "mean.weight": (5, 5), "spread.weight": (5, 5)}, rng())
+    members = (Member("trunk.weight", 0), Member("mean.weight", 1), Member("spread.weight", 1))
+    write_spec(PermutationSpec((Group("trunk", 5, members),)), tmp_path / "spec.toml")
+    found = discover(posterior, spec_file=tmp_path / "spec.toml", generator=rng())
+    assert [failure.group for failure in found.failures] == ["trunk"]
+    assert any("plain chain" in note and "--model" in note for note in found.notes)

@@ -8,6 +8,9 @@ from symdiag.report.document import Block, Bullets, Check, Column, Document, Fac
 from symdiag.report.inspection import Inspection
 from symdiag.report.text import number, plural
 
+_CHECKED = "checked against the module's outputs"
+_UNCHECKED = "not yet verified: analyze does that"
+
 KIND = "inspect"
 MODEL = Inspection
 
@@ -19,7 +22,7 @@ def document(report: Inspection) -> Document:
         Section("File", (Facts(_facts(report)),)),
         Section("Weights", _weights(report)),
         Section("Layers", _layers(report)),
-        Section("Hidden groups (not yet verified: analyze does that)", _groups(report)),
+        Section(f"Hidden groups ({_CHECKED if report.verified else _UNCHECKED})", _groups(report)),
         Section("Ignored and assumed", _remarks(report)),
         Section("Stored tensors", _stored(report), detail=report.problem is None),
     )
@@ -96,6 +99,8 @@ def _groups(report: Inspection) -> tuple[Block, ...]:
         (g.name, str(g.width), "yes" if g.signed else "no", number(g.log_order), ", ".join(g.tensors))
         for g in report.groups
     )
+    if not rows and report.problem is None:
+        return (Paragraph("None: no set of units can be reordered without changing the outputs, as far as is known."),)
     return (Table(columns, rows, "log|G| in nats."),) if rows else ()
 
 
