@@ -55,7 +55,9 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def amount(value: float) -> str:
-    """A count without decimals, any other number as ``number`` shows it."""
+    """A count without decimals, a tolerance in powers of ten, any other number as ``number`` shows it."""
+    if 0.0 < abs(value) < 1e-3:
+        return f"{value:.1g}"
     return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else number(value)
 
 

@@ -34,7 +34,8 @@ Arrays = Mapping[str, NDArray[np.floating]]
 
 def model_probe(model: UserModel, generator: np.random.Generator) -> ForwardFn:
     """All outputs of the user's module on random inputs shaped like its example."""
-    inputs = tuple(_randomised(argument, generator) for argument in model.example_inputs)
+    sizes = [m.num_embeddings for m in model.module.modules() if isinstance(m, torch.nn.Embedding)]
+    inputs = tuple(_randomised(argument, min(sizes, default=1), generator) for argument in model.example_inputs)
 
     def run(weights: Arrays, buffers: Arrays) -> NDArray[np.floating]:
         with torch.no_grad():
@@ -43,12 +44,17 @@ def model_probe(model: UserModel, generator: np.random.Generator) -> ForwardFn:
     return run
 
 
-def _randomised(argument: object, generator: np.random.Generator) -> object:
-    """Gaussian noise for real inputs; token indices keep their range and are shuffled."""
+def _randomised(argument: object, tokens: int, generator: np.random.Generator) -> object:
+    """Gaussian noise for real inputs; token indices keep their range and are shuffled.
+
+    Indices that are all alike would hide much of the network: then any of the ``tokens`` that every embedding has.
+    """
     if not isinstance(argument, Tensor):
         return argument
     if argument.is_floating_point():
         return torch.from_numpy(generator.standard_normal(tuple(argument.shape)))
+    if argument.dtype == torch.long and argument.numel() > 1 and bool((argument == argument.reshape(-1)[0]).all()):
+        return torch.from_numpy(generator.integers(max(tokens, int(argument.max()) + 1), size=tuple(argument.shape)))
     order = generator.permutation(argument.numel())
     return argument.reshape(-1)[torch.from_numpy(order)].reshape(argument.shape)
 

@@ -164,6 +164,18 @@ class AttentionBlock(nn.Module):
         return self.out((x + self.fc2(F.gelu(self.fc1(x)))).mean(1))
 
 
+class TokenAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(11, 4)
+        self.query, self.key, self.value = (nn.Linear(4, 4, bias=False) for _ in range(3))
+
+    def forward(self, tokens):
+        x = self.emb(tokens)
+        scores = self.query(x) @ self.key(x).transpose(-2, -1)
+        return (F.softmax(scores, dim=-1) @ self.value(x)).mean(1)
+
+
 class HandWrittenAttention(nn.Module):
     def __init__(self, fused=False):
         super().__init__()

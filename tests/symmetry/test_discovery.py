@@ -46,9 +46,10 @@ def residual_posterior():
 def factories(tmp_path, monkeypatch):
     """A module of the user's in the working directory."""
     name = f"user_nets_{tmp_path.name.replace('-', '_')}"
-    lines = ["import architectures", "def residual():", "    return architectures.ResidualMLP()"]
+    lines = ["import architectures, torch", "def residual():", "    return architectures.ResidualMLP()"]
     lines += ["def resnet():", "    return architectures.SmallResNet()"]
     lines += ["def attention():", "    return architectures.AttentionBlock()"]
+    lines += ["def tokens():", "    return architectures.TokenAttention(), torch.zeros(2, 5, dtype=torch.long)"]
     (tmp_path / f"{name}.py").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return name
@@ -112,6 +113,19 @@ def test_a_wrong_spec_file_is_caught_by_the_users_module(factories, tmp_path):
         "fc_out.weight",
         "fc_out.bias",
     }
+
+
+def test_equal_tokens_in_the_example_do_not_hide_a_wrong_spec(factories, tmp_path):
+    """Attention over equal tokens is the same whatever queries and keys are: the probe must vary them."""
+    import architectures
+
+    module = architectures.TokenAttention()
+    posterior = posterior_of_module(module, rng())
+    path = tmp_path / "spec.toml"
+    write_spec(PermutationSpec((Group("q", 4, (Member("query.weight", 0),)),)), path)
+    found = discover(posterior, spec_file=path, model=f"{factories}:tokens", generator=rng())
+    assert len(found.spec) == 0
+    assert found.failures
 
 
 def test_a_spec_file_for_tensors_that_form_no_chain_is_not_checked_and_says_so(tmp_path):
