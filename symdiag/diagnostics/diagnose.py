@@ -19,6 +19,7 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
 _SENSITIVITY_ENTRIES = 40_000_000  # weights x draws over all groups
+_SENSITIVITY_CUBES = 8_000_000_000  # width³ x draws of one group: a few seconds
 _CLUSTER_DRAWS = 16
 _OVERFLOW = 700.0
 
@@ -31,9 +32,10 @@ class Diagnosis:
     total: Total
 
 
-def sensitivity_draws(parameters: int) -> int:
-    """Draws for marginals and gradients: 64, fewer for large networks, always even and at least 2."""
-    return max(2, min(64, _SENSITIVITY_ENTRIES // max(1, 8 * parameters))) // 2 * 2
+def sensitivity_draws(parameters: int, width: int) -> int:
+    """Draws for marginals and gradients: 64, fewer for large networks and groups, always even and at least 2."""
+    affordable = min(_SENSITIVITY_ENTRIES // max(1, 8 * parameters), _SENSITIVITY_CUBES // max(1, width**3))
+    return max(2, min(64, affordable)) // 2 * 2
 
 
 def diagnose(
@@ -70,7 +72,7 @@ def _group_report(
     posterior: Posterior, result: GroupStraddling, generator: np.random.Generator, device: str
 ) -> GroupReport:
     group = one_axis_per_tensor(result.group)
-    draws = sensitivity_draws(posterior.num_parameters)
+    draws = sensitivity_draws(posterior.num_parameters, group.width)
     found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
     off = collapsed(posterior, result.group)
     clusters = find_clusters(found.confusion, found.matrices[:_CLUSTER_DRAWS], off, generator=generator)

@@ -17,7 +17,7 @@ from symdiag.symmetry.spec import Group, Member
 
 Array = NDArray[np.float64]
 
-_MAX_ENTRIES = 4_000_000  # weights x draws held at once
+_MAX_ENTRIES = 4_000_000  # weights, or entries of density matrices, x draws held at once
 _KEPT_ENTRIES = 1_000_000  # of matrices kept by each half
 _SURE = 1e-12  # a unit that keeps its label up to this exchanges with nobody
 
@@ -50,7 +50,8 @@ def sensitivity(
     device: str = "cpu",
 ) -> Sensitivity:
     """Permanental marginals and the gradient of H at the checkpoint, from ``draws`` fresh weight draws."""
-    chunk = max(1, min(draws // 2, _MAX_ENTRIES // max(1, sum(posterior.loc[n].size for n in group.tensors))))
+    largest = max(group.width**2, sum(posterior.loc[n].size for n in group.tensors))
+    chunk = max(1, min(draws // 2, _MAX_ENTRIES // largest))
     halves = [_Half(group, posterior, device) for _ in range(2)]
     for half in halves:
         while half.count < max(1, draws // 2):

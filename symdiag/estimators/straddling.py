@@ -20,6 +20,7 @@ Progress = Callable[[str, float], None]
 
 DEFAULT_BUDGET = 5.0
 _ROUNDS = 4
+_CHUNK = 12_000_000  # float64 numbers in 100 MB
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _run(
     """All batches: a pilot, then what precision and budget ask for."""
     fixed = _fixed_cost(estimator)
     cost = fixed + budgets.seconds(budgets.guessed_operations(estimator.spec, estimator.effort))
-    chunk = _chunk(estimator.posterior)
+    chunk = _chunk(estimator.posterior, estimator.spec)
     pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
     certified = budgets.certified_draws(budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot)
     joint = _joint_draws(estimator, budget, pilot)
@@ -152,9 +153,10 @@ def _joint_cost(estimator: StraddlingEstimator) -> float:
     return budgets.SANDWICH_COST * SANDWICH_ELEMENTS * len(estimator.spec)
 
 
-def _chunk(posterior: Posterior) -> int:
-    """Draws per batch such that they take about 100 MB at most."""
-    return max(1, min(64, 12_000_000 // max(1, posterior.num_parameters)))
+def _chunk(posterior: Posterior, spec: PermutationSpec) -> int:
+    """Draws per batch such that they, and each of their density matrices, take about 100 MB at most."""
+    largest = max(posterior.num_parameters, *(g.width**2 for g in spec))
+    return max(1, min(64, _CHUNK // largest))
 
 
 class _Runner:

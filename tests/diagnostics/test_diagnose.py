@@ -88,6 +88,8 @@ def test_effective_modes_is_exp_h_and_never_overflows():
     assert effective_modes(6078.0) is None
 
 
-@pytest.mark.parametrize(("parameters", "expected"), [(10, 64), (10_000_000, 2)])
-def test_draws_for_sensitivities_shrink_with_the_network(parameters, expected):
-    assert sensitivity_draws(parameters) == expected
+@pytest.mark.parametrize(
+    ("parameters", "width", "expected"), [(10, 5, 64), (10_000_000, 5, 2), (3000, 1000, 8), (20_000, 4096, 2)]
+)
+def test_draws_for_sensitivities_shrink_with_the_network(parameters, width, expected):
+    assert sensitivity_draws(parameters, width) == expected
