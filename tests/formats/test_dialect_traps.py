@@ -71,6 +71,23 @@ def test_a_stored_std_must_be_positive(std):
     assert "--scale-transform" in error.hint
 
 
+@pytest.mark.parametrize(
+    ("dialect", "loc", "scale"),
+    [
+        ("pyro", "locs.{}_unconstrained", "scales.{}_unconstrained"),
+        ("handwritten", "{}_mu", "{}_logvar"),
+        ("swag", "{}_mean", "{}_sq_mean"),
+    ],
+)
+def test_a_latent_without_axes_is_an_array_like_all_others(dialect, loc, scale):
+    """A noise std beside the weights, as in Pyro's own regression tutorial."""
+    tree = {key.format("noise"): np.array(0.5, np.float32) for key in (loc, scale)}
+    tree |= {key.format("fc.weight"): np.full((2, 2), 0.5, np.float32) for key in (loc, scale)}
+    posterior = read(tree)
+    assert all(isinstance(part["noise"], np.ndarray) for part in (posterior.loc, posterior.scale))
+    assert posterior.source.dialect == dialect
+
+
 def test_a_negative_variance():
     assert code_of({"fc.weight_mu": np.ones(2), "fc.weight_var": np.array([1.0, -1.0])}).code == "bad-scale"
 
