@@ -1,5 +1,7 @@
 """What goes wrong with real checkpoints, one test each."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -332,3 +334,16 @@ def test_a_mixture_prior_is_no_gaussian_prior():
     mixture["0.weight_prior_dist.sigmas"] = np.array([0.1, 0.4])
     assert read({**tree, **mixture}).prior is None
     assert read(tree).prior is None
+
+
+@pytest.mark.parametrize(
+    ("loc", "scale"),
+    [("locs.{}_unconstrained", "scales.{}_unconstrained"), ("{}.loc_unconstrained", "{}.scale_unconstrained")],
+)
+def test_thousands_of_tensors_take_time_in_proportion(loc, scale):
+    """0.2 s here; a search through the whole file for each tensor would take a minute."""
+    value = np.full((2, 2), 0.5, np.float32)
+    tree = {key.format(f"l{i}.weight"): value for i in range(3000) for key in (loc, scale)}
+    started = time.process_time()
+    assert len(read(tree).names) == 3000
+    assert time.process_time() - started < 10

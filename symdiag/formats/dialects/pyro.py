@@ -14,7 +14,7 @@ from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import Arrays, KeyedDialect, Pair
 from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.state_dict import Path
 from symdiag.formats.transforms import SOFTPLUS, Transform
 
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
@@ -30,9 +30,9 @@ class Pyro(KeyedDialect):
                 scale = f"{match['guide']}scales.{match['site']}{match['end'] or ''}"
                 yield Pair(match["guide"], match["site"], tidy(match["site"]), key, scale)
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
+    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
         """What the constraint says; softplus in a state dict. Raises UnsupportedError when a store lost them."""
-        constraint = constraint_of(raw.tree, find_state_dict(raw.tree).paths[pair.scale])
+        constraint = constraint_of(raw.tree, place)
         if constraint is not None:
             return transform_of(constraint)
         if pair.scale.endswith("_unconstrained"):
