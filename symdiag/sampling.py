@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -268,9 +269,9 @@ def check_output(path: Path | None, inputs: Sequence[Path], *, overwrite: bool) 
     """Refuse an output file that is an input or is there already, before any work is done."""
     if path is None:
         return
-    if path.resolve() in {p.resolve() for p in inputs}:
+    if os.path.realpath(path) in {os.path.realpath(p) for p in inputs}:
         raise UsageError(f"{path} is an input", code="would-overwrite", hint="choose another -o FILE")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", code="exists", hint="choose another name, or give --overwrite")
-    if not path.resolve().parent.is_dir():
+    if not Path(os.path.realpath(path)).parent.is_dir():
         raise OutputError(f"the folder of {path} does not exist", hint="create it first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,7 @@ def _check(paths: list[Path], universe: bool, output: Path | None, data: Path | 
         raise UsageError(f"align takes MODEL and REFERENCE, got {len(paths)} files", hint="several files: --universe")
     if universe and (output is not None or data is not None):
         raise UsageError("--universe takes neither -o nor --data", hint="align the files one by one to a reference")
-    if output is not None and output.resolve() in {p.resolve() for p in paths}:
+    if output is not None and os.path.realpath(output) in {os.path.realpath(p) for p in paths}:
         raise UsageError(f"{output} is an input", hint="choose another -o FILE")
 
 

@@ -69,6 +69,7 @@ FAULTS = {
 }
 if hasattr(os, "mkfifo"):
     FAULTS["fifo"] = (os.mkfifo, {"not-a-file"})
+    FAULTS["link-to-itself"] = (lambda path: path.symlink_to(path), {"unreadable"})
 
 
 @pytest.mark.parametrize("fault", FAULTS)
