@@ -31,7 +31,7 @@ def analyze(
     output: opt.Output = None,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
-    companion: opt.Companion = None,
+    companion: opt.Companions = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
     data: Annotated[Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")] = None,
@@ -65,16 +65,27 @@ def analyze(
     Exits 0 below the limit, 1 above it, 2 without a verdict.
     """
     out = resolve_output(format, output or (), color, quiet, verbose, paths)
-    given: dict[str, Any] = dict(
-        activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec
-    )
+    given: dict[str, Any] = dict(activation=activation, scale_transform=scale_transform, model=model, spec=spec)
     given |= dict(samples=samples, precision=precision, budget=budget, reference=reference)
     given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
-    items = [_analyze_one(path, settings, many=len(paths) > 1, quiet=quiet) for path in paths]
+    *seconds, last = _companions(companion, paths, reference)
+    items = [
+        _analyze_one(path, {**settings, "companion": [second, last]}, many=len(paths) > 1, quiet=quiet)
+        for path, second in zip(paths, seconds, strict=True)
+    ]
     emit(out, items)
     return _code(items, exit_zero, strict)
+
+
+def _companions(given: list[Path] | None, paths: list[Path], reference: Path | None) -> list[Any]:
+    """The companion of each checkpoint, and of the reference after them (None without one)."""
+    from symdiag.formats import companions_of
+
+    files = [*paths, reference] if reference else paths
+    found = companions_of(given or None, len(files))
+    return found if reference else [*found, None]
 
 
 def _data(

@@ -46,13 +46,35 @@ def test_the_call_outranks_the_sidecar_and_the_sidecar_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{not json", "[1, 2]", '"exp"', '{"model_shapes": [3]}', '{"model_shapes": {"a": 3}}']
+    "content",
+    [
+        "{not json",
+        "[1, 2]",
+        '"exp"',
+        "[" * 100_000,
+        '{"model_shapes": [3]}',
+        '{"model_shapes": {"a": 3}}',
+        '{"model_shapes": {"a": [-1]}}',
+        '{"model_shapes": {"a": [2.5]}}',
+        '{"model_shapes": {"a": [1e400]}}',
+        '{"model_shapes": {"a": [9999999999, 9999999999]}}',
+    ],
 )
 def test_a_bad_sidecar(checkpoint, content):
     beside(checkpoint, content)
     with pytest.raises(InputError) as error:
         load(checkpoint, scale_transform="exp")
     assert error.value.code == "bad-sidecar"
+
+
+def test_bad_shapes_in_the_file_s_own_metadata(tmp_path):
+    """Anybody may have written them: they are refused like those of a sidecar."""
+    path = tmp_path / "net.safetensors"
+    for text in ("[" * 100_000, '{"a": [1e400]}', '{"a": [' + "9" * 5000 + "]}"):
+        save_file(RHO, path, metadata={"symdiag.model_shapes": text})
+        with pytest.raises(InputError) as error:
+            load(path, scale_transform="exp")
+        assert error.value.code == "bad-sidecar"
 
 
 def test_an_unknown_transform_in_the_sidecar(checkpoint):

@@ -15,7 +15,7 @@ import numpy as np
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
 from symdiag.formats.fields import Field, flat_slots, total_size, written
-from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import Arrays
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import precision
@@ -101,6 +101,12 @@ def _shares(
     groups: list[tuple[Path, Mapping[str, Any]]], plain: list[Field], options: ReadOptions
 ) -> Iterator[list[Field]]:
     """The tensors of each parameter group, in its order."""
+    if not plain:
+        raise UnsupportedError(
+            "the file holds IVON's state without the model: the stds without the means",
+            code="missing-model",
+            hint='save both in one file: {"model": model.state_dict(), "optimizer": optimizer.state_dict()}',
+        )
     if options.model_shapes is not None:
         by_name = {item.name: item for item in plain}
         plain = [by_name[name] for name in options.model_shapes if name in by_name]
@@ -108,7 +114,7 @@ def _shares(
         raise UnsupportedError(
             "the optimiser has several parameter groups; the file does not tell which tensors are in which",
             code="order-unknown",
-            hint="give the tensors' names and shapes in the optimiser's order (model_shapes)",
+            hint=SHAPES_HINT,
         )
     rest = list(plain)
     for _, group in groups:
@@ -120,7 +126,7 @@ def _shares(
             raise UnsupportedError(
                 f"the optimiser's hess has {size} entries, which are not the model's first tensors",
                 code="shape-mismatch",
-                hint="give the names and shapes of the optimised tensors in order (model_shapes)",
+                hint=SHAPES_HINT,
             )
         yield chunk
 
