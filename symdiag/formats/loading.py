@@ -256,9 +256,9 @@ def _nearest(keys: Iterable[str]) -> str:
     for dialect in dialects():
         if not isinstance(dialect, KeyedDialect) or dialect.requires:
             continue
-        for part in dialect.parts or ("weight",):
-            pair = [text.format(layer="LAYER.", part=part) for text in (dialect.loc, dialect.scale)]
-            words = [word.removeprefix("LAYER.") for word in pair]
-            ratio = max(difflib.SequenceMatcher(None, word, leaf).ratio() for word in words for leaf in leaves)
-            best = max(best, (ratio, f"{dialect.name} ({', '.join(pair)})"), key=lambda found: found[0])
+        part = next(iter(dialect.parts), "weight")
+        pair = [text.format(layer="LAYER.", part=part) for text in (dialect.loc, dialect.scale)]
+        words = [word.removeprefix("LAYER.") for word in pair]
+        ratio = max(difflib.SequenceMatcher(None, word, leaf).ratio() for word in words for leaf in leaves)
+        best = max(best, (ratio, f"{dialect.name} ({', '.join(pair)})"), key=lambda found: found[0])
     return best[1]
