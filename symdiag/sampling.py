@@ -130,7 +130,7 @@ def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmet
     try:
         return discover(raw, generator=np.random.default_rng([seed, 7]), **network)
     except InputError as error:
-        if not chains and len({values.shape[0] if values.ndim > 1 else None for values in raw.loc.values()}) == 1:
+        if not chains and len({values.shape[:1] for values in raw.loc.values()}) == 1:
             error.hint = f"if the axes are (chain, draw, ...), give --chains; otherwise {error.hint}"
         raise
 

@@ -25,7 +25,7 @@ from symdiag.formats.zip_archive import LOCAL_MAGIC
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _OTHERS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow)",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow; draws in netCDF go to symdiag samples)",
     b"\x93NUMPY": "a single npy array",
     b"\x1f\x8b": "a gzip file",
     b"BZh": "a bzip2 file",

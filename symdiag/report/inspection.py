@@ -51,7 +51,8 @@ class Problem:
 class Inspection:
     """Everything that can be said of a file without estimating anything.
 
-    ``dialect`` and what follows from it are None or empty when ``problem`` says why.
+    What could not be found, be it the posterior (``dialect`` and on) or only its network (``activation`` and on), is
+    None or empty, and ``problem`` says why.
     """
 
     path: str
