@@ -11,7 +11,7 @@ import pytest
 
 from symdiag.cli.main import main
 from symdiag.report.error_codes import ERROR_CODES
-from symdiag.report.schema import schema_text
+from symdiag.report.schemas import schema_text
 
 
 def arrays(**changes):
