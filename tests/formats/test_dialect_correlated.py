@@ -265,6 +265,14 @@ def test_factors_that_are_not_finite(key):
     assert error.value.code == "non-finite"
 
 
+def test_numpyro_s_order_is_not_taken_from_a_companion():
+    raw = RawCheckpoint("p.npz", "0", "npz", {"auto_loc": FLAT, "auto_scale": np.ones(D)})
+    with pytest.raises(UnsupportedError) as error:
+        interpret(raw, ReadOptions(companion=RawCheckpoint("m.pt", "0", "torch-zip", dict(MEANS))))
+    assert error.value.code == "order-unknown"
+    assert interpret(raw, ReadOptions(model_shapes=SHAPES)).source.dialect == "numpyro-flat"
+
+
 def ivon(groups, **more):
     return {"model": dict(MEANS), "optimizer": {"param_groups": groups}, **more}
 
@@ -290,10 +298,15 @@ def test_ivon_whose_sizes_do_not_fit():
     assert error.value.code == "shape-mismatch"
 
 
-def test_ivon_over_a_part_of_the_model_leaves_the_rest_deterministic():
-    posterior = read(ivon([group(9)]))
-    assert posterior.scale["0.bias"].all()
-    assert not posterior.scale["2.weight"].any()
+def test_ivon_over_a_part_of_the_model_needs_to_be_told_which():
+    """Nine numbers are the first layer's or, in another net, the last one's: the first is no better a guess."""
+    with pytest.raises(UnsupportedError) as error:
+        read(ivon([group(9)]))
+    assert error.value.code == "order-unknown"
+    posterior = read(ivon([group(4)]), model_shapes={name: SHAPES[name] for name in ("2.weight", "2.bias")})
+    assert posterior.scale["2.weight"].all()
+    assert not posterior.scale["0.weight"].any()
+    assert not posterior.scale["0.bias"].any()
 
 
 def store(constraint, **attributes):

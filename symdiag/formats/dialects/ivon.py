@@ -47,10 +47,10 @@ class Ivon:
         return any(True for _ in _groups(raw.tree))
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. ``model_shapes`` may give the optimiser's order where there are several groups.
+        """The posterior. ``model_shapes`` gives the optimiser's tensors where it has several groups or not all tensors.
 
         Raises:
-            UnsupportedError: ``order-unknown`` (several groups), ``shape-mismatch`` (sizes do not add up).
+            UnsupportedError: ``order-unknown`` (several groups, frozen tensors), ``shape-mismatch``, ``missing-model``.
         """
         found = find_state_dict(raw.tree)
         plain, buffers, ignored = leftovers(arrays, found.paths, ())
@@ -124,11 +124,17 @@ def _shares(
             chunk.append(rest.pop(0))
         if total_size(item.loc.shape for item in chunk) != size:
             raise UnsupportedError(
-                f"the optimiser's hess has {size} entries, which are not the model's first tensors",
+                f"the optimiser's hess has {size} entries, which are no whole number of the tensors given to it",
                 code="shape-mismatch",
                 hint=SHAPES_HINT,
             )
         yield chunk
+    if rest and options.model_shapes is None:
+        raise UnsupportedError(
+            f"the optimiser has only some of the model's {len(plain)} tensors; the file does not say which",
+            code="order-unknown",
+            hint=SHAPES_HINT,
+        )
 
 
 DIALECT = Ivon()
