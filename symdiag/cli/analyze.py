@@ -70,22 +70,23 @@ def analyze(
     given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
-    *seconds, last = _companions(companion, paths, reference)
+    seconds = _companions(companion, paths, reference)
     items = [
-        _analyze_one(path, {**settings, "companion": [second, last]}, many=len(paths) > 1, quiet=quiet)
+        _analyze_one(path, {**settings, **second}, many=len(paths) > 1, quiet=quiet)
         for path, second in zip(paths, seconds, strict=True)
     ]
     emit(out, items)
     return _code(items, exit_zero, strict)
 
 
-def _companions(given: list[Path] | None, paths: list[Path], reference: Path | None) -> list[Any]:
-    """The companion of each checkpoint, and of the reference after them (None without one)."""
+def _companions(given: list[Path] | None, paths: list[Path], reference: Path | None) -> list[dict[str, Any]]:
+    """For each checkpoint, the option that names its companion and that of the reference, which comes last."""
+    if not given:
+        return [{}] * len(paths)
     from symdiag.formats import companions_of
 
-    files = [*paths, reference] if reference else paths
-    found = companions_of(given or None, len(files))
-    return found if reference else [*found, None]
+    *seconds, last = companions_of(given, len(paths) + 1 if reference else len(paths)) + ([] if reference else [None])
+    return [{"companion": [second, last]} for second in seconds]
 
 
 def _data(

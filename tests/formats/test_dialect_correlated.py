@@ -265,14 +265,6 @@ def test_factors_that_are_not_finite(key):
     assert error.value.code == "non-finite"
 
 
-def test_numpyro_s_order_is_not_taken_from_a_companion():
-    raw = RawCheckpoint("p.npz", "0", "npz", {"auto_loc": FLAT, "auto_scale": np.ones(D)})
-    with pytest.raises(UnsupportedError) as error:
-        interpret(raw, ReadOptions(companion=RawCheckpoint("m.pt", "0", "torch-zip", dict(MEANS))))
-    assert error.value.code == "order-unknown"
-    assert interpret(raw, ReadOptions(model_shapes=SHAPES)).source.dialect == "numpyro-flat"
-
-
 def ivon(groups, **more):
     return {"model": dict(MEANS), "optimizer": {"param_groups": groups}, **more}
 
