@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
+from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, Template, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.naming import tidy
@@ -133,7 +134,7 @@ class KeyedDialect:
         """The user's transform, or what the file says."""
         if options.scale_transform:
             return transform_named(options.scale_transform)
-        return self.transform_for(pair, raw, place, arrays)
+        return stored_transform(raw.tree, place) or self.transform_for(pair, raw, place, arrays)
 
     def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
         """The transform of one pair, whose scale is at ``place``; the dialect's, unless the file says more."""
