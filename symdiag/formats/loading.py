@@ -28,7 +28,7 @@ PREFIX = "symdiag."
 """Metadata keys of ours: ``symdiag.scale_transform``, ``symdiag.activation``, …"""
 
 _SCALE_LIKE = re.compile(r"rho|sigma|std|scale|(?<!running_)var|alpha|tril|cov|prec", re.I)
-_LONGEST = 80
+_LONGEST, _COMPARED = 80, 100
 _RENAME = (
     "If that is a log variance, name the two keys LAYER.weight_mu and LAYER.weight_logvar; a std: LAYER.weight_std"
 )
@@ -251,7 +251,7 @@ def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
 
 def _nearest(keys: Iterable[str]) -> str:
     """The pattern most like ``keys``, of a dialect that two keys per tensor make up."""
-    leaves = {key.rsplit(".", 1)[-1][:_LONGEST] for key in keys}
+    leaves = list(dict.fromkeys(key.rsplit(".", 1)[-1][:_LONGEST] for key in keys))[:_COMPARED]
     best: tuple[float, str] = (-1.0, "")
     for dialect in dialects():
         if not isinstance(dialect, KeyedDialect) or dialect.requires:

@@ -513,6 +513,14 @@ FAULTS = (
     Fault(18, "negative stride", lambda _: torch_with_pickle(_rebuild(1, 0, (1,), (-1,)), s0=bytes(4)), "corrupt"),
     Fault(18, "damaged pickle", lambda _: torch_with_pickle(b"\x80\x02}X\x01\x00\x00\x00ws."), "corrupt", "pickle"),
     Fault(18, "endless pickle", lambda _: torch_with_pickle(b"\x80\x02}"), "corrupt", "pickle"),
+    Fault(
+        19,
+        "more tensors than entries are read",
+        lambda _: safetensors_bytes({str(i): tensor("F32", [0], 0, 0) for i in range(200_001)}),
+        "limit-exceeded",
+        "200001 entries",
+        ".safetensors",
+    ),
     Fault(19, "billion laughs", lambda _: torch_with_pickle(_billion_laughs(60)), "limit-exceeded", "entries"),
     Fault(19, "self-reference", lambda _: torch_with_pickle(b"\x80\x02]q\x00h\x00a."), "limit-exceeded", "deeper"),
     Fault(

@@ -1,6 +1,7 @@
 """What a file without a readable posterior is told."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ def test_messages_stay_readable_whatever_the_names_in_the_file():
     key = "x" * 1_000_000 + ".weight_mu"
     assert len(code_of({key: np.ones((3, 2))}).message) < 1000
     assert len(code_of({key: np.ones((3, 2)), "fc.weight_mu": np.ones(2), "fc.weight_std": np.ones(2)}).message) < 2000
+
+
+def test_many_names_are_not_all_compared():
+    """Half a minute if they were."""
+    started = time.process_time()
+    code_of({f"t{i}": np.ones((1, 1)) for i in range(50_000)})
+    assert time.process_time() - started < 10
 
 
 def test_an_optimiser_s_state_without_the_model():
