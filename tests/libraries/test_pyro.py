@@ -92,6 +92,7 @@ def test_autonormal_store_and_state_dict(tmp_path, pyro):
     for file in ("store.pt", "state.pt", "guide.pt"):
         posterior = formats.load(tmp_path / file)
         assert posterior.source.dialect == "pyro"
+        assert ("scale_constraint" in " ".join(posterior.source.notes)) == (file == "guide.pt")
         assert_same_gaussian(posterior, expected)
 
     other = changed(formats.load(tmp_path / "guide.pt"))

@@ -20,6 +20,11 @@ from symdiag.formats.transforms import SOFTPLUS, Transform
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
 
 
+ASSUMED = (
+    "softplus unless told otherwise: Pyro's own since 1.6; a state dict does not tell the guide's scale_constraint"
+)
+
+
 class Pyro(KeyedDialect):
     """Keyed, with the guide's own name before the keys and not before the sites."""
 
@@ -38,6 +43,10 @@ class Pyro(KeyedDialect):
         if pair.scale.endswith("_unconstrained"):
             return self.transform
         raise ambiguous([pair.scale], arrays)
+
+    def notes(self, arrays: Arrays) -> tuple[str, ...]:
+        """The assumption that a state dict forces on us."""
+        return (ASSUMED,) if any(pair.scale.endswith("_unconstrained") for pair in self.pairs(arrays)) else ()
 
 
 DIALECT = Pyro(

@@ -20,6 +20,7 @@ from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
 from symdiag.formats.curvature import cholesky
+from symdiag.formats.dialects.pyro import ASSUMED
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import Arrays, check_pair
@@ -83,7 +84,9 @@ class PyroFlat:
             fields = tuple(Field(name, means[name], scales[name], transform) for name in shapes)
         used = {keys.loc, keys.scale, keys.factor, keys.tril}
         ignored = (Ignored(key, "not part of the guide's Gaussian") for key in arrays if key not in used)
-        posterior = assemble(raw, self.name, Draft(fields, ignored=(*ignored, *found.ignored), extra=keys))
+        notes = (ASSUMED,) if (keys.scale or "").endswith("_unconstrained") and not options.scale_transform else ()
+        draft = Draft(fields, ignored=(*ignored, *found.ignored), notes=notes, extra=keys)
+        posterior = assemble(raw, self.name, draft)
         return _correlated(posterior, arrays)
 
     def _transform(self, tree: Tree, place: Path, options: ReadOptions) -> Transform:
