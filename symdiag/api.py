@@ -6,7 +6,7 @@ import dataclasses
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def analyze(
     *,
     activation: str | None = None,
     scale_transform: str | None = None,
-    companion: str | Path | None = None,
+    companion: str | Path | Sequence[str | Path | None] | None = None,
     model: str | None = None,
     spec: Path | None = None,
     samples: int | None = None,
@@ -70,7 +70,7 @@ def analyze(
         source: Checkpoint file, or a Posterior already loaded.
         activation: Activation between layers; odd ones (tanh, …) add sign flips to the group.
         scale_transform: What turns the stored scale into a std, where the file leaves it open.
-        companion: Second file that some libraries need (laplace-torch: the model's state dict).
+        companion: Second file that some libraries need (laplace-torch: the model's state dict); two for two files.
         model: ``package.module:factory`` of the network, where the file does not determine it.
         spec: Hand-written permutation spec (TOML).
         samples: Exactly this many weight draws; by default precision and budget decide.
@@ -95,7 +95,8 @@ def analyze(
         samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget, infonce=infonce
     )
     check_device(device)
-    posterior, marginals_only = tractable(_posterior(source, scale_transform, companion))
+    first, second = formats.companions_of(companion, 2)
+    posterior, marginals_only = tractable(_posterior(source, scale_transform, first))
     symmetry = discover(
         posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
     )
@@ -123,7 +124,7 @@ def analyze(
     if infonce is not None:
         report = dataclasses.replace(report, baseline=_baseline(posterior, weights, infonce, straddling.samples, seed))
     if reference is not None:
-        other = _posterior(reference, scale_transform, companion)
+        other = _posterior(reference, scale_transform, second)
         report = dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
     return report
 
@@ -137,7 +138,7 @@ def align(
     seed: int = 0,
     activation: str | None = None,
     scale_transform: str | None = None,
-    companion: str | Path | None = None,
+    companion: str | Path | Sequence[str | Path | None] | None = None,
     module: str | None = None,
     spec: Path | None = None,
 ) -> Alignment:
@@ -151,14 +152,15 @@ def align(
         seed: Seed of the restarts.
         activation: Activation between layers.
         scale_transform: What turns the stored scale into a std, where the files leave it open.
-        companion: Second file that some libraries need.
+        companion: Second file that some libraries need; two, where each of the two files has its own.
         module: ``package.module:factory`` of the network.
         spec: Hand-written permutation spec (TOML).
 
     Returns:
         The alignment: ``.posterior``, ``.apply(tensors)`` for any dict of arrays, ``.certificate``.
     """
-    moved, fixed = (_posterior(source, scale_transform, companion) for source in (model, reference))
+    pairs = zip((model, reference), formats.companions_of(companion, 2), strict=True)
+    moved, fixed = (_posterior(source, scale_transform, second) for source, second in pairs)
     generator = np.random.default_rng(seed)
     symmetry = discover(moved, activation=activation, model=module, spec_file=spec, generator=generator)
     return align_posteriors(moved, fixed, symmetry.spec, cost=cost, restarts=restarts, generator=generator)

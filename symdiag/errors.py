@@ -25,13 +25,18 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def _shortened(text: str) -> str:
+    """``text`` without its middle where it is longer than anybody reads: a name from a file may have megabytes."""
+    return text if len(text) <= 2000 else f"{text[:1500]} [...] {text[-400:]}"
+
+
 class SymdiagError(Exception):
     """Base class. ``code`` is stable and kebab-case; ``hint`` says what to do next."""
 
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
-        self.message = one_line(message)
+        self.message = _shortened(one_line(message))
         super().__init__(self.message)
         self.code = code or self.default_code
         self.hint = hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -254,17 +255,17 @@ def _posterior(source: str | Path | Posterior, scale_transform: str | None, comp
 def _check_files(files: Files, posterior: Posterior, resume: bool) -> None:
     """Refuse at once what would fail after hours of training."""
     source = posterior.source
-    taken = {Path(source.path).resolve()} if source is not None else set()
+    taken = {os.path.realpath(source.path)} if source is not None else set()
     for path in (files.output, files.state_path, files.metrics):
         if path is None:
             continue
-        if path.resolve() in taken:
+        if os.path.realpath(path) in taken:
             raise UsageError(
                 f"{path} is the input or is written twice", code="would-overwrite", hint="Name another file."
             )
-        if not path.resolve().parent.is_dir():
+        if not Path(os.path.realpath(path)).parent.is_dir():
             raise OutputError(f"the folder of {path} does not exist", hint="Create it first.")
-        taken.add(path.resolve())
+        taken.add(os.path.realpath(path))
     if files.output is not None and files.output.exists():
         raise OutputError(f"{files.output} exists already", code="exists", hint="Name another file.")
     if files.output is not None and source is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -129,7 +130,7 @@ def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmet
     try:
         return discover(raw, generator=np.random.default_rng([seed, 7]), **network)
     except InputError as error:
-        if not chains and len({values.shape[0] if values.ndim > 1 else None for values in raw.loc.values()}) == 1:
+        if not chains and len({values.shape[:1] for values in raw.loc.values()}) == 1:
             error.hint = f"if the axes are (chain, draw, ...), give --chains; otherwise {error.hint}"
         raise
 
@@ -268,9 +269,9 @@ def check_output(path: Path | None, inputs: Sequence[Path], *, overwrite: bool) 
     """Refuse an output file that is an input or is there already, before any work is done."""
     if path is None:
         return
-    if path.resolve() in {p.resolve() for p in inputs}:
+    if os.path.realpath(path) in {os.path.realpath(p) for p in inputs}:
         raise UsageError(f"{path} is an input", code="would-overwrite", hint="choose another -o FILE")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already", code="exists", hint="choose another name, or give --overwrite")
-    if not path.resolve().parent.is_dir():
+    if not Path(os.path.realpath(path)).parent.is_dir():
         raise OutputError(f"the folder of {path} does not exist", hint="create it first")

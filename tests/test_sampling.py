@@ -302,9 +302,11 @@ def test_values_that_cannot_be_squared_are_refused(size):
     assert error.value.code == "non-finite"
 
 
-def test_a_forgotten_chain_axis_is_suggested(tmp_path):
+@pytest.mark.parametrize("others", [{}, {"sigma": np.ones((2, 10))}])
+def test_a_forgotten_chain_axis_is_suggested(tmp_path, others):
     draws = draws_of(np.random.default_rng(0), 20)
-    np.savez(tmp_path / "a.npz", **{name: values.reshape(2, 10, *values.shape[1:]) for name, values in draws.items()})
+    chains = {name: values.reshape(2, 10, *values.shape[1:]) for name, values in draws.items()}
+    np.savez(tmp_path / "a.npz", **chains, **others)
     with pytest.raises(InputError) as error:
         analyze_samples(tmp_path / "a.npz", activation="tanh")
     assert "--chains" in error.value.hint

@@ -75,6 +75,8 @@ def default_map(settings: Mapping[str, Any], commands: Mapping[str, Any]) -> dic
         _refuse_unknown(own, parameters, f"config key in [{name}]")
         merged = {**shared, **own}
         result[name] = {parameters[_key(k)]: v for k, v in merged.items() if _key(k) in parameters}
+        repeatable = {p.name for p in commands[name].params if p.multiple}
+        result[name] |= {k: [v] for k, v in result[name].items() if k in repeatable and not isinstance(v, list)}
     return result
 
 

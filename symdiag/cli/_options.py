@@ -57,6 +57,10 @@ ScaleTransform = Annotated[
     ),
 ]
 Companion = Annotated[Path | None, typer.Option("--companion", help="Second file that some libraries need.")]
+Companions = Annotated[
+    list[Path] | None,
+    typer.Option("--companion", help="Second file that some libraries need: once, or once per checkpoint."),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="MODULE:FACTORY", help="Your model, to trace. This runs your code."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -59,15 +60,15 @@ def resolve_output(
 
 
 def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Path], ...]:
-    taken = {path.resolve() for path in inputs}
+    taken = {os.path.realpath(path) for path in inputs}
     files = []
     for spec in output:
         name, path = _split(spec)
-        if path.resolve() in taken:
+        if os.path.realpath(path) in taken:
             raise UsageError(f"{path} is an input or is written twice", hint="choose another -o FILE")
-        if path.is_dir() or not path.resolve().parent.is_dir():
+        if path.is_dir() or not Path(os.path.realpath(path)).parent.is_dir():
             raise OutputError(f"{path} is a folder, or its folder does not exist", hint="create the folder first")
-        taken.add(path.resolve())
+        taken.add(os.path.realpath(path))
         files.append((name, path))
     return tuple(files)
 

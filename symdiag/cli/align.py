@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,7 @@ def align(
     prior_std: PriorStd = None,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
-    companion: opt.Companion = None,
+    companion: opt.Companions = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
     samples: PathSamples = 32,
@@ -81,12 +82,12 @@ def align(
     from symdiag.report.align_run import run_align, run_universe
 
     options: dict[str, Any] = dict(cost=cost, restarts=restarts, seed=seed, activation=activation, model=model)
-    options |= dict(scale_transform=scale_transform, companion=companion, spec_file=spec)
+    options |= dict(scale_transform=scale_transform, companion=companion or None, spec_file=spec)
     evaluation: dict[str, Any] = dict(
         data=data, likelihood=likelihood, noise=noise, prior_std=prior_std, samples=samples
     )
     done = run_universe(paths, **options) if universe else run_align(paths[0], paths[1], **options, **evaluation)
-    _save(done, output, overwrite, companion)
+    _save(done, output, overwrite, companion[0] if companion else None)
     emit(out, [done.report])
     return FINDING if strict and not done.is_settled else OK
 
@@ -96,7 +97,7 @@ def _check(paths: list[Path], universe: bool, output: Path | None, data: Path | 
         raise UsageError(f"align takes MODEL and REFERENCE, got {len(paths)} files", hint="several files: --universe")
     if universe and (output is not None or data is not None):
         raise UsageError("--universe takes neither -o nor --data", hint="align the files one by one to a reference")
-    if output is not None and output.resolve() in {p.resolve() for p in paths}:
+    if output is not None and os.path.realpath(output) in {os.path.realpath(p) for p in paths}:
         raise UsageError(f"{output} is an input", hint="choose another -o FILE")
 
 

@@ -31,7 +31,7 @@ def analyze(
     output: opt.Output = None,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
-    companion: opt.Companion = None,
+    companion: opt.Companions = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
     data: Annotated[Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")] = None,
@@ -68,16 +68,28 @@ def analyze(
     Exits 0 below the limit, 1 above it, 2 without a verdict.
     """
     out = resolve_output(format, output or (), color, quiet, verbose, paths)
-    given: dict[str, Any] = dict(
-        activation=activation, scale_transform=scale_transform, companion=companion, model=model, spec=spec
-    )
+    given: dict[str, Any] = dict(activation=activation, scale_transform=scale_transform, model=model, spec=spec)
     given |= dict(samples=samples, precision=precision, budget=budget, reference=reference, infonce=infonce)
     given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
-    items = [_analyze_one(path, settings, many=len(paths) > 1, quiet=quiet) for path in paths]
+    seconds = _companions(companion, paths, reference)
+    items = [
+        _analyze_one(path, {**settings, **second}, many=len(paths) > 1, quiet=quiet)
+        for path, second in zip(paths, seconds, strict=True)
+    ]
     emit(out, items)
     return _code(items, exit_zero, strict)
+
+
+def _companions(given: list[Path] | None, paths: list[Path], reference: Path | None) -> list[dict[str, Any]]:
+    """For each checkpoint, the option that names its companion and that of the reference, which comes last."""
+    if not given:
+        return [{}] * len(paths)
+    from symdiag.formats import companions_of
+
+    *seconds, last = companions_of(given, len(paths) + 1 if reference else len(paths)) + ([] if reference else [None])
+    return [{"companion": [second, last]} for second in seconds]
 
 
 def _data(

@@ -34,7 +34,7 @@ def compare(
     ] = 0.1,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
-    companion: opt.Companion = None,
+    companion: opt.Companions = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
     precision: opt.Precision = None,
@@ -53,13 +53,15 @@ def compare(
 
     Exits 1 if B regressed beyond the tolerance and three standard errors, 2 if the two cannot be compared.
     """
+    from symdiag.formats import companions_of
     from symdiag.report.comparison import compare_reports
 
     out = resolve_output(format, output or (), color, quiet, verbose, [before, after])
-    given: dict[str, Any] = dict(activation=activation, scale_transform=scale_transform, companion=companion)
+    given: dict[str, Any] = dict(activation=activation, scale_transform=scale_transform)
     given |= dict(model=model, spec=spec, precision=precision, budget=budget, samples=samples)
     settings = {"seed": seed, "device": device, **{k: v for k, v in given.items() if v is not None}}
-    reports = [_report(path, settings, quiet) for path in (before, after)]
+    seconds = companions_of(companion or None, 2)
+    reports = [_report(p, {**settings, "companion": c}, quiet) for p, c in zip((before, after), seconds, strict=True)]
     comparison = compare_reports(reports[0], reports[1], tolerance)
     emit(out, [comparison])
     return exit_code([comparison], exit_zero=exit_zero, strict=strict)

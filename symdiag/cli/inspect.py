@@ -49,13 +49,17 @@ def inspect(
     out = resolve_output(format, output or (), color, quiet, verbose, [path])
     inspection = _header(path)
     try:
-        inspection, found = _posterior(inspection, activation, scale_transform, companion, model, spec)
+        posterior = _posterior(path, scale_transform, companion)
+        inspection = _described(inspection, posterior)
+        network, found, notes, known = _symmetry(posterior, activation, model, spec)
     except InputError as error:
         from symdiag.report.inspection import Problem
 
         problem = Problem(error.code, error.message, error.hint)
         emit(out, [dataclasses.replace(inspection, problem=problem)])
         return NO_VERDICT
+    inspection = _with_groups(inspection, network, found, notes, known)
+    inspection = dataclasses.replace(inspection, verified=model is not None)
     if write_spec is not None:
         _write_spec(found, write_spec)
     emit(out, [inspection])
@@ -73,21 +77,10 @@ def _header(path: Path) -> Inspection:
     return Inspection(str(path), container, stored, tool, metadata=dict(metadata))
 
 
-def _posterior(
-    seen: Inspection,
-    activation: str | None,
-    scale_transform: str | None,
-    companion: Path | None,
-    model: str | None,
-    spec: Path | None,
-) -> tuple[Inspection, Any]:
-    """The inspection with everything that the posterior itself tells, and its permutation spec."""
+def _posterior(path: Path, scale_transform: str | None, companion: Path | None) -> Posterior:
     from symdiag import formats
 
-    posterior = formats.load(seen.path, scale_transform=scale_transform, companion=companion)
-    network, found, notes, known = _symmetry(posterior, activation, model, spec)
-    seen = dataclasses.replace(seen, activation=known, verified=model is not None)
-    return _described(seen, posterior, network, found, notes), found
+    return formats.load(path, scale_transform=scale_transform, companion=companion)
 
 
 def _symmetry(posterior: Posterior, activation: str | None, model: str | None, spec: Path | None) -> tuple[Any, ...]:
@@ -115,16 +108,15 @@ def _symmetry(posterior: Posterior, activation: str | None, model: str | None, s
     return network, inferred, inferred.notes, network.activation
 
 
-def _described(seen: Inspection, posterior: Posterior, network: Any, spec: Any, notes: tuple[str, ...]) -> Inspection:
-    from symdiag.report.inspection import GroupOutline, WeightTensor
-    from symdiag.report.model import LayerInfo
+def _described(seen: Inspection, posterior: Posterior) -> Inspection:
+    """The inspection with what the posterior tells, whatever its network may be."""
+    from symdiag.report.inspection import WeightTensor
 
     source = posterior.source
     assert source is not None
     positive = {name: scale[scale > 0] for name, scale in posterior.scale.items()}
     ranges = {name: (float(s.min()), float(s.max())) for name, s in positive.items() if s.size}
     tensors = (WeightTensor(n, shape, *ranges.get(n, (None, None))) for n, shape in posterior.shapes.items())
-    layers = () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
     return dataclasses.replace(
         seen,
         sha256=source.sha256,
@@ -133,11 +125,24 @@ def _described(seen: Inspection, posterior: Posterior, network: Any, spec: Any, 
         scale_range=(min(low for low, _ in ranges.values()), max(h for _, h in ranges.values())) if ranges else None,
         parameters=posterior.num_parameters,
         tensors=tuple(tensors),
+        ignored=tuple((i.key, i.reason) for i in source.ignored),
+        assumptions=tuple(dict.fromkeys(source.notes)),
+    )
+
+
+def _with_groups(seen: Inspection, network: Any, spec: Any, notes: tuple[str, ...], activation: str) -> Inspection:
+    """The inspection with the network and its groups."""
+    from symdiag.report.inspection import GroupOutline
+    from symdiag.report.model import LayerInfo
+
+    layers = () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    return dataclasses.replace(
+        seen,
+        activation=activation,
         layers=layers,
         groups=tuple(GroupOutline(g.name, g.width, g.signed, g.log_order, g.tensors) for g in spec),
         log_order=spec.log_order,
-        ignored=tuple((i.key, i.reason) for i in source.ignored),
-        assumptions=tuple(dict.fromkeys((*source.notes, *notes))),
+        assumptions=tuple(dict.fromkeys((*seen.assumptions, *notes))),
     )
 
 

@@ -25,5 +25,5 @@ def ambiguous(keys: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> Unsupp
     return UnsupportedError(
         f"{keys[0]}{more} could mean different stds: {'; '.join(ranges)}",
         code="ambiguous-scale-transform",
-        hint=f"say which with --scale-transform {'|'.join(t.name for t in candidates)}",
+        hint=f"say which with --scale-transform {' or '.join(t.name for t in candidates)}",
     )

@@ -41,7 +41,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
     """
     target = Path(path)
     try:
-        target = target.resolve()  # a link keeps pointing; the file behind it is replaced
+        target = Path(os.path.realpath(target))  # a link keeps pointing; the file behind it is replaced
         _check_target(target, overwrite)
         temporary = _create_beside(target)
     except (OSError, ValueError) as error:

@@ -25,6 +25,17 @@ def constraint_of(tree: Tree, path: Path) -> Mapping[str, Any] | None:
     return constraint if isinstance(constraint, Mapping) and "__class__" in constraint else None
 
 
+def stored_transform(tree: Tree, path: Path) -> Transform | None:
+    """What a store's constraint says of the scale at ``path``; None outside a store, and for any real (a log, a rho).
+
+    A store holds unconstrained values under the names of constrained ones: ``w_scale`` is log or softplus^-1 of a std.
+    """
+    constraint = constraint_of(tree, path)
+    if constraint is None or str(constraint["__class__"]).endswith("._Real"):
+        return None
+    return transform_of(constraint)
+
+
 def transform_of(constraint: Mapping[str, Any]) -> Transform:
     """The transform from unconstrained value to std that PyTorch and Pyro register for a constraint.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats.fields import Slot, flat_slots, total_size
-from symdiag.formats.interface import RawCheckpoint, ReadOptions
+from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import Array
@@ -73,13 +73,13 @@ def model_shapes(options: ReadOptions, size: int, what: str) -> dict[str, tuple[
         raise UnsupportedError(
             f"{what} is one flat vector of {size} values; the file does not say which tensors they are",
             code="needs-model-shapes",
-            hint="name the model's state dict with --companion, or give model_shapes in the sidecar file",
+            hint=f"name the model's state dict with --companion, or {SHAPES_HINT}",
         )
     if total_size(shapes.values()) != size:
         raise InputError(
             f"{what} has {size} values, the given tensors {total_size(shapes.values())}",
             code="shape-mismatch",
-            hint="every latent variable counts, in the order of the model (a noise scale that comes first too)",
+            hint=f"every latent variable counts, in the order of the model, a noise scale too: {SHAPES_HINT}",
         )
     return {name: tuple(shape) for name, shape in shapes.items()}
 
@@ -90,7 +90,7 @@ def _check_ordered(companion: RawCheckpoint) -> None:
         raise UnsupportedError(
             "a safetensors file does not keep the model's order, which a flat vector needs",
             code="order-unknown",
-            hint="use a state dict saved with torch.save, or give model_shapes in the sidecar file",
+            hint=f"use a state dict saved with torch.save, or {SHAPES_HINT}",
         )
 
 

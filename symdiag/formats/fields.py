@@ -91,7 +91,7 @@ def read_scale(item: Field, tree: Tree) -> Array:
         return np.zeros(item.loc.shape)
     key = dotted(item.scale.path)
     stored = read_finite(item.scale, tree)
-    scale = item.transform.forward(stored)
+    scale = np.asarray(item.transform.forward(stored))  # numpy gives a scalar for an array without axes
     check_scale(scale, stored, key, item.transform)
     return scale
 

@@ -20,6 +20,12 @@ Tree: TypeAlias = Any
 """Nested dicts and lists of numpy arrays and plain scalars (int, float, bool, str, None)."""
 
 
+SHAPES_HINT = (
+    'list the tensors in order in CHECKPOINT.symdiag.json: {"model_shapes": {"fc1.weight": [16, 1], "fc1.bias": [16]}}'
+)
+"""What to do where a file does not say which tensors its numbers are."""
+
+
 @dataclass(frozen=True)
 class RawCheckpoint:
     """A file's content as named arrays, before anyone says what they mean.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
+from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, Template, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.naming import tidy
@@ -118,7 +119,7 @@ class KeyedDialect:
             check_copies(pair.scale, copies[1], arrays)
             loc, *loc_copies = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, *copies[0]))
             scale, *scale_copies = (Slot(paths[key], arrays[key].shape) for key in (pair.scale, *copies[1]))
-            transform = self._transform(pair, raw, arrays, options)
+            transform = self._transform(pair, raw, paths[pair.scale], arrays, options)
             fields[pair.loc] = Field(pair.name, loc, scale, transform, tuple(loc_copies), tuple(scale_copies))
             ignored += [Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])]
         fields |= self.deterministic(arrays, paths)
@@ -127,14 +128,16 @@ class KeyedDialect:
         draft = draft_from_pairs(raw, arrays, found, used | fields.keys(), prior=self.prior(arrays), **parts)
         return assemble(raw, self.name, draft)
 
-    def _transform(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Transform:
+    def _transform(
+        self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays, options: ReadOptions
+    ) -> Transform:
         """The user's transform, or what the file says."""
         if options.scale_transform:
             return transform_named(options.scale_transform)
-        return self.transform_for(pair, raw, arrays)
+        return stored_transform(raw.tree, place) or self.transform_for(pair, raw, place, arrays)
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
-        """The transform of one pair; the dialect's, unless the file says more."""
+    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
+        """The transform of one pair, whose scale is at ``place``; the dialect's, unless the file says more."""
         return self.transform
 
     def deterministic(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, Field]:

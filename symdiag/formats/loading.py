@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats.dialects import dialect_named, dialects
 from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
+from symdiag.formats.quoting import shown
 from symdiag.formats.reading import read_raw, write_raw
 from symdiag.formats.state_dict import dotted, find_state_dict, walk
 from symdiag.formats.transforms import transform_named
@@ -23,6 +26,16 @@ from symdiag.posterior import Posterior
 
 PREFIX = "symdiag."
 """Metadata keys of ours: ``symdiag.scale_transform``, ``symdiag.activation``, …"""
+
+_SCALE_LIKE = re.compile(r"rho|sigma|std|scale|(?<!running_)var|alpha|tril|cov|prec", re.I)
+_LONGEST, _COMPARED = 80, 100
+_RENAME = (
+    "If that is a log variance, name the two keys LAYER.weight_mu and LAYER.weight_logvar; a std: LAYER.weight_std"
+)
+_ELSEWHERE = (
+    "Scales may be elsewhere: laplace-torch has a file of its own (name that one, and this as --companion), IVON has "
+    "them in the optimizer's state (save both in one file); draws of an ensemble or of HMC are for symdiag samples"
+)
 
 _CONTENT_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, np.linalg.LinAlgError)
 """What a dialect's arithmetic raises over entries that are not the arrays and numbers its library writes."""
@@ -80,6 +93,23 @@ def save(
     if second is not None and companion is not None:
         write_raw(second, Path(companion), overwrite=overwrite)
     write_raw(raw, Path(path), overwrite=overwrite)
+
+
+def companions_of(given: str | Path | Sequence[str | Path | None] | None, count: int) -> list[str | Path | None]:
+    """The companion of each of ``count`` checkpoints: none, one for all of them, or one each.
+
+    Raises:
+        UsageError: ``bad-option`` for any other number of companions.
+    """
+    if given is None or isinstance(given, str | Path):
+        return [given] * count
+    if len(given) not in (1, count):
+        raise UsageError(
+            f"{len(given)} companions for {count} checkpoints",
+            code="bad-option",
+            hint="give --companion once for all of them, or once for each, in their order",
+        )
+    return list(given) if len(given) == count else [given[0]] * count
 
 
 def to_raw(posterior: Posterior) -> RawCheckpoint:
@@ -169,7 +199,7 @@ def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
         return raw
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{sidecar.name}: not readable as JSON ({error})", code="bad-sidecar") from None
     if not isinstance(content, dict):
         raise InputError(f"{sidecar.name}: not a JSON object", code="bad-sidecar")
@@ -183,11 +213,22 @@ def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
 def _parsed_shapes(text: str) -> dict[str, tuple[int, ...]]:
     """``{"fc1.weight": [10, 1], …}``. Raises InputError ``bad-sidecar``."""
     try:
-        return {str(name): tuple(int(size) for size in shape) for name, shape in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(_is_shape(shape) for shape in found.values()):
         raise InputError(
-            "model_shapes is not an object of tensor names and lists of sizes", code="bad-sidecar"
-        ) from None
+            "model_shapes is not an object of tensor names and lists of sizes",
+            code="bad-sidecar",
+            hint='for example {"fc1.weight": [16, 1], "fc1.bias": [16]}',
+        )
+    return {name: tuple(shape) for name, shape in found.items()}
+
+
+def _is_shape(value: Any) -> bool:
+    """Whether ``value`` is a list of sizes that an array can have."""
+    sizes = isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+    return sizes and math.prod(max(size, 1) for size in value) < 1 << 63
 
 
 def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
@@ -197,26 +238,27 @@ def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
             "no arrays found in the file", code="no-scales-found", hint="save the model's state dict, not its settings"
         )
     keys = list(arrays)
-    shown = ", ".join(keys[:6]) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
+    seen = ", ".join(map(shown, keys[:6])) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
+    likely = next((key for key in keys if _SCALE_LIKE.search(key.rsplit(".", 1)[-1])), None)
+    what = f"{shown(likely)} fits no known pattern" if likely else "this looks like a deterministic network"
     return UnsupportedError(
-        f"no scales found: this looks like a deterministic network (keys: {shown})",
+        f"no scales found: {what} (keys: {seen})",
         code="no-scales-found",
-        hint=f"symdiag reads posteriors: a mean and a scale per weight. Nearest known pattern: {_nearest(keys)}",
+        hint="symdiag reads posteriors: a mean and a scale per weight. Nearest known pattern: "
+        f"{_nearest(keys)}. {_RENAME if likely else _ELSEWHERE}",
     )
 
 
 def _nearest(keys: Iterable[str]) -> str:
-    """The dialect whose key pattern looks most like ``keys``."""
-    leaves = {key.rsplit(".", 1)[-1] for key in keys}
-    known = {
-        text.format(layer="", part=part): dialect
-        for dialect in dialects()
-        if isinstance(dialect, KeyedDialect)
-        for text in (dialect.scale, dialect.loc)
-        for part in (*dialect.parts, "weight")
-    }
-    ratio = {word: max(difflib.SequenceMatcher(None, word, leaf).ratio() for leaf in leaves) for word in known}
-    best = max(ratio, key=lambda word: ratio[word])
-    dialect = known[best]
-    example = (dialect.loc.format(layer="LAYER.", part="weight"), dialect.scale.format(layer="LAYER.", part="weight"))
-    return f"{dialect.name} ({', '.join(example)})"
+    """The pattern most like ``keys``, of a dialect that two keys per tensor make up."""
+    leaves = list(dict.fromkeys(key.rsplit(".", 1)[-1][:_LONGEST] for key in keys))[:_COMPARED]
+    best: tuple[float, str] = (-1.0, "")
+    for dialect in dialects():
+        if not isinstance(dialect, KeyedDialect) or dialect.requires:
+            continue
+        part = next(iter(dialect.parts), "weight")
+        pair = [text.format(layer="LAYER.", part=part) for text in (dialect.loc, dialect.scale)]
+        words = [word.removeprefix("LAYER.") for word in pair]
+        ratio = max(difflib.SequenceMatcher(None, word, leaf).ratio() for word in words for leaf in leaves)
+        best = max(best, (ratio, f"{dialect.name} ({', '.join(pair)})"), key=lambda found: found[0])
+    return best[1]

@@ -18,6 +18,8 @@ from symdiag.formats.limits import Limits
 from symdiag.formats.pickle_globals import ODD_REBUILDS, RECIPE, STORAGES, UNTYPED
 from symdiag.formats.quoting import shown
 
+_MAX_SAME_HASH = 50
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -91,6 +93,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.same_hash: dict[int, list[Any]] = {}
 
     def mark(self, _: Any) -> None:
         """Begin a frame."""
@@ -133,12 +136,24 @@ class _Machine:
 
     def set_item(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        _exact(self.stack[-1], dict)[_key(key)] = value
+        _exact(self.stack[-1], dict)[self.key(key)] = value
 
     def set_items(self, _: Any) -> None:
         items = self.frame()
         target = _exact(self.stack[-1], dict)
-        target.update({_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)})
+        target.update({self.key(k): v for k, v in zip(items[::2], items[1::2], strict=True)})
+
+    def key(self, key: Any) -> Any:
+        """``key``, which must be plain; refused when many others share its hash, as only chosen ones do.
+
+        A dict compares keys of one hash one by one, so that a hundred thousand of them would take hours.
+        """
+        others = [] if isinstance(key, str) else self.same_hash.setdefault(hash(_key(key)), [])
+        if key not in others:
+            others.append(key)
+        if len(others) > _MAX_SAME_HASH:
+            raise LimitError(f"pickle has more than {_MAX_SAME_HASH} dict keys of one hash", hint=RECIPE)
+        return _key(key)
 
     def new_object(self, _: Any) -> None:
         _args, cls = self.stack.pop(), self.stack.pop()

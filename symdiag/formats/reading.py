@@ -25,7 +25,7 @@ from symdiag.formats.zip_archive import LOCAL_MAGIC
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _OTHERS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow)",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow; draws in netCDF go to symdiag samples)",
     b"\x93NUMPY": "a single npy array",
     b"\x1f\x8b": "a gzip file",
     b"BZh": "a bzip2 file",
@@ -174,15 +174,15 @@ def _refuse_text(head: bytes, path: Path) -> None:
 
 
 def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
+    for magic, kind in _OTHERS.items():
+        if head.startswith(magic):
+            raise UnsupportedError(f"{path} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz.")
     if head.startswith(_LEGACY_TORCH):
         refuse_pickle(scan_globals(head[len(_LEGACY_TORCH) :], limits)[0], "a torch file older than the zip format")
     names, complete = scan_globals(head, limits)
     begins_as_pickle = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     if names or begins_as_pickle or (complete and len(head) > 1):
         refuse_pickle(names, "a bare pickle")
-    for magic, kind in _OTHERS.items():
-        if head.startswith(magic):
-            raise UnsupportedError(f"{path} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz.")
     kind = "a zip archive without arrays" if head.startswith(LOCAL_MAGIC) else "not a checkpoint in any known format"
     raise UnreadableError(
         f"{path} is {kind}", code="unrecognised", hint="symdiag reads torch (.pt), safetensors and npz files."

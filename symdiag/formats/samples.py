@@ -16,11 +16,16 @@ from symdiag.formats.fields import check_finite
 from symdiag.formats.inference_data import is_hdf5, read_posterior_group
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
 from symdiag.formats.naming import tidy
+from symdiag.formats.quoting import listed
 from symdiag.formats.reading import read_raw
 from symdiag.formats.state_dict import common_prefix, find_state_dict
 from symdiag.formats.transforms import Array
 from symdiag.posterior import Ignored, Posterior
 
+_FORMS = (
+    "draws are several files (one network each), a list of state dicts, or tensors (draw, *shape of the weight); "
+    "flat vectors of all weights must be cut into tensors first"
+)
 _RUNNING = ("running_mean", "running_var")
 
 
@@ -85,9 +90,9 @@ def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int =
         draws, ignored = _stacked([raw.tree for raw in raws])
     if not draws or min(len(values) for values in draws.values()) < 2:
         raise UnsupportedError(
-            "fewer than two draws found",
+            "no stack of two or more draws found",
             code="not-samples",
-            hint="give several files, a list of state dicts, or tensors with a leading sample axis",
+            hint=_FORMS,
         )
     for name, values in draws.items():
         check_finite(values, name)
@@ -125,7 +130,12 @@ def _stacked(trees: Sequence[Tree]) -> tuple[dict[str, Array], tuple[Ignored, ..
     first = {name: values.shape for name, values in members[0].items()}
     for number, member in enumerate(members[1:], start=2):
         if {name: values.shape for name, values in member.items()} != first:
-            raise InputError(f"draw {number} has other tensors than the first", code="shape-mismatch")
+            odd = {name: values.shape for name, values in member.items()}.items() ^ first.items()
+            raise InputError(
+                f"draw {number} has other tensors than the first: {listed(sorted({name for name, _ in odd}))}",
+                code="shape-mismatch",
+                hint="all draws must be of one network, saved alike",
+            )
     return {name: to_float64(np.stack([member[name] for member in members])) for name in first}, tuple(ignored)
 
 
@@ -140,7 +150,9 @@ def _with_axes(raw: RawCheckpoint, sample_axes: int) -> tuple[dict[str, Array], 
         else:
             draws[key] = _flattened(values, sample_axes)
     if len({len(values) for values in draws.values()}) > 1:
-        raise InputError("the leading axes differ: not one number of draws", code="shape-mismatch")
+        raise InputError(
+            "the leading axes differ: these tensors are not all one number of draws", code="shape-mismatch", hint=_FORMS
+        )
     if all(values.ndim < 3 for values in draws.values()):
         draws = {}  # no weight matrix per draw: one network's own state dict looks like this
     return draws, tuple(ignored)

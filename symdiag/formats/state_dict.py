@@ -17,6 +17,8 @@ Path: TypeAlias = tuple[Any, ...]
 """Keys and list indices from the root of a tree."""
 
 WRAPPERS = (
+    "guide",
+    "guide_state_dict",
     "state_dict",
     "model_state_dict",
     "model_state",
@@ -27,7 +29,7 @@ WRAPPERS = (
     "params",
     "weights",
 )
-"""Keys under which training scripts put the state dict, the likelier first."""
+"""Keys under which training scripts put the state dict, the likelier first (a Pyro guide is its model's posterior)."""
 
 STRIPPED = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """Prefixes that wrappers (DataParallel, torch.compile, Lightning modules) put before every name."""

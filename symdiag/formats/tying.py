@@ -21,9 +21,14 @@ def merge_tied(fields: Sequence[Field], raw: RawCheckpoint) -> tuple[tuple[Field
     """
     kept: list[Field] = []
     names: dict[str, list[str]] = {}
+    sharing = {key: number for number, group in enumerate(raw.tied) for key in group}
+    candidates: dict[int, list[int]] = {}
     for item in fields:
-        position = next((i for i, other in enumerate(kept) if _same(item, other, raw)), None)
+        group = sharing.get(dotted(item.loc.path))
+        earlier = [] if group is None else candidates.setdefault(group, [])
+        position = next((i for i in earlier if _same(item, kept[i], raw)), None)
         if position is None:
+            earlier.append(len(kept))
             kept.append(item)
             continue
         known = kept[position]

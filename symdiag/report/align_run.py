@@ -111,10 +111,11 @@ def _read(
     model: str | None = None,
     spec_file: Path | None = None,
     scale_transform: str | None = None,
-    companion: Path | None = None,
+    companion: Sequence[Path] | None = None,
 ) -> tuple[list[Posterior], Symmetry]:
     """All posteriors, and the symmetry of the first (one architecture: ``align`` checks the shapes)."""
-    posteriors = [formats.load(path, scale_transform=scale_transform, companion=companion) for path in paths]
+    pairs = zip(paths, formats.companions_of(companion, len(paths)), strict=True)
+    posteriors = [formats.load(path, scale_transform=scale_transform, companion=second) for path, second in pairs]
     generator = np.random.default_rng([seed, 7])
     symmetry = discover(posteriors[0], activation=activation, model=model, spec_file=spec_file, generator=generator)
     if not len(symmetry.spec):

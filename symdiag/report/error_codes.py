@@ -73,7 +73,7 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     # meaning of the tensors
     ("no-scales-found", "No posterior found", "There are tensors, but no standard deviations in any known "
      "convention: a deterministic network looks like this.", "The message lists the keys seen and the nearest known "
-     "pattern. For samples or another library see docs on checkpoints."),
+     "pattern. For draws use `symdiag samples`; for other libraries see docs/checkpoints.md."),
     ("ambiguous-scale-transform", "The scale parameter could mean different things", "Libraries use the same name for "
      "softplus and exp parametrisations; a guess could give a plausible wrong report.",
      "Say which with --scale-transform; the message shows the standard deviations either would give."),
@@ -82,12 +82,8 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "the tensors it should hold, do not match.", "Check that both come from the same model."),
     ("not-samples", "Fewer than two draws", "A posterior of draws is several files, a list of state dicts, or tensors "
      "with a leading sample axis.", "Check the file, or the number of sample axes."),
-    ("copies-differ", "Copies of one parameter differ", "The file holds a parameter several times, with different "
-     "values; which one the network uses cannot be told.", _ANEW),
     ("duplicate-tensor", "One parameter under two names", "The file holds the same parameter in two conventions.",
      "Keep one of them."),
-    ("not-samples", "Fewer than two draws", "A posterior of draws is several files, a list of state dicts, or tensors "
-     "with a leading sample axis.", "Check the file, or the number of sample axes."),
     ("copies-differ", "Two copies of one parameter differ", "Libraries such as blitz save each parameter twice; a tool "
      "changed one copy and not the other, so it is not clear which the network uses.", "Save the model anew."),
     ("non-finite", "NaN or infinity among the weights", "The run that wrote the file diverged; no verdict on such a "
@@ -105,11 +101,14 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("companion-mismatch", "The second file belongs to another model", "Its tensors do not hold the values of the "
      "posterior.", "Give the state dict of the very model that the posterior was fitted to."),
     ("needs-model-shapes", "A flat vector without names", "The file does not say which tensors its values are.",
-     "Name the model's state dict with --companion, or give model_shapes in the sidecar file."),
+     "Name the model's state dict with --companion, or list the tensors in CHECKPOINT.symdiag.json; see "
+     "docs/checkpoints.md."),
+    ("missing-model", "Scales without means", "The file holds the optimizer's state alone; the means are the model's "
+     "weights.", "Save both in one file."),
     ("malformed-checkpoint", "The keys fit a library, the contents do not", "The file was edited, or written by a "
      "version that is not known.", "Save it anew with the library."),
     ("order-unknown", "The order of the tensors is not known", "A flat vector or optimiser state does not name its "
-     "tensors.", "Give the names and shapes in order, or the model with --model."),
+     "tensors.", "List the tensors in order as model_shapes in CHECKPOINT.symdiag.json."),
     # the network
     ("broken-chain", "The layers do not fit together", "The outputs of one layer are not the inputs of the next.",
      "If the architecture is no plain chain, give it with --model or --spec."),

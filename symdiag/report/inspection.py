@@ -51,8 +51,9 @@ class Problem:
 class Inspection:
     """Everything that can be said of a file without estimating anything.
 
-    ``dialect`` and what follows from it are None or empty when ``problem`` says why. ``verified`` says whether the
-    groups were checked against a forward pass, which only the user's module allows here.
+    What could not be found, be it the posterior (``dialect`` and on) or only its network (``activation`` and on), is
+    None or empty, and ``problem`` says why.
+    ``verified`` says whether the groups were checked against a forward pass, which only the user's module allows here.
     """
 
     path: str

@@ -5,11 +5,13 @@ import os
 import pickle
 import zipfile
 
+import jsonschema
 import numpy as np
 import pytest
 
 from symdiag.cli.main import main
 from symdiag.report.error_codes import ERROR_CODES
+from symdiag.report.schemas import schema_text
 
 
 def arrays(**changes):
@@ -69,6 +71,7 @@ FAULTS = {
 }
 if hasattr(os, "mkfifo"):
     FAULTS["fifo"] = (os.mkfifo, {"not-a-file"})
+    FAULTS["link-to-itself"] = (lambda path: path.symlink_to(path), {"unreadable"})
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -86,6 +89,21 @@ def test_one_line_a_code_and_exit_2(fault, tmp_path, capsys):
         assert code in codes
         assert code in ERROR_CODES
     assert not (tmp_path / "canary").exists()
+
+
+def test_inspect_tells_the_posterior_of_a_network_it_cannot_make_out(tmp_path, capsys):
+    FAULTS["broken-chain"][0](tmp_path / "model.npz")
+    assert main(["inspect", "model.npz", "--format", "json"]) == 2
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("inspect")))
+    assert (data["problem"]["code"], data["dialect"], data["scale_transform"]) == (
+        "broken-chain",
+        "handwritten",
+        "identity",
+    )
+    assert data["scale_range"] == [0.1, 1.0]
+    assert len(data["tensors"]) == 4
+    assert data["groups"] == []
 
 
 def test_a_faulty_file_writes_no_report(tmp_path, capsys):

@@ -32,6 +32,13 @@ def test_file_below_environment_below_command_line(used, tmp_path, monkeypatch):
     assert used["seed"] == 3
 
 
+def test_one_value_for_a_repeatable_option_needs_no_list(used, tmp_path):
+    """One line holds for every command, whether it reads one checkpoint or several."""
+    (tmp_path / "symdiag.toml").write_text('companion = "net.bin"\n')
+    assert main(["analyze", "x"]) == 0
+    assert [str(path) for path in used["companion"] if path] == ["net.bin"]
+
+
 def test_pyproject_from_a_parent_folder(used, tmp_path, monkeypatch):
     text = '[tool.symdiag]\nmax-straddling = 0.25\n[tool.symdiag.analyze]\nactivation = "tanh"\n'
     (tmp_path / "pyproject.toml").write_text(text)

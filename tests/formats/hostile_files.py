@@ -192,6 +192,12 @@ def _billion_laughs(depth: int) -> bytes:
     return b"\x80\x02]q\x00K\x01a" + b"".join(b"]q%c(h%ch%ce" % (i, i - 1, i - 1) for i in range(1, depth)) + b"."
 
 
+def _same_hashes(count: int) -> bytes:
+    """A dict whose keys are multiples of 2**61 - 1: their hashes are all 0, and filling it takes count**2 / 2 steps."""
+    keys = b"".join(b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"K\x01" for i in range(1, count + 1))
+    return b"\x80\x02}(" + keys + b"u."
+
+
 def _twice(entries: list[Entry]) -> list[Entry]:
     return [*entries, entries[0]]
 
@@ -276,6 +282,22 @@ FAULTS = (
         "unpacks to more",
         ".npz",
         in_header=False,
+    ),
+    Fault(
+        8,
+        "npz of empty texts",
+        lambda _: npz_bytes(npy_header((1 << 24,), "'<U0'")),
+        "limit-exceeded",
+        "16777216 texts",
+        ".npz",
+    ),
+    Fault(
+        8,
+        "npz of many texts",
+        lambda _: npz_bytes(npy_header((1 << 23,), "'<U1'"), b"\xac\x20\0\0" * (1 << 23), method=8),
+        "limit-exceeded",
+        "8388608 texts",
+        ".npz",
     ),
     Fault(9, "npz shape 2^40", lambda _: npz_bytes(npy_header((1 << 40,))), "limit-exceeded", "2", ".npz"),
     Fault(9, "npz shape 2^62 x 0", lambda _: npz_bytes(npy_header((1 << 62, 0))), "limit-exceeded", "", ".npz"),
@@ -402,6 +424,15 @@ FAULTS = (
     Fault(10, "npz negative shape", lambda _: npz_bytes(npy_header((-1,))), "malformed-header", "negative", ".npz"),
     Fault(
         10,
+        "npz text beyond Unicode",
+        lambda _: npz_bytes(npy_header((1,), "'<U1'"), b"\0\0\x11\0"),
+        "malformed-header",
+        "invalid text",
+        ".npz",
+        in_header=False,
+    ),
+    Fault(
+        10,
         "npz stray member",
         lambda _: zip_bytes([Entry("w.npy", npy_bytes(npy_header((0,)))), Entry("x", b"")]),
         "ambiguous-archive",
@@ -425,6 +456,7 @@ FAULTS = (
     Fault(14, "HTML page", lambda _: b"\n " + HTML, "html-page", "web page"),
     Fault(15, "random bytes", lambda _: np.random.default_rng(0).bytes(4096), "unrecognised", "known format"),
     Fault(15, "HDF5", lambda _: b"\x89HDF\r\n\x1a\n" + bytes(64), "unsupported", "HDF5", ".h5"),
+    Fault(15, "single npy array", lambda _: npy_bytes(npy_header((2,)), bytes(8)), "unsupported", "npy array", ".npy"),
     Fault(15, "zip without arrays", lambda _: zip_bytes([Entry("a.txt", b"hi")]), "unrecognised", "without arrays"),
     Fault(15, "plain text", lambda _: b"In the beginning was the word.", "unrecognised", "known format"),
     Fault(
@@ -481,6 +513,14 @@ FAULTS = (
     Fault(18, "negative stride", lambda _: torch_with_pickle(_rebuild(1, 0, (1,), (-1,)), s0=bytes(4)), "corrupt"),
     Fault(18, "damaged pickle", lambda _: torch_with_pickle(b"\x80\x02}X\x01\x00\x00\x00ws."), "corrupt", "pickle"),
     Fault(18, "endless pickle", lambda _: torch_with_pickle(b"\x80\x02}"), "corrupt", "pickle"),
+    Fault(
+        19,
+        "more tensors than entries are read",
+        lambda _: safetensors_bytes({str(i): tensor("F32", [0], 0, 0) for i in range(200_001)}),
+        "limit-exceeded",
+        "200001 entries",
+        ".safetensors",
+    ),
     Fault(19, "billion laughs", lambda _: torch_with_pickle(_billion_laughs(60)), "limit-exceeded", "entries"),
     Fault(19, "self-reference", lambda _: torch_with_pickle(b"\x80\x02]q\x00h\x00a."), "limit-exceeded", "deeper"),
     Fault(
@@ -489,6 +529,9 @@ FAULTS = (
         lambda _: torch_with_pickle(b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b"."),
         "limit-exceeded",
         "deeper",
+    ),
+    Fault(
+        19, "dict keys of one hash", lambda _: torch_with_pickle(_same_hashes(100_000)), "limit-exceeded", "one hash"
     ),
     Fault(19, "nested tuple as a key", lambda _: torch_with_pickle(b"\x80\x02}))\x86K\x01s."), "corrupt", "pickle"),
 )

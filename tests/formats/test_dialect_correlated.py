@@ -290,10 +290,15 @@ def test_ivon_whose_sizes_do_not_fit():
     assert error.value.code == "shape-mismatch"
 
 
-def test_ivon_over_a_part_of_the_model_leaves_the_rest_deterministic():
-    posterior = read(ivon([group(9)]))
-    assert posterior.scale["0.bias"].all()
-    assert not posterior.scale["2.weight"].any()
+def test_ivon_over_a_part_of_the_model_needs_to_be_told_which():
+    """Nine numbers are the first layer's or, in another net, the last one's: the first is no better a guess."""
+    with pytest.raises(UnsupportedError) as error:
+        read(ivon([group(9)]))
+    assert error.value.code == "order-unknown"
+    posterior = read(ivon([group(4)]), model_shapes={name: SHAPES[name] for name in ("2.weight", "2.bias")})
+    assert posterior.scale["2.weight"].all()
+    assert not posterior.scale["0.weight"].any()
+    assert not posterior.scale["0.bias"].any()
 
 
 def store(constraint, **attributes):

@@ -5,7 +5,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from symdiag.errors import InputError, OutputError, UsageError
-from symdiag.formats import load, save
+from symdiag.formats import interpret, load, save
+from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.posterior import Posterior
 
 RHO = {"fc1.weight_mu": np.ones((4, 3), np.float32), "fc1.weight_rho": np.full((4, 3), -2.0, np.float32)}
@@ -46,13 +47,35 @@ def test_the_call_outranks_the_sidecar_and_the_sidecar_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{not json", "[1, 2]", '"exp"', '{"model_shapes": [3]}', '{"model_shapes": {"a": 3}}']
+    "content",
+    [
+        "{not json",
+        "[1, 2]",
+        '"exp"',
+        "[" * 100_000,
+        '{"model_shapes": [3]}',
+        '{"model_shapes": {"a": 3}}',
+        '{"model_shapes": {"a": [-1]}}',
+        '{"model_shapes": {"a": [2.5]}}',
+        '{"model_shapes": {"a": [1e400]}}',
+        '{"model_shapes": {"a": [9999999999, 9999999999]}}',
+    ],
 )
 def test_a_bad_sidecar(checkpoint, content):
     beside(checkpoint, content)
     with pytest.raises(InputError) as error:
         load(checkpoint, scale_transform="exp")
     assert error.value.code == "bad-sidecar"
+
+
+def test_bad_shapes_in_the_file_s_own_metadata(tmp_path):
+    """Anybody may have written them: they are refused like those of a sidecar."""
+    path = tmp_path / "net.safetensors"
+    for text in ("[" * 100_000, '{"a": [1e400]}', '{"a": [' + "9" * 5000 + "]}"):
+        save_file(RHO, path, metadata={"symdiag.model_shapes": text})
+        with pytest.raises(InputError) as error:
+            load(path, scale_transform="exp")
+        assert error.value.code == "bad-sidecar"
 
 
 def test_an_unknown_transform_in_the_sidecar(checkpoint):
@@ -115,3 +138,14 @@ def test_a_posterior_from_nowhere_cannot_be_saved(tmp_path):
         save(posterior, tmp_path / "x.pt")
     assert error.value.code == "no-source"
     assert not (tmp_path / "x.pt").exists()
+
+
+def test_numpyro_s_order_is_not_taken_from_a_companion():
+    tree = {"auto_loc": np.ones(8), "auto_scale": np.ones(8)}
+    raw = RawCheckpoint("p.npz", "0", "npz", tree)
+    model = RawCheckpoint("m.pt", "0", "torch-zip", {"w": np.ones((3, 2)), "b": np.ones(2)})
+    with pytest.raises(InputError) as error:
+        interpret(raw, ReadOptions(companion=model))
+    assert error.value.code == "order-unknown"
+    found = interpret(raw, ReadOptions(model_shapes={"b": (2,), "w": (3, 2)}))
+    assert found.shapes == {"bias": (2,), "weight": (3, 2)}

@@ -77,6 +77,14 @@ def test_what_is_no_set_of_draws(tmp_path, tree, code):
     with pytest.raises(InputError) as error:
         load_samples(write(tmp_path / "a.pt", tree))
     assert error.value.code == code
+    assert error.value.hint
+
+
+def test_draws_of_two_networks_name_the_tensors_that_differ(tmp_path):
+    other = {**member(0), "fc1.bias": np.ones(4), "fc3.weight": np.ones((1, 1))}
+    with pytest.raises(InputError) as error:
+        load_samples([write(tmp_path / "a.pt", member(0)), write(tmp_path / "b.pt", other)])
+    assert "fc1.bias, fc3.weight" in error.value.message
 
 
 def test_a_call_that_makes_no_sense(tmp_path):

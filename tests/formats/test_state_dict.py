@@ -48,6 +48,14 @@ def test_a_lightning_checkpoint():
     assert any(item.key.startswith("optimizer_states") for item in found.ignored)
 
 
+def test_a_guide_beside_its_model_is_the_posterior():
+    guide = {"locs.fc1.weight_unconstrained": np.ones((2, 3)), "scales.fc1.weight_unconstrained": np.ones((2, 3))}
+    for names in (("model", "guide"), ("model_state_dict", "guide_state_dict")):
+        found = find_state_dict(dict(zip(names, ({"bn.running_mean": np.ones(2)}, guide), strict=True)))
+        assert list(found.arrays) == list(guide)
+        assert [item.reason for item in found.ignored] == ["outside the state dict"]
+
+
 def test_optimizer_moments_beside_weights_are_no_weights():
     found = find_state_dict({**SD, "optimizer": {"exp_avg": np.ones((2, 3))}})
     assert list(found.arrays) == list(SD)

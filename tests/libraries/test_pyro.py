@@ -59,6 +59,28 @@ def fresh(pyro, guide_class, **options):
     return guide
 
 
+@pytest.mark.parametrize("std", [0.05, 1.7])
+@pytest.mark.parametrize("constraint", ["positive", "softplus_positive"])
+@pytest.mark.parametrize("words", [("loc", "scale"), ("mu", "sigma"), ("auto_loc", "auto_scale")])
+def test_a_guide_of_one_s_own_in_the_parameter_store(tmp_path, pyro, std, constraint, words):
+    """The store keeps log or softplus^-1 of what the guide calls a scale; 1.7 would pass as the std 0.53."""
+    shapes = {"w1": (2, 3), "b1": (3,), "w2": (3, 1)}
+    for name, shape in shapes.items():
+        pyro.param(f"{name}_{words[0]}", torch.randn(shape))
+        scale = std * torch.ones(shape)
+        pyro.param(f"{name}_{words[1]}", scale, constraint=getattr(pyro.distributions.constraints, constraint))
+    pyro.get_param_store().save(tmp_path / "store.pt")
+    posterior = formats.load(tmp_path / "store.pt")
+    for values in posterior.scale.values():
+        np.testing.assert_allclose(values, std, rtol=1e-5)
+
+    formats.save(changed(posterior), tmp_path / "changed.pt")
+    pyro.clear_param_store()
+    pyro.get_param_store().load(tmp_path / "changed.pt")
+    ours = formats.load(tmp_path / "changed.pt").scale["1.weight"]
+    np.testing.assert_allclose(pyro.param(f"w1_{words[1]}").detach().double().numpy(), ours, rtol=1e-5)
+
+
 def test_autonormal_store_and_state_dict(tmp_path, pyro):
     auto = pyro.infer.autoguide.AutoNormal
     guide = trained(pyro, auto)
@@ -70,6 +92,7 @@ def test_autonormal_store_and_state_dict(tmp_path, pyro):
     for file in ("store.pt", "state.pt", "guide.pt"):
         posterior = formats.load(tmp_path / file)
         assert posterior.source.dialect == "pyro"
+        assert ("scale_constraint" in " ".join(posterior.source.notes)) == (file == "guide.pt")
         assert_same_gaussian(posterior, expected)
 
     other = changed(formats.load(tmp_path / "guide.pt"))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from symdiag.errors import OutputError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.errors import LimitError, OutputError, UnreadableError, UnsafeError, UnsupportedError
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
@@ -46,18 +46,17 @@ def matches(stream: BinaryIO, limits: Limits) -> bool:
 
 def header(stream: BinaryIO, limits: Limits) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
     """Names, shapes and dtypes of the arrays, each checked as for reading."""
-    archive = _open(stream, limits)
-    found = []
-    for member in archive.members:
-        array = _npy_header(archive, member, limits)
-        found.append(HeaderEntry(member.removesuffix(_SUFFIX), array.shape, array.dtype.name))
-    return tuple(found), {}
+    found = _headers(_open(stream, limits), limits).items()
+    return tuple(
+        HeaderEntry(member.removesuffix(_SUFFIX), array.shape, array.dtype.name) for member, array in found
+    ), {}
 
 
 def read(stream: BinaryIO, limits: Limits) -> Content:
     """All arrays as a flat dict; arrays of text become (lists of) str."""
     archive = _open(stream, limits)
-    return Content(tree={member.removesuffix(_SUFFIX): _array(archive, member, limits) for member in archive.members})
+    found = _headers(archive, limits).items()
+    return Content(tree={name.removesuffix(_SUFFIX): _array(archive, name, array) for name, array in found})
 
 
 def encode(raw: RawCheckpoint) -> bytes:
@@ -100,6 +99,18 @@ def _open(stream: BinaryIO, limits: Limits) -> Archive:
     return archive
 
 
+def _headers(archive: Archive, limits: Limits) -> dict[str, _Npy]:
+    """Member → its checked header. Texts are limited in number, as a str takes far more memory than its characters."""
+    found = {member: _npy_header(archive, member, limits) for member in archive.members}
+    texts = sum(math.prod(array.shape) for array in found.values() if array.dtype.kind == "U")
+    if texts > limits.max_nodes:
+        raise LimitError(
+            f"npz file holds {texts} texts; at most {limits.max_nodes} are read",
+            hint="Save the arrays of numbers alone.",
+        )
+    return found
+
+
 def _npy_header(archive: Archive, member: str, limits: Limits) -> _Npy:
     """The header of an npy member, whose declared extent must be what the member holds."""
     stream = io.BytesIO(archive.head(member, _MAX_HEADER))
@@ -132,8 +143,7 @@ def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
         )
 
 
-def _array(archive: Archive, member: str, limits: Limits) -> Any:
-    found = _npy_header(archive, member, limits)
+def _array(archive: Archive, member: str, found: _Npy) -> Any:
     data = archive.payload(member)[found.start :]
     array = np.frombuffer(data, found.dtype) if data else np.zeros(math.prod(found.shape), found.dtype)
     array = array.reshape(found.shape, order="F" if found.fortran else "C")
@@ -145,7 +155,7 @@ def _array(archive: Archive, member: str, limits: Limits) -> Any:
 def _text(array: NDArray[Any], member: str) -> Any:
     try:
         return array.tolist()
-    except (ValueError, UnicodeError):
+    except (ValueError, UnicodeError, SystemError):  # for a code beyond Unicode's last, Python's C code reports a bug
         _malformed(member, "it holds invalid text")
 
 

@@ -113,6 +113,11 @@ def _parse(stream: BinaryIO, limits: Limits) -> tuple[list[dict[str, Any]], dict
         _truncated(8 + length, size)
     table = _load_json(stream.read(length))
     metadata = _metadata(table.pop(_METADATA, {}))
+    if len(table) + len(metadata) > limits.max_nodes:
+        raise LimitError(
+            f"safetensors header has {len(table) + len(metadata)} entries; at most {limits.max_nodes} are read",
+            hint="Save the posterior's tensors alone.",
+        )
     entries = sorted((_entry(key, value, limits) for key, value in table.items()), key=lambda e: (e["begin"], e["end"]))
     _check_layout(entries, size - 8 - length)
     return entries, metadata, 8 + length

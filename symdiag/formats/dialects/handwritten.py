@@ -2,7 +2,8 @@
 
 Words settle the transform only where everybody means the same by them: ``log_sigma`` and its spellings are logs,
 ``logvar`` a log variance, ``var`` a variance, ``std`` and ``scale`` a std (if all positive). ``rho`` is softplus in
-most code and exp in some; ``sigma`` is a std in some and a rho in other: for these the user has to say.
+most code and exp in some; ``sigma`` is a std in some and a rho in other: for these the user has to say. In a Pyro
+parameter store the constraint of the scale decides, whatever its name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from symdiag.formats.ambiguity import ambiguous
 from symdiag.formats.assemble import assemble, draft_from_pairs
+from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
@@ -106,7 +108,8 @@ class Handwritten:
         for pair in found:
             check_pair(pair.loc, pair.scale, arrays)
             loc, scale = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale))
-            fields.append(Field(tidy(pair.base), loc, scale, _transform(pair, found, arrays, options)))
+            transform = None if options.scale_transform else stored_transform(raw.tree, scale.path)
+            fields.append(Field(tidy(pair.base), loc, scale, transform or _transform(pair, found, arrays, options)))
         used = [key for pair in found for key in (pair.loc, pair.scale)]
         prior = _global_prior(arrays, fields)
         return assemble(raw, self.name, draft_from_pairs(raw, arrays, fields, used, prior=prior))

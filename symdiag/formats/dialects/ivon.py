@@ -15,7 +15,7 @@ import numpy as np
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
 from symdiag.formats.fields import Field, flat_slots, total_size, written
-from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import Arrays
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import precision
@@ -47,10 +47,10 @@ class Ivon:
         return any(True for _ in _groups(raw.tree))
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. ``model_shapes`` may give the optimiser's order where there are several groups.
+        """The posterior. ``model_shapes`` gives the optimiser's tensors where it has several groups or not all tensors.
 
         Raises:
-            UnsupportedError: ``order-unknown`` (several groups), ``shape-mismatch`` (sizes do not add up).
+            UnsupportedError: ``order-unknown`` (several groups, frozen tensors), ``shape-mismatch``, ``missing-model``.
         """
         found = find_state_dict(raw.tree)
         plain, buffers, ignored = leftovers(arrays, found.paths, ())
@@ -101,6 +101,12 @@ def _shares(
     groups: list[tuple[Path, Mapping[str, Any]]], plain: list[Field], options: ReadOptions
 ) -> Iterator[list[Field]]:
     """The tensors of each parameter group, in its order."""
+    if not plain:
+        raise UnsupportedError(
+            "the file holds IVON's state without the model: the stds without the means",
+            code="missing-model",
+            hint='save both in one file: {"model": model.state_dict(), "optimizer": optimizer.state_dict()}',
+        )
     if options.model_shapes is not None:
         by_name = {item.name: item for item in plain}
         plain = [by_name[name] for name in options.model_shapes if name in by_name]
@@ -108,7 +114,7 @@ def _shares(
         raise UnsupportedError(
             "the optimiser has several parameter groups; the file does not tell which tensors are in which",
             code="order-unknown",
-            hint="give the tensors' names and shapes in the optimiser's order (model_shapes)",
+            hint=SHAPES_HINT,
         )
     rest = list(plain)
     for _, group in groups:
@@ -118,11 +124,17 @@ def _shares(
             chunk.append(rest.pop(0))
         if total_size(item.loc.shape for item in chunk) != size:
             raise UnsupportedError(
-                f"the optimiser's hess has {size} entries, which are not the model's first tensors",
+                f"the optimiser's hess has {size} entries, which are no whole number of the tensors given to it",
                 code="shape-mismatch",
-                hint="give the names and shapes of the optimised tensors in order (model_shapes)",
+                hint=SHAPES_HINT,
             )
         yield chunk
+    if rest and options.model_shapes is None:
+        raise UnsupportedError(
+            f"the optimiser has only some of the model's {len(plain)} tensors; the file does not say which",
+            code="order-unknown",
+            hint=SHAPES_HINT,
+        )
 
 
 DIALECT = Ivon()

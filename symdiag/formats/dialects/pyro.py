@@ -14,10 +14,15 @@ from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import Arrays, KeyedDialect, Pair
 from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.state_dict import Path
 from symdiag.formats.transforms import SOFTPLUS, Transform
 
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
+
+
+ASSUMED = (
+    "softplus unless told otherwise: Pyro's own since 1.6; a state dict does not tell the guide's scale_constraint"
+)
 
 
 class Pyro(KeyedDialect):
@@ -30,14 +35,18 @@ class Pyro(KeyedDialect):
                 scale = f"{match['guide']}scales.{match['site']}{match['end'] or ''}"
                 yield Pair(match["guide"], match["site"], tidy(match["site"]), key, scale)
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
+    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
         """What the constraint says; softplus in a state dict. Raises UnsupportedError when a store lost them."""
-        constraint = constraint_of(raw.tree, find_state_dict(raw.tree).paths[pair.scale])
+        constraint = constraint_of(raw.tree, place)
         if constraint is not None:
             return transform_of(constraint)
         if pair.scale.endswith("_unconstrained"):
             return self.transform
         raise ambiguous([pair.scale], arrays)
+
+    def notes(self, arrays: Arrays) -> tuple[str, ...]:
+        """The assumption that a state dict forces on us."""
+        return (ASSUMED,) if any(pair.scale.endswith("_unconstrained") for pair in self.pairs(arrays)) else ()
 
 
 DIALECT = Pyro(

@@ -15,41 +15,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
 from symdiag.formats.curvature import cholesky
+from symdiag.formats.dialects.pyro import ASSUMED
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import Arrays, check_pair
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, find_state_dict, replaced
-from symdiag.formats.transforms import SOFTPLUS, Array, transform_named
+from symdiag.formats.transforms import SOFTPLUS, Array, Transform, transform_named
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")
 
 
 @dataclass(frozen=True)
-class _Keys:
-    """The guide's keys; ``factor`` and ``tril`` where it has them."""
+class Keys:
+    """The guide's keys; ``factor`` and ``tril`` where it has them. Without ``scale``, ``tril`` is no unit triangle."""
 
     loc: str
-    scale: str
+    scale: str | None
     factor: str | None
     tril: str | None
-
-
-def _keys(arrays: Arrays) -> _Keys | None:
-    for key, array in arrays.items():
-        match = _SCALE.match(key)
-        if match is None or array.ndim != 1 or f"{match['guide']}loc" not in arrays:
-            continue
-        factor, tril = f"{match['guide']}cov_factor", f"{match['guide']}scale_tril{match['end'] or ''}"
-        return _Keys(
-            f"{match['guide']}loc", key, factor if factor in arrays else None, tril if tril in arrays else None
-        )
-    return None
 
 
 class PyroFlat:
@@ -57,11 +47,22 @@ class PyroFlat:
 
     name = "pyro-flat"
     priority = 58
+    transform = SOFTPLUS
+
+    def keys(self, arrays: Arrays) -> Keys | None:
+        """The keys of the guide, if there is one."""
+        for key, array in arrays.items():
+            match = _SCALE.match(key)
+            if match is None or array.ndim != 1 or f"{match['guide']}loc" not in arrays:
+                continue
+            factor, tril = f"{match['guide']}cov_factor", f"{match['guide']}scale_tril{match['end'] or ''}"
+            return Keys(f"{match['guide']}loc", key, *(k if k in arrays else None for k in (factor, tril)))
+        return None
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
         """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name or constraint."""
-        keys = _keys(arrays)
-        if keys is None:
+        keys = self.keys(arrays)
+        if keys is None or keys.scale is None:
             return False
         paths = find_state_dict(raw.tree).paths
         return keys.scale.endswith("_unconstrained") or _softplus(constraint_of(raw.tree, paths[keys.scale]))
@@ -69,21 +70,30 @@ class PyroFlat:
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior. Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects."""
         found = find_state_dict(raw.tree)
-        keys = _keys(arrays)
+        keys = self.keys(arrays)
         assert keys is not None
-        check_pair(keys.loc, keys.scale, arrays)
         given = model_shapes(options, arrays[keys.loc].size, keys.loc)
         shapes = {tidy(name): shape for name, shape in given.items()}
-        constraint = constraint_of(raw.tree, found.paths[keys.scale])
-        transform = SOFTPLUS if constraint is None else transform_of(constraint)
-        if options.scale_transform:
-            transform = transform_named(options.scale_transform)
-        means, scales = (flat_slots(found.paths[key], shapes) for key in (keys.loc, keys.scale))
-        fields = tuple(Field(name, means[name], scales[name], transform) for name in shapes)
+        means = flat_slots(found.paths[keys.loc], shapes)
+        if keys.scale is None:
+            fields = tuple(Field(name, means[name], joint=True) for name in shapes)
+        else:
+            check_pair(keys.loc, keys.scale, arrays)
+            place = found.paths[keys.scale]
+            scales, transform = flat_slots(place, shapes), self._transform(raw.tree, place, options)
+            fields = tuple(Field(name, means[name], scales[name], transform) for name in shapes)
         used = {keys.loc, keys.scale, keys.factor, keys.tril}
         ignored = (Ignored(key, "not part of the guide's Gaussian") for key in arrays if key not in used)
-        posterior = assemble(raw, self.name, Draft(fields, ignored=(*ignored, *found.ignored), extra=keys))
+        notes = (ASSUMED,) if (keys.scale or "").endswith("_unconstrained") and not options.scale_transform else ()
+        draft = Draft(fields, ignored=(*ignored, *found.ignored), notes=notes, extra=keys)
+        posterior = assemble(raw, self.name, draft)
         return _correlated(posterior, arrays)
+
+    def _transform(self, tree: Tree, place: Path, options: ReadOptions) -> Transform:
+        if options.scale_transform:
+            return transform_named(options.scale_transform)
+        constraint = constraint_of(tree, place)
+        return self.transform if constraint is None else transform_of(constraint)
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
         """``raw.tree`` with new means, scales and factor."""
@@ -104,18 +114,30 @@ def _softplus(constraint: Mapping[str, Any] | None) -> bool:
 def _correlated(posterior: Posterior, arrays: Arrays) -> Posterior:
     """The posterior with its covariance; unchanged for a diagonal guide."""
     assert posterior.source is not None
-    keys: _Keys = posterior.source.template.extra
+    keys: Keys = posterior.source.template.extra
     scale = np.concatenate([posterior.scale[name].reshape(-1) for name in posterior.names])
     if keys.factor is not None:
-        matrix = to_float64(arrays[keys.factor])
-        check_finite(matrix, keys.factor)
+        matrix = _matrix(arrays, keys.factor, len(scale))
         return with_covariance(posterior, posterior.names, scale[:, None] * matrix, scale**2)
     if keys.tril is not None:
-        matrix = to_float64(arrays[keys.tril])
-        check_finite(matrix, keys.tril)
-        unit = np.tril(matrix, -1) + np.eye(len(matrix))
-        return with_covariance(posterior, posterior.names, scale[:, None] * unit, np.zeros_like(scale))
+        lower = np.tril(_matrix(arrays, keys.tril, len(scale)))
+        if keys.scale is not None:
+            lower = scale[:, None] * (np.tril(lower, -1) + np.eye(len(lower)))
+        return with_covariance(posterior, posterior.names, lower, np.zeros_like(scale))
     return posterior
+
+
+def _matrix(arrays: Arrays, key: str, rows: int) -> Array:
+    """The factor at ``key``, checked. Raises InputError ``shape-mismatch`` or ``non-finite``."""
+    matrix = to_float64(arrays[key])
+    check_finite(matrix, key)
+    if matrix.ndim != 2 or len(matrix) != rows:
+        raise InputError(
+            f"{key} has shape {matrix.shape}, for {rows} latent variables it needs as many rows",
+            code="shape-mismatch",
+            hint="loc and covariance must come from one guide",
+        )
+    return matrix
 
 
 def _stored_factor(posterior: Posterior, tree: Tree) -> tuple[Array, dict[Path, NDArray[Any]]]:
@@ -124,7 +146,7 @@ def _stored_factor(posterior: Posterior, tree: Tree) -> tuple[Array, dict[Path, 
     assert source is not None
     assert covariance is not None
     found = find_state_dict(tree)
-    keys: _Keys = source.template.extra
+    keys: Keys = source.template.extra
     key = keys.factor or keys.tril
     assert key is not None
     raw = found.arrays[key]
@@ -135,9 +157,10 @@ def _stored_factor(posterior: Posterior, tree: Tree) -> tuple[Array, dict[Path, 
     lower = covariance.factor
     if np.any(np.triu(lower, 1)) or np.any(np.diag(lower) <= 0) or np.any(covariance.diagonal):
         lower = cholesky(lower @ lower.T + np.diag(covariance.diagonal), "the covariance")
-    scale = np.diag(lower).copy()
-    new = np.tril(lower / scale[:, None], -1)
-    old = np.tril(to_float64(raw), -1)
+    scale, kept = np.diag(lower).copy(), 0
+    if keys.scale is not None:
+        lower, kept = lower / scale[:, None], -1
+    new, old = np.tril(lower, kept), np.tril(to_float64(raw), kept)
     return scale, {found.paths[key]: np.where(new == old, raw, new.astype(raw.dtype))}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import Arrays, KeyedDialect, Pair
-from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import EXP, Transform
 
 _LOC = re.compile(r"^(?:net_guide\.)?(?P<site>.+)\.loc(?P<end>_unconstrained)?$")
@@ -36,9 +36,9 @@ class Tyxe(KeyedDialect):
             for pair in self.pairs(arrays)
         )
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, arrays: Arrays) -> Transform:
+    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
         """What the constraint says; exp in a state dict."""
-        constraint = constraint_of(raw.tree, find_state_dict(raw.tree).paths[pair.scale])
+        constraint = constraint_of(raw.tree, place)
         return self.transform if constraint is None else transform_of(constraint)
 
     def notes(self, arrays: Arrays) -> tuple[str, ...]:

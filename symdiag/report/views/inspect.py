@@ -37,6 +37,9 @@ def document(report: Inspection) -> Document:
 
 
 def _headline(report: Inspection) -> str:
+    if report.problem is not None and report.dialect is not None:
+        weights = plural(report.parameters, "weight")
+        return f"A {report.dialect} posterior over {weights}, whose hidden groups could not be found."
     if report.problem is not None:
         return f"A {report.container} file with {plural(len(report.stored), 'tensor')}, not read as a posterior."
     order = "" if report.log_order is None else f"; |G| = {power_of_ten(report.log_order)}"

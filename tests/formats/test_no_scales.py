@@ -1,0 +1,57 @@
+"""What a file without a readable posterior is told."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+
+from symdiag.errors import InputError
+from symdiag.formats import interpret
+from symdiag.formats.interface import RawCheckpoint
+
+
+def read(tree):
+    return interpret(RawCheckpoint("net.pt", "0", "torch-zip", tree))
+
+
+def code_of(tree):
+    with pytest.raises(InputError) as error:
+        read(tree)
+    return error.value
+
+
+def test_scales_of_an_unknown_pattern_are_not_called_a_deterministic_network():
+    error = code_of({"fc.weightMu": np.ones((3, 2)), "fc.weightRho": np.ones((3, 2)), "bn.running_var": np.ones(3)})
+    assert error.code == "no-scales-found"
+    assert "fc.weightRho" in error.message
+    assert "deterministic" not in error.message
+
+
+def test_the_pattern_named_as_nearest_is_one_that_is_read():
+    hint = code_of({"fc.W_mu": np.ones((3, 2)), "fc.W_q": np.ones((3, 2))}).hint
+    loc, scale = re.search(r"\(LAYER\.(\w+), LAYER\.(\w+)\)", hint).groups()
+    assert read({f"fc.{loc}": np.ones((3, 2)), f"fc.{scale}": np.ones((3, 2))}).loc.keys() == {"fc.weight"}
+
+
+def test_messages_stay_readable_whatever_the_names_in_the_file():
+    key = "x" * 1_000_000 + ".weight_mu"
+    assert len(code_of({key: np.ones((3, 2))}).message) < 1000
+    assert len(code_of({key: np.ones((3, 2)), "fc.weight_mu": np.ones(2), "fc.weight_std": np.ones(2)}).message) < 2000
+
+
+def test_many_names_are_not_all_compared():
+    """Half a minute if they were."""
+    started = time.process_time()
+    code_of({f"t{i}": np.ones((1, 1)) for i in range(50_000)})
+    assert time.process_time() - started < 10
+
+
+def test_an_optimiser_s_state_without_the_model():
+    group = {"hess": np.ones(6, np.float32), "ess": 100.0, "weight_decay": 0.1, "params": [0]}
+    assert code_of({"state": {}, "param_groups": [group]}).code == "missing-model"
+
+
+def test_a_near_miss_names_the_library_it_misses():
+    """A bayesian-torch file that lost its scales."""
+    assert "bayesian-torch" in code_of({"fc1.mu_weight": np.ones((3, 2)), "fc1.mu_bias": np.ones(3)}).hint
