@@ -67,6 +67,8 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1, 2 or 130, never an exception."""
+    # threads that spin while they wait cost a busy machine several times the work itself; read when torch is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = list(sys.argv[1:] if argv is None else argv)
     with _logging(args):
         try:

@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from symdiag.estimators.densities import SlotDensity
-from symdiag.estimators.log_ratio import ElementBatch, LogRatio, act_on_batch
+from symdiag.estimators.log_ratio import Array, ElementBatch, LogRatio, act_on_batch
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.spec import Group, PermutationSpec
 
-_STARTS = 24
+_FEW, _STARTS = 6, 24  # starts: the first few for all draws, the others where fewer than _AGREE of them end at the best
+_AGREE = 3
 _SWEEPS = 8
 _NOISE = (0.5, 1.0, 2.0)
+_SAME = 1e-6  # nats
 
 Step = tuple[Group, SlotDensity]
 
@@ -47,16 +51,33 @@ class Anchor:
         self, draws: Mapping[str, Tensor], generator: np.random.Generator
     ) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
         """aω for each of S draws (name → (S, *shape)), and a by group: h first, then what hω suggests."""
-        count = len(next(iter(draws.values())))
-        found = [self._aligned(draws, k, generator) for k in range(_STARTS)]
-        best = np.array([self._best({n: v[s] for n, v in draws.items()}, found, s) for s in range(count)])
-        actions = {g.name: _choose([f[g.name] for f in found], best) for g in self.spec}
-        return self._act(draws, actions), actions
+        best = self._aligned(draws, 0, generator)
+        score = self._scores(draws, best)
+        everyone = np.arange(len(score))
+        scores = [score.copy()]
+        for start in range(1, _FEW):
+            found, theirs = self._scored(draws, start, generator)
+            _improve(best, score, found, theirs, everyone)
+            scores.append(theirs)
+        unsure = np.flatnonzero((np.array(scores) >= score - _SAME).sum(0) < _AGREE)
+        part = {name: value[torch.from_numpy(unsure)] for name, value in draws.items()}
+        for start in range(_FEW, _STARTS if len(unsure) else 0):
+            _improve(best, score, *self._scored(part, start, generator), unsure)
+        return self._act(draws, best), best
 
-    def _best(self, draw: Mapping[str, Tensor], found: Sequence[Mapping[str, ElementBatch]], s: int) -> int:
-        """The start that ended at the highest density."""
-        tried = {g.name: ElementBatch.concatenate([f[g.name].take([s]) for f in found]) for g in self.spec}
-        return int(np.argmax(self.ratio(draw, tried)))
+    def _scored(
+        self, draws: Mapping[str, Tensor], start: int, generator: np.random.Generator
+    ) -> tuple[dict[str, ElementBatch], Array]:
+        found = self._aligned(draws, start, generator)
+        return found, self._scores(draws, found)
+
+    def _scores(self, draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]) -> Array:
+        """log q(aω) − log q(ω) of each draw, (S,)."""
+        count = len(next(iter(draws.values())))
+        one = (
+            ({n: v[s] for n, v in draws.items()}, {k: a.take([s]) for k, a in actions.items()}) for s in range(count)
+        )
+        return np.array([self.ratio(draw, action)[0] for draw, action in one])
 
     def _aligned(
         self, draws: Mapping[str, Tensor], start: int, generator: np.random.Generator
@@ -118,12 +139,19 @@ def _entries(matrices: np.ndarray, permutations: np.ndarray) -> np.ndarray:
     return np.take_along_axis(matrices, permutations[:, :, None], axis=2)[:, :, 0]
 
 
-def _choose(batches: Sequence[ElementBatch], which: np.ndarray) -> ElementBatch:
-    """Element s of batch ``which[s]``."""
-    rows = np.arange(len(which))
-    return ElementBatch(
-        np.stack([b.permutations for b in batches])[which, rows], np.stack([b.signs for b in batches])[which, rows]
-    )
+def _improve(
+    best: Mapping[str, ElementBatch],
+    score: Array,
+    found: Mapping[str, ElementBatch],
+    theirs: Array,
+    rows: NDArray[np.intp],
+) -> None:
+    """Put what was found for draws ``rows`` where it is better, in place."""
+    better = theirs > score[rows]
+    for name, batch in best.items():
+        batch.permutations[rows[better]] = found[name].permutations[better]
+        batch.signs[rows[better]] = found[name].signs[better]
+    score[rows[better]] = theirs[better]
 
 
 def _uniform(group: Group, density: SlotDensity, count: int, generator: np.random.Generator) -> ElementBatch:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from symdiag.permanents import DEFAULT, Effort
+from symdiag.permanents.planner import sampling_steps
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
@@ -27,11 +28,12 @@ _PRODUCT = 1e-10  # s per multiply-add of a matrix product
 _SCALING = 3e-10  # s per n³ of dual scaling and block search
 _OPERATION = 1e-9  # s per step of the dynamic programme or of the sampler
 _CERTIFY = 3e-9  # s per n³ of the deterministic bounds
-SANDWICH_COST = 8e-4
-"""Nominal seconds per element and group of the joint sandwich."""
+_ELEMENT = 8e-4  # s per element and group of the joint sandwich, before what grows with the width
+_ALIGNMENT_STEPS = 18  # assignment problems per group that find the sandwich's anchor
 ENUMERATION_COST = 1e-5
 """Nominal seconds per element and group of the exact joint sum."""
 _JOINT_DRAWS = 64
+_FEWEST_JOINT = 3
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,7 @@ def draw_cost(posterior: Posterior, spec: PermutationSpec) -> float:
 def guessed_operations(spec: PermutationSpec, effort: Effort) -> float:
     """Steps of one draw's permanents if no matrix splits into blocks; measured once the first draws are done."""
     return sum(
-        3.0 * g.width * 2.0**g.width
-        if g.width <= effort.max_exact
-        else g.width**2 * effort.particles * (effort.runs + 2)
-        for g in spec
+        3.0 * g.width * 2.0**g.width if g.width <= effort.max_exact else sampling_steps(g.width, effort) for g in spec
     )
 
 
@@ -115,12 +114,22 @@ def certified_draws(cost: float, budget: float, done: int) -> int:
     return count if count >= 2 else 0
 
 
-def joint_draws(cost: float, budget: float, most: int = _JOINT_DRAWS) -> int:
-    """How many draws get the joint sandwich or sum within half of the budget (0 if fewer than 2)."""
-    count = min(most, int(0.5 * budget / cost))
-    return count if count >= 2 else 0
+def sandwich_cost(posterior: Posterior, spec: PermutationSpec, elements: int) -> float:
+    """Nominal seconds of the joint sandwich on one draw."""
+    cost = 0.0
+    for group in spec:
+        cube = _SCALING * group.width**3
+        matrix = _PRODUCT * 2.0 * group.width**2 * block_size(posterior, group) * (2 if group.signed else 1)
+        cost += _ALIGNMENT_STEPS * (matrix + cube + 2e-4) + elements * (_ELEMENT + matrix + cube)
+    return cost
+
+
+def joint_draws(cost: float, budget: float, most: int | None = None) -> int:
+    """How many draws get the joint sandwich or sum within half of the budget (0 if too few to say how they spread)."""
+    count = min(most or _JOINT_DRAWS, int(0.5 * budget / cost))
+    return count if count >= _FEWEST_JOINT else 0
 
 
 def chain_draws(cost: float, budget: float, pilot: int) -> int:
     """How many draws get the coupling bound, about as dear as the groups themselves: half of the budget, at least 2."""
-    return max(2, min(pilot, int(0.5 * budget / max(cost, 1e-12))))
+    return max(2, min(pilot, _JOINT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))

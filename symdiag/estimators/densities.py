@@ -17,7 +17,7 @@ from torch import Tensor
 
 from symdiag.symmetry.spec import Group, Member
 
-_DIRECT_LIMIT = 1 << 22  # entries of the (chunk, n, n, D) difference array below which no expansion is used
+_DIRECT_LIMIT = 1 << 18  # entries of the (S, n, n, D) difference array below which no expansion is used
 _COLUMN_CHUNK = 512
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,14 +13,15 @@ from torch import Tensor
 from symdiag.estimators.coupling import chain_orders, chain_values, coupled
 from symdiag.estimators.layerwise import group_values
 from symdiag.estimators.sandwich import JointSandwich
+from symdiag.estimators.summation import enumerable, rest_of
 from symdiag.estimators.values import DrawValues
 from symdiag.permanents import Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
-SANDWICH_ELEMENTS = 64
+SANDWICH_ELEMENTS, FEW_ELEMENTS = 64, 16
 SMALL = 64
-"""Up to this many units in total, both chain orders are tried and the joint sandwich is run."""
+"""Up to this many units in total, both chain orders are tried and the joint sandwich takes more elements."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,18 @@ class StraddlingEstimator:
         self.direct = posterior.is_mean_field and all(g.is_matrix_permanent for g in spec)
         self.coupled = coupled(spec)
         self.small = sum(g.width for g in spec) <= SMALL
-        needed = len(spec) > 0 and ((self.coupled and self.small) or not self.direct)
-        self.joint = JointSandwich(posterior, spec) if needed else None
-        self.enumerated = self.joint is not None and self.joint.sum.enumerable
+        self.elements = SANDWICH_ELEMENTS if self.small else FEW_ELEMENTS
+        self.wants_joint = len(spec) > 0 and (self.coupled or not self.direct)
+        self.enumerated = self.wants_joint and enumerable(rest_of(posterior, spec))
         chained = self.coupled and self.direct and not self.enumerated
         self.orders = chain_orders(posterior, spec, both=self.small) if chained else ()
         indirect = [g for g in spec if not (posterior.is_mean_field and g.is_matrix_permanent)]
         self.singles = {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in indirect}
+
+    @functools.cached_property
+    def joint(self) -> JointSandwich:
+        """The joint sum or sandwich; made on first use, for it holds several copies of the posterior."""
+        return JointSandwich(self.posterior, self.spec)
 
     def _tensor(self, array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -76,8 +83,8 @@ class StraddlingEstimator:
         groups = {g.name: self._group(g, draws, generator, certify) for g in self.spec}
         chains = self._chains(groups, _first(draws, chain_draws), generator, certify) if chain_draws > 0 else ()
         joint = None
-        if self.joint is not None and joint_draws > 0:
-            joint = self.joint(self._host(_first(draws, joint_draws)), SANDWICH_ELEMENTS, generator)
+        if self.wants_joint and joint_draws > 0:
+            joint = self.joint(self._host(_first(draws, joint_draws)), self.elements, generator)
         return Batch(groups, chains, joint)
 
     def _host(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,9 @@ from symdiag.symmetry.spec import Group
 
 Array = NDArray[np.float64]
 
+_WHOLE = 0.75
+"""Share of proposals made from all of a group's tensors: right where labels are clear, as the anchor assumes."""
+
 
 @dataclass(frozen=True)
 class _Component:
@@ -35,6 +38,7 @@ class GroupProposal:
     def __init__(self, group: Group, components: Sequence[_Component]) -> None:
         self.group = group
         self.components = tuple(components)
+        self.shares = np.array([_WHOLE, 1.0 - _WHOLE] if len(components) == 2 else [1.0])
 
     def sample(self, count: int, generator: np.random.Generator) -> tuple[ElementBatch, Array]:
         """``count`` elements and their log probabilities (count,).
@@ -42,7 +46,7 @@ class GroupProposal:
         A dead end has log probability -inf: τ lacks that much mass, and the element must get no weight, even where
         another component could have drawn it.
         """
-        choice = np.sort(generator.integers(len(self.components), size=count))
+        choice = np.sort(generator.choice(len(self.components), size=count, p=self.shares))
         parts = [
             self._sample_component(c, int((choice == k).sum()), generator)
             for k, c in enumerate(self.components)
@@ -67,7 +71,7 @@ class GroupProposal:
     def log_prob(self, batch: ElementBatch) -> Array:
         """log τ of each element, (K,)."""
         terms = [self._component_log_prob(c, batch) for c in self.components]
-        return np.asarray(logsumexp(terms, axis=0) - np.log(len(terms)), dtype=np.float64)
+        return np.asarray(logsumexp(terms, axis=0, b=self.shares[:, None]), dtype=np.float64)
 
     def _component_log_prob(self, component: _Component, batch: ElementBatch) -> Array:
         result = assignment_log_prob(component.weights, batch.permutations)

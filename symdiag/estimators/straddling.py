@@ -9,7 +9,8 @@ import numpy as np
 
 from symdiag.estimate import Estimate
 from symdiag.estimators import budget as budgets
-from symdiag.estimators.evaluator import SANDWICH_ELEMENTS, Batch, StraddlingEstimator
+from symdiag.estimators.evaluator import Batch, StraddlingEstimator
+from symdiag.estimators.summation import rest_of, size
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import DrawValues, add, complement, concatenate, mean_and_error, summarise
 from symdiag.permanents import Effort
@@ -138,19 +139,17 @@ def _fixed_cost(estimator: StraddlingEstimator) -> float:
 
 def _joint_draws(estimator: StraddlingEstimator, budget: float, pilot: int) -> int:
     """How many draws get the joint sandwich; where the sum is exact, all of the pilot draws that are affordable."""
-    if estimator.joint is None:
+    if not estimator.wants_joint:
         return 0
-    cost = _joint_cost(estimator)
-    return (
-        max(2, budgets.joint_draws(cost, budget, pilot)) if estimator.enumerated else budgets.joint_draws(cost, budget)
-    )
+    count = budgets.joint_draws(_joint_cost(estimator), budget, pilot if estimator.enumerated else None)
+    return max(2, count) if estimator.enumerated else count
 
 
 def _joint_cost(estimator: StraddlingEstimator) -> float:
-    joint = estimator.joint
-    if joint is not None and joint.sum.enumerable:
-        return budgets.ENUMERATION_COST * (joint.sum.size + 100) * len(estimator.spec)
-    return budgets.SANDWICH_COST * SANDWICH_ELEMENTS * len(estimator.spec)
+    posterior, spec = estimator.posterior, estimator.spec
+    if estimator.enumerated:
+        return budgets.ENUMERATION_COST * (size(rest_of(posterior, spec)) + 100) * len(spec)
+    return budgets.sandwich_cost(posterior, spec, estimator.elements)
 
 
 def _chunk(posterior: Posterior, spec: PermutationSpec) -> int:

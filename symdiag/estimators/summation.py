@@ -33,6 +33,22 @@ def summed_groups(posterior: Posterior, spec: PermutationSpec) -> tuple[Group, .
     return tuple(g for g in spec if g in taken)
 
 
+def rest_of(posterior: Posterior, spec: PermutationSpec) -> tuple[Group, ...]:
+    """The groups that are left when ``summed_groups`` are summed over."""
+    summed = summed_groups(posterior, spec)
+    return tuple(g for g in spec if g not in summed)
+
+
+def size(groups: Sequence[Group]) -> float:
+    """Elements of a product of groups (at most e^700)."""
+    return math.exp(min(sum(g.log_order for g in groups), 700.0))
+
+
+def enumerable(groups: Sequence[Group]) -> bool:
+    """Whether the elements are few enough to visit them all."""
+    return size(groups) <= MAX_ENUMERATED * (1 + 1e-9)
+
+
 class GroupSum:
     """log Σ r over the summed groups, for given elements of the rest."""
 
@@ -40,20 +56,10 @@ class GroupSum:
         self, posterior: Posterior, spec: PermutationSpec, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor]
     ) -> None:
         self.spec, self.ratio = spec, LogRatio(posterior, spec)
-        self.summed = summed_groups(posterior, spec)
-        self.rest = tuple(g for g in spec if g not in self.summed)
+        self.summed, self.rest = summed_groups(posterior, spec), rest_of(posterior, spec)
+        self.enumerable = enumerable(self.rest)
         self._every = every_element(self.rest) if self.enumerable else {}
         self._densities = [SlotDensity(g, loc, scale) for g in self.summed]
-
-    @property
-    def size(self) -> float:
-        """Elements of the rest."""
-        return math.exp(min(sum(g.log_order for g in self.rest), 700.0))
-
-    @property
-    def enumerable(self) -> bool:
-        """Whether they are few enough to visit them all."""
-        return self.size <= MAX_ENUMERATED * (1 + 1e-9)
 
     def __call__(self, draw: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]) -> Array:
         """log Σ_{summed} q(gω)/q(ω) at each of K elements of the rest, (K,); (1,) where there is no rest."""

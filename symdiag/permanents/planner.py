@@ -31,6 +31,7 @@ _AGREE = 1.5  # the same for many runs of the size asked for
 _RANK_ONE = 1e-6  # nats between rank-one bounds at which no other method is asked
 _ROUNDING = 1e-12  # nats per row that count as rounding
 _SWAPS = 32  # swaps proposed per row to average over labellings
+_RUN = 1.5e6  # steps that a run of few rows takes anyway
 _MARGINALS = 3.0  # what marginals cost, in units of the value alone
 
 
@@ -201,8 +202,12 @@ def _sampled(
     if inner is not None and identity is not None:
         chain = swap_mcmc(log_block, steps=_SWAPS * n, generator=generator, start=identity, proposal=balanced.weights)
         weight = _mean_weight(chain.marginals, log_block, inner)
-    steps = float(n**2 * effort.particles * (effort.runs + 2))
-    return Part(value, *ends, False, "smc", reason, weight, steps)
+    return Part(value, *ends, False, "smc", reason, weight, sampling_steps(n, effort))
+
+
+def sampling_steps(n: int, effort: Effort) -> float:
+    """Steps that sampling one block of n rows takes, what a run costs apart from its particles included."""
+    return (effort.runs + 2.0) * (float(n) ** 2 * effort.particles + _RUN)
 
 
 def _allocation(proposal: smc.Proposal, generator: np.random.Generator, effort: Effort) -> tuple[int, int]:
