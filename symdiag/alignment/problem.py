@@ -173,7 +173,8 @@ def build_problem(model: Posterior, reference: Posterior, spec: PermutationSpec,
 
 
 def _part(weights: Weights, cell: tuple[slice, ...]) -> Weights:
-    return Weights(weights.loc[cell], None if weights.scale is None else weights.scale[cell])
+    index = (*cell, ...)  # a scalar stays an array
+    return Weights(weights.loc[index], None if weights.scale is None else weights.scale[index])
 
 
 def _cells(

@@ -14,6 +14,7 @@ from symdiag.estimators.log_ratio import ElementBatch, act_on_batch
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.estimators.straddling import estimate_straddling
 from symdiag.estimators.summation import GroupSum
+from symdiag.objectives.penalty import StraddlingPenalty
 from symdiag.objectives.symmetrized import GroupTerm, Symmetrized
 from symdiag.objectives.variational import Variational
 from symdiag.permanents.exact import exact_log_permanent
@@ -116,6 +117,23 @@ def test_training_term_and_its_gradient_match_enumeration(signed, pools):
         step[k] = 1e-5
         numeric = (expected(centre + step) - expected(centre - step)) / 2e-5
         assert float(q.loc.grad[k]) == pytest.approx(numeric, abs=1e-5)
+
+
+def test_penalty_on_a_module_that_concatenates_matches_enumeration():
+    posterior, spec = concatenation(9, signed=True, pools=True)
+    model = torch.nn.Module()
+    for layer in ("a", "b", "out"):
+        part = torch.nn.Module()
+        for role in {"a": ("weight", "bias"), "b": ("weight", "bias"), "out": ("weight",)}[layer]:
+            name = f"{layer}.{role}"
+            part.register_parameter(f"{role}_mu", torch.nn.Parameter(torch.from_numpy(posterior.loc[name])))
+            log_sigma = torch.from_numpy(np.log(posterior.scale[name]))
+            part.register_parameter(f"{role}_log_sigma", torch.nn.Parameter(log_sigma))
+        model.add_module(layer, part)
+    draw = one_draw(posterior, 3)
+    found = StraddlingPenalty(model, spec=spec, marginals="exact")({n: torch.from_numpy(v) for n, v in draw.items()})
+    expected = sum(straddling_of(posterior, PermutationSpec((group,)), draw) for group in spec)
+    assert found.item() == pytest.approx(expected, abs=1e-8)
 
 
 def test_two_ranges_of_one_axis_are_one_block_and_two_axes_are_not():
