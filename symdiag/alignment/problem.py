@@ -173,8 +173,9 @@ def build_problem(model: Posterior, reference: Posterior, spec: PermutationSpec,
 
 
 def _part(weights: Weights, cell: tuple[slice, ...]) -> Weights:
-    index = (*cell, ...)  # a scalar stays an array
-    return Weights(weights.loc[index], None if weights.scale is None else weights.scale[index])
+    if not cell:  # a scalar stays an array
+        return weights
+    return Weights(weights.loc[cell], None if weights.scale is None else weights.scale[cell])
 
 
 def _cells(
