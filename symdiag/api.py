@@ -254,7 +254,6 @@ def _report(
 def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
     """What was read, and how much of it the symmetry group covers."""
     source = posterior.source
-    covered = {name for group in symmetry.spec for name in group.tensors}
     random = np.concatenate([s[s > 0] for s in posterior.scale.values()] or [np.zeros(0)])
     network = symmetry.network
     layers = () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
@@ -263,7 +262,7 @@ def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
         sha256=source.sha256 if source else "",
         format=f"{source.container}/{source.dialect}" if source else "python",
         parameters=posterior.num_parameters,
-        covered_parameters=sum(posterior.loc[n].size for n in covered if n in posterior.loc),
+        covered_parameters=sum(v.size - symmetry.spec.left_out(n, v.shape) for n, v in posterior.loc.items()),
         activation=symmetry.activation,
         layers=layers,
         scale_transform=source.scale_transform if source else "",

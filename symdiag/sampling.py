@@ -248,16 +248,15 @@ def _rhat(draws: Mapping[str, Array], chains: int | None) -> RhatReport | None:
 
 
 def _draws_info(drawn: WeightSamples, found: Symmetry) -> DrawsInfo:
-    sizes = {name: values[0].size for name, values in drawn.draws.items()}
-    covered = {name for group in found.spec for name in group.tensors}
+    first = {name: values[0] for name, values in drawn.draws.items()}
     dropped = tuple(f"group {f.group} was dropped: its permutations change the outputs" for f in found.failures)
     return DrawsInfo(
         paths=drawn.paths,
         sha256=drawn.sha256,
         draws=drawn.num_samples,
         chains=drawn.chains,
-        parameters=sum(sizes.values()),
-        covered_parameters=sum(size for name, size in sizes.items() if name in covered),
+        parameters=sum(values.size for values in first.values()),
+        covered_parameters=sum(v.size - found.spec.left_out(n, v.shape) for n, v in first.items()),
         activation=found.activation,
         uncovered=tuple(Uncovered(*u) for u in found.uncovered),
         ignored=tuple((i.key, i.reason) for i in drawn.ignored),

@@ -71,17 +71,18 @@ def move_tensors(tensors: Mapping[str, T], spec: PermutationSpec, action: Action
 def _move_axis(tensor: Any, member: Member, element: Element, flip: bool) -> Any:
     """Plain advanced indexing, which NumPy and torch share; it copies, so the sign change is not seen outside."""
     axis = member.axis % tensor.ndim
-    index, negative = _axis_index(member, element)
+    index, negative = _axis_index(tensor.shape[axis], member, element)
     moved = tensor[(slice(None),) * axis + (index,)]
     if flip and member.flips and len(negative):
         moved[(slice(None),) * axis + (negative,)] *= -1
     return moved
 
 
-def _axis_index(member: Member, element: Element) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _axis_index(length: int, member: Member, element: Element) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Old position of every new position along the axis, and the new positions whose sign changes."""
     width = len(element.permutation)
-    positions = np.arange(member.outer * width * member.inner).reshape(member.outer, width, member.inner)
-    index = positions[:, element.permutation].ravel()
+    index, span = np.arange(length), member.span(width)
+    positions = index[span].copy().reshape(member.outer, width, member.inner)
+    index[span] = positions[:, element.permutation].ravel()
     negative = positions[:, element.signs < 0].ravel()
     return index, negative

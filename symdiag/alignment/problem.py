@@ -1,7 +1,13 @@
-"""Two posteriors and a spec as an assignment problem: every tensor with its group axes brought to the front."""
+"""Two posteriors and a spec as an assignment problem: every tensor with its group axes brought to the front.
+
+A tensor whose axes are shared by several groups (a layer that reads concatenated units) makes a block of every
+combination of their ranges.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
@@ -17,6 +23,9 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 State = tuple[Element, ...]
 """One element per group, in spec order."""
 
+Owner = tuple[int, Member]
+"""Index of a group in the spec, and one of its members."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -28,7 +37,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Block:
-    """One tensor of both posteriors, shaped (n_1, …, n_k, f): its k group axes, then everything else."""
+    """One tensor of both posteriors, or the part of it that some groups own, shaped (n_1, …, n_k, f): its k group axes,
+    then everything else.
+    """
 
     tensor: str
     axes: tuple[Axis, ...]
@@ -47,7 +58,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Problem:
-    """What the search works on. ``constant`` is the cost of the tensors that no group touches."""
+    """What the search works on. ``constant`` is the cost of the weights that no group touches."""
 
     spec: PermutationSpec
     cost: Cost
@@ -151,18 +162,55 @@ def build_problem(model: Posterior, reference: Posterior, spec: PermutationSpec,
         pair = [_weights(p.loc[name], p.scale[name], floor) for p in (model, reference)]
         if all(w.scale is not None and not w.scale.any() for w in pair):
             pair = [Weights(w.loc, None) for w in pair]
-        if name not in members:
-            constant += float(cost.elementwise(*pair).sum())
-            continue
-        axes = tuple(Axis(g, spec.groups[g].signed and m.flips) for g, m in members[name])
-        brought = [_bring_forward(w, [m for _, m in members[name]], spec, [g for g, _ in members[name]]) for w in pair]
-        blocks.append(Block(name, axes, *brought))
+        for cell, owners in _cells(model.shapes[name], members.get(name, []), spec):
+            part = [_part(w, cell) for w in pair]
+            if not owners:
+                constant += float(cost.elementwise(*part).sum())
+                continue
+            axes = tuple(Axis(g, spec.groups[g].signed and m.flips) for g, m in owners)
+            blocks.append(Block(name, axes, *(_bring_forward(w, owners, spec) for w in part)))
     return Problem(spec, cost, tuple(blocks), constant)
 
 
-def members_by_tensor(spec: PermutationSpec) -> dict[str, list[tuple[int, Member]]]:
+def _part(weights: Weights, cell: tuple[slice, ...]) -> Weights:
+    if not cell:  # a scalar stays an array
+        return weights
+    return Weights(weights.loc[cell], None if weights.scale is None else weights.scale[cell])
+
+
+def _cells(
+    shape: tuple[int, ...], members: Sequence[Owner], spec: PermutationSpec
+) -> Iterator[tuple[tuple[slice, ...], list[Owner]]]:
+    """The parts of a tensor in which every axis belongs to one member or to none, with their members in order."""
+    ranges = [
+        _ranges(length, [o for o in members if o[1].axis % len(shape) == axis], spec)
+        for axis, length in enumerate(shape)
+    ]
+    for combination in itertools.product(*ranges):
+        owners = [owner for _, owner in combination if owner is not None]
+        yield tuple(span for span, _ in combination), sorted(owners, key=members.index)
+
+
+def _ranges(length: int, owners: Sequence[Owner], spec: PermutationSpec) -> list[tuple[slice, Owner | None]]:
+    """An axis cut where its owners change; stretches between them belong to nobody."""
+    result: list[tuple[slice, Owner | None]] = []
+    end = 0
+    for place, owner in sorted(((range(length)[m.span(spec.groups[g].width)], (g, m)) for g, m in owners), key=_begin):
+        if place.start < end:
+            raise UsageError("two groups claim one tensor axis", code="spec-mismatch")
+        result += [(slice(end, place.start), None)] if place.start > end else []
+        result.append((slice(place.start, place.stop), owner))
+        end = place.stop
+    return result + ([(slice(end, length), None)] if end < length or not owners else [])
+
+
+def _begin(entry: tuple[range, Owner]) -> int:
+    return entry[0].start
+
+
+def members_by_tensor(spec: PermutationSpec) -> dict[str, list[Owner]]:
     """Tensor name → (group index, member) pairs acting on it."""
-    found: dict[str, list[tuple[int, Member]]] = {}
+    found: dict[str, list[Owner]] = {}
     for index, group in enumerate(spec):
         for member in group.members:
             found.setdefault(member.tensor, []).append((index, member))
@@ -181,7 +229,7 @@ def check_compatible(model: Posterior, reference: Posterior, spec: PermutationSp
     for group in spec:
         for member in group.members:
             shape = model.shapes.get(member.tensor)
-            if shape is not None and shape[member.axis] != member.outer * group.width * member.inner:
+            if shape is not None and not member.fits(shape[member.axis], group.width):
                 raise UsageError(
                     f"group {group.name} does not fit {member.tensor} of shape {shape}", code="spec-mismatch"
                 )
@@ -197,11 +245,10 @@ def _width_floor(model: Posterior, reference: Posterior) -> float:
     return float(min(smallest, default=1.0))
 
 
-def _bring_forward(weights: Weights, members: list[Member], spec: PermutationSpec, groups: list[int]) -> Weights:
-    loc = _axes_first(weights.loc, members, [spec.groups[g].width for g in groups])
-    if weights.scale is None:
-        return Weights(loc, None)
-    return Weights(loc, _axes_first(weights.scale, members, [spec.groups[g].width for g in groups]))
+def _bring_forward(weights: Weights, owners: list[Owner], spec: PermutationSpec) -> Weights:
+    members, widths = [m for _, m in owners], [spec.groups[g].width for g, _ in owners]
+    loc = _axes_first(weights.loc, members, widths)
+    return Weights(loc, None if weights.scale is None else _axes_first(weights.scale, members, widths))
 
 
 def _axes_first(array: Array, members: list[Member], widths: list[int]) -> Array:
@@ -209,8 +256,6 @@ def _axes_first(array: Array, members: list[Member], widths: list[int]) -> Array
     split: list[int] = []
     front: dict[int, int] = {}
     by_axis = {m.axis % array.ndim: (k, m) for k, m in enumerate(members)}
-    if len(by_axis) < len(members):
-        raise UsageError("two groups claim one tensor axis", code="spec-mismatch")
     for axis, length in enumerate(array.shape):
         if axis in by_axis:
             k, member = by_axis[axis]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +25,9 @@ def collapsed(posterior: Posterior, group: Group) -> NDArray[np.bool_]:
     neither the prior nor the direction of a tensor. A deterministic weight other than 0 counts as signal.
     """
     members = [m for m in group.members if _is_matrix(posterior, m)] or list(group.members)
-    signal = np.stack([_signal(posterior, member, group.width) for member in members])
+    places = dict.fromkeys((m.tensor, m.axis) for m in members)
+    owned = [[m for m in members if (m.tensor, m.axis) == place] for place in places]
+    signal = np.stack([_signal(posterior, parts, group.width) for parts in owned])
     return np.asarray((signal < MAX_SIGNAL).any(axis=0))
 
 
@@ -32,16 +36,16 @@ def _is_matrix(posterior: Posterior, member: Member) -> bool:
     return posterior.loc[member.tensor].ndim >= 2 and "bias" not in member.tensor.rsplit(".", 1)[-1]
 
 
-def _signal(posterior: Posterior, member: Member, width: int) -> Array:
-    """Root mean square of μ/σ per unit, (n,)."""
-    loc = blocks(posterior.loc[member.tensor], member, width)
-    scale = blocks(posterior.scale[member.tensor], member, width)
+def _signal(posterior: Posterior, members: Sequence[Member], width: int) -> Array:
+    """Root mean square of μ/σ per unit over all its entries on one axis of a tensor, (n,)."""
+    loc = np.concatenate([blocks(posterior.loc[m.tensor], m, width) for m in members], axis=1)
+    scale = np.concatenate([blocks(posterior.scale[m.tensor], m, width) for m in members], axis=1)
     ratio = np.divide(loc, scale, out=np.where(loc == 0, 0.0, np.inf), where=scale > 0)
     return np.asarray(np.sqrt((ratio**2).mean(axis=1)))
 
 
 def blocks(array: Array, member: Member, width: int) -> Array:
     """A member's entries by unit, (n, D)."""
-    moved = np.moveaxis(array, member.axis, 0)
+    moved = np.moveaxis(array, member.axis, 0)[member.span(width)]
     split = moved.reshape(member.outer, width, member.inner, -1)
     return np.moveaxis(split, 1, 0).reshape(width, -1)

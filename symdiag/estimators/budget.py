@@ -62,7 +62,8 @@ def target(value: float, precision: float | None) -> float:
 
 def block_size(posterior: Posterior, group: Group) -> int:
     """Weights per unit of a group."""
-    return sum(posterior.loc[m.tensor].size for m in group.members) // group.width
+    tensors = ((posterior.loc[m.tensor], m) for m in group.members)
+    return sum(m.outer * m.inner * (loc.size // loc.shape[m.axis]) for loc, m in tensors)
 
 
 def draw_cost(posterior: Posterior, spec: PermutationSpec) -> float:

@@ -24,7 +24,7 @@ _COLUMN_CHUNK = 512
 def unit_blocks(tensor: Tensor, member: Member, width: int, *, batched: bool = False) -> Tensor:
     """The member's entries by unit: (*shape) → (n, D), or (S, *shape) → (S, n, D) when ``batched``."""
     lead = 1 if batched else 0
-    moved = torch.movedim(tensor, member.axis + lead, lead)
+    moved = torch.movedim(tensor, member.axis + lead, lead)[(slice(None),) * lead + (member.span(width),)]
     split = moved.reshape(*moved.shape[:lead], member.outer, width, member.inner, -1)
     return split.movedim(lead + 1, lead).reshape(*moved.shape[:lead], width, -1)
 
@@ -43,7 +43,7 @@ class SlotDensity:
     """log q_i(ω_j) for all slots i and units j of one group, relative to log q_j(ω_j).
 
     Args:
-        group: The group; it must not act twice on one tensor.
+        group: The group; it must not act on two axes of one tensor.
         loc: Tensor name → posterior mean, file layout (may require grad).
         scale: Tensor name → posterior std, same shapes; 0 marks a deterministic weight.
         tensors: Restrict to these tensors (default: all the group touches).
@@ -57,7 +57,7 @@ class SlotDensity:
         tensors: Sequence[str] | None = None,
     ) -> None:
         if not group.is_matrix_permanent:
-            raise ValueError(f"group {group.name} acts twice on one tensor: not a matrix permanent")
+            raise ValueError(f"group {group.name} acts on two axes of one tensor: not a matrix permanent")
         self.group = group
         self.members = tuple(m for m in group.members if tensors is None or m.tensor in tensors)
         self.signed = group.signed

@@ -87,16 +87,27 @@ ActionBatch = Mapping[str, ElementBatch]
 
 def act_on_batch(tensor: Tensor, member: Member, elements: ElementBatch) -> Tensor:
     """One member axis of (K, *shape) or (1, *shape) moved by K elements: (K, *shape)."""
-    width = elements.permutations.shape[1]
     moved = tensor.movedim(member.axis + 1, 1)
+    span = member.span(elements.permutations.shape[1])
+    result = _moved_units(moved[:, span], member, elements)
+    if member.start is not None:
+        whole = moved.expand(len(elements), *moved.shape[1:]).clone()
+        whole[:, span] = result
+        result = whole
+    return result.movedim(1, member.axis + 1)
+
+
+def _moved_units(moved: Tensor, member: Member, elements: ElementBatch) -> Tensor:
+    """The entries that the units own, (K, L, …) or (1, L, …), moved by K elements."""
+    width = elements.permutations.shape[1]
     split = moved.reshape(moved.shape[0], member.outer, width, member.inner, -1)
-    index = torch.from_numpy(elements.permutations).to(tensor.device)[:, None, :, None, None]
+    index = torch.from_numpy(elements.permutations).to(moved.device)[:, None, :, None, None]
     taken = split.expand(len(elements), -1, -1, -1, -1).gather(
         2, index.expand(-1, member.outer, -1, member.inner, split.shape[-1])
     )
     if member.flips and (elements.signs < 0).any():
-        taken = taken * torch.from_numpy(elements.signs).to(tensor)[:, None, :, None, None]
-    return taken.reshape(len(elements), *moved.shape[1:]).movedim(1, member.axis + 1)
+        taken = taken * torch.from_numpy(elements.signs).to(moved)[:, None, :, None, None]
+    return taken.reshape(len(elements), *moved.shape[1:])
 
 
 def act_on_draw(spec: PermutationSpec, draw: Mapping[str, Tensor], actions: ActionBatch) -> dict[str, Tensor]:

@@ -91,7 +91,7 @@ class ProposalFamily:
         once = one_axis_per_tensor(group)
         densities = [SlotDensity(once, loc, scale)]
         private = own_tensors(group, later)
-        if 0 < len(private) < len(once.members):
+        if 0 < len(private) < len(once.tensors):
             densities.append(SlotDensity(once, loc, scale, private))
         self._densities = densities
 
@@ -116,15 +116,15 @@ def _component(kept: Tensor, flipped: Tensor | None, s: int) -> _Component:
 
 def one_axis_per_tensor(group: Group) -> Group:
     """The group with only the first axis of each tensor: a matrix permanent that stands in for proposals."""
-    first = {m.tensor: m for m in reversed(group.members)}
-    members = tuple(m for m in group.members if first[m.tensor] is m)
+    first = {m.tensor: m.axis for m in reversed(group.members)}
+    members = tuple(m for m in group.members if first[m.tensor] == m.axis)
     return Group(group.name, group.width, members, group.signed)
 
 
 def own_tensors(group: Group, others: Sequence[Group]) -> tuple[str, ...]:
     """The group's tensors on which the labels of ``others`` leave no mark, nor the group's own on a second axis."""
-    twice = {m.tensor for k, m in enumerate(group.members) if m.tensor in {o.tensor for o in group.members[:k]}}
-    return tuple(name for name in exclusive_tensors(group, others) if name not in twice)
+    axes = {name: {m.axis for m in group.members if m.tensor == name} for name in group.tensors}
+    return tuple(name for name in exclusive_tensors(group, others) if len(axes[name]) == 1)
 
 
 def exclusive_tensors(group: Group, others: Sequence[Group]) -> tuple[str, ...]:

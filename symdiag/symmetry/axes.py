@@ -2,7 +2,8 @@
 
 A *variable* is one set of units. A *label* says that a tensor axis runs over a variable's units, read as
 ``(outer, units, inner)`` in C order. A reshape may split a variable into *parts*, the factors of its index (heads and
-units within a head, say): it then stands for their product, and each part is a set of units of its own.
+units within a head, say): it then stands for their product, and each part is a set of units of its own. A variable may
+also be a sum of *terms*, labels laid end to end: units that were concatenated, each term with units of its own.
 """
 
 from __future__ import annotations
@@ -10,83 +11,28 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from symdiag.symmetry.spec import Group, Member
-
-
-@dataclass(frozen=True)
-class Label:
-    """A tensor axis that runs over the units of ``variable``."""
-
-    variable: int
-    outer: int = 1
-    inner: int = 1
-
-
-Labels = tuple[Label | None, ...]
-"""One entry per tensor axis; None for axes that stay fixed (batch, space, inputs)."""
-
-
-@dataclass
-class _Variable:
-    name: str
-    size: int
-    pinned: str = ""
-    unsigned: str = ""
-    quiet: bool = False
-    parts: tuple[int, ...] = ()
+from symdiag.symmetry.units import (
+    FIXED,
+    MAX_REPEATS,
+    REPEATED,
+    SILENT,
+    SINGLE,
+    WITHIN,
+    Label,
+    Units,
+    Variable,
+)
 
 
 @dataclass
-class AxisTable:
-    """Variables, what was united, and which parameter axes they own."""
+class AxisTable(Units):
+    """Units, what was united, and which parameter axes they own."""
 
-    variables: list[_Variable] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
     bindings: dict[tuple[str, int], tuple[Label | None, bool]] = field(default_factory=dict)
-
-    def new(self, name: str, size: int, *, quiet: bool = False) -> Label:
-        """A fresh variable of ``size`` units, named after what produces them; ``quiet`` ones need no note if pinned."""
-        return self._add(_Variable(name, size, quiet=quiet))
-
-    def _add(self, variable: _Variable) -> Label:
-        self.variables.append(variable)
-        self.parents.append(len(self.parents))
-        return Label(len(self.parents) - 1)
-
-    def find(self, index: int) -> int:
-        """The representative of a variable."""
-        while self.parents[index] != index:
-            self.parents[index] = self.parents[self.parents[index]]
-            index = self.parents[index]
-        return index
-
-    def leaves(self, index: int) -> list[int]:
-        """The parts of a variable that are not split any further, in C order; itself where it is whole."""
-        root = self.find(index)
-        parts = self.variables[root].parts
-        return [leaf for part in parts for leaf in self.leaves(part)] if parts else [root]
-
-    def size(self, label: Label) -> int:
-        """Number of units the label's variable stands for."""
-        return self.variables[self.find(label.variable)].size
-
-    def pin(self, labels: Label | Sequence[Label | None] | None, reason: str) -> None:
-        """Hold units fixed; the first reason is kept."""
-        for variable in self._leaf_variables(labels):
-            variable.pinned = variable.pinned or reason
-
-    def unsign(self, labels: Sequence[Label | None], reason: str) -> None:
-        """Rule sign flips out; permutations stay."""
-        for variable in self._leaf_variables(labels):
-            variable.unsigned = variable.unsigned or reason
-
-    def _leaf_variables(self, labels: Label | Sequence[Label | None] | None) -> Iterator[_Variable]:
-        for label in [labels] if labels is None or isinstance(labels, Label) else labels:
-            if label is not None:
-                yield from (self.variables[leaf] for leaf in self.leaves(label.variable))
 
     def product(self, labels: Sequence[Label]) -> Label:
         """A variable whose units are the combinations of those of several, in C order."""
@@ -95,14 +41,15 @@ class AxisTable:
         labels = [label for label in labels if label not in single] or labels[:1]
         parts = tuple(self.find(label.variable) for label in labels)
         size = math.prod(self.variables[part].size for part in parts)
-        return self._add(_Variable(self.variables[parts[0]].name, size, quiet=True, parts=parts))
+        return self.add(Variable(self.variables[parts[0]].name, size, quiet=True, parts=parts))
 
     def split(self, label: Label, sizes: Sequence[int]) -> list[Label] | None:
         """The label's units as combinations of parts of the given sizes; None, with all pinned, if cuts do not nest."""
         wanted = _cuts(sizes)
         leaves = self.leaves(label.variable)
         cuts = sorted({*wanted, *_cuts(self._sizes(label))})
-        if len(set(leaves)) < len(leaves) or any(b % a for a, b in itertools.pairwise(cuts)):
+        cut_sum = any(self.variables[leaf].terms for leaf in leaves) and not {*cuts} <= {*_cuts(self._sizes(label))}
+        if cut_sum or len(set(leaves)) < len(leaves) or any(b % a for a, b in itertools.pairwise(cuts)):
             self.pin(label, "its units are regrouped in blocks that do not nest")
             return None
         self._cut(leaves, cuts)
@@ -117,7 +64,7 @@ class AxisTable:
             start *= variable.size
             if len(inside) > 2 and not variable.parts:
                 pieces = [b // a for a, b in itertools.pairwise(inside)]
-                made = [self._add(replace(variable, size=size)) for size in pieces]
+                made = [self.add(replace(variable, size=size)) for size in pieces]
                 variable.parts = tuple(part.variable for part in made)
 
     def _grouped(self, leaves: Sequence[int], wanted: Sequence[int]) -> list[Label]:
@@ -139,6 +86,10 @@ class AxisTable:
         if first is None or second is None:
             self.pin([first, second], reason)
             return None
+        if replace(first, variable=self.find(first.variable)) == replace(second, variable=self.find(second.variable)):
+            return first
+        if self.is_sum(first) or self.is_sum(second):
+            return self._unify_sums(first, second, reason)
         if (first.outer, first.inner, self.size(first)) != (second.outer, second.inner, self.size(second)):
             self.pin([first, second], reason)
             return None
@@ -150,8 +101,39 @@ class AxisTable:
             self.pin([first, second], reason)
             return None
         for a, b in zip(self.leaves(first.variable), self.leaves(second.variable), strict=True):
-            self._unite(a, b)
+            self._unify_leaves(a, b, reason)
         return first
+
+    def _unify_sums(self, first: Label, second: Label, reason: str) -> Label | None:
+        """Piece by piece, after whole sets of units have been cut where the pieces of the other side end."""
+        if self.length(first) != self.length(second):
+            self.pin([first, second], reason)
+            return None
+        while True:
+            pairs = list(zip(self.pieces(first), self.pieces(second), strict=False))
+            uneven = next(((a, b) for a, b in pairs if self.length(a) != self.length(b)), None)
+            if uneven is None:
+                break
+            shorter, longer = sorted(uneven, key=self.length)
+            if not self.cut_off(longer, self.length(shorter)):
+                self.pin([first, second], f"{reason} (its pieces end elsewhere)")
+                return None
+        for a, b in pairs:
+            if FIXED in {self.variables[self.find(piece.variable)].pinned for piece in (a, b)}:
+                self.pin([a, b], reason)
+            if self.is_sum(a) or self.is_sum(b):
+                self.pin([a, b] if a != b else None, reason)
+            else:
+                self.unify(a, b, reason)
+        return first
+
+    def _unify_leaves(self, first: int, second: int, reason: str) -> None:
+        """What was a leaf may have been taken apart while those before it were united."""
+        roots = [self.variables[self.find(leaf)] for leaf in (first, second)]
+        if any(root.terms or root.parts for root in roots):
+            self.unify(Label(first), Label(second), reason)
+        else:
+            self._unite(first, second)
 
     def _sizes(self, label: Label) -> list[int]:
         return [self.variables[leaf].size for leaf in self.leaves(label.variable)]
@@ -184,31 +166,41 @@ class AxisTable:
         self._settle()
         members: dict[int, list[Member]] = {}
         for tensor, axis, label, flips in self._bound():
-            leaves = self.leaves(label.variable)
-            for position, leaf in enumerate(leaves):
-                if self.variables[leaf].pinned:
+            for leaf, start, outer, inner in self.runs(label):
+                variable = self.variables[leaf]
+                if variable.pinned:
                     continue
-                outer, inner = (self._product(part) for part in (leaves[:position], leaves[position + 1 :]))
+                whole = outer * variable.size * inner == self.length(label)
                 for name in aliases.get(tensor, (tensor,)):
-                    member = Member(name, axis, label.outer * outer, inner * label.inner, flips)
+                    member = Member(name, axis, outer, inner, flips, None if whole else start)
                     members.setdefault(leaf, []).append(member)
         return _distinct([self._group(root, members[root]) for root in sorted(members)])
 
     def _settle(self) -> None:
-        """Leave at most one free part on every axis, the first: units within units are not grouped."""
+        """Hold what cannot be grouped on some axis: single units that cannot flip, and units within units."""
         for _, _, label, _ in self._bound():
-            for leaf in self.leaves(label.variable):
+            for leaf in self.free_leaves(label.variable):
                 variable = self.variables[leaf]
                 if variable.size == 1 and variable.unsigned:  # nothing to permute, nothing to flip
                     variable.pinned = variable.pinned or SINGLE
         for _, _, label, _ in self._bound():
-            leaves = self.leaves(label.variable)
-            free = [leaf for leaf in leaves if not self.variables[leaf].pinned]
-            for leaf in [leaf for leaf in free[1:] if leaf != free[0]] + [x for x in free[:1] if leaves.count(x) > 1]:
-                self.variables[leaf].pinned = WITHIN
+            self._settle_axis(label)
 
-    def _product(self, leaves: Sequence[int]) -> int:
-        return math.prod(self.variables[leaf].size for leaf in leaves)
+    def _settle_axis(self, label: Label) -> None:
+        """Leave free units in at most one factor of every product, the first, also of those within sums."""
+        leaves = self.leaves(label.variable)
+        free = [[x for x in self.free_leaves(leaf) if not self.variables[x].pinned] for leaf in leaves]
+        first = next((position for position, inside in enumerate(free) if inside), len(free))
+        for inside in free[first + 1 :]:
+            for leaf in inside:
+                self.variables[leaf].pinned = WITHIN
+        for position, leaf in enumerate(leaves):
+            outer = label.outer * math.prod(self.variables[before].size for before in leaves[:position])
+            terms = self.variables[leaf].terms
+            if terms and outer > MAX_REPEATS:
+                self.pin(Label(leaf), REPEATED)
+            for term in terms:
+                self._settle_axis(term)
 
     def _group(self, root: int, members: list[Member]) -> Group:
         variable = self.variables[root]
@@ -223,9 +215,9 @@ class AxisTable:
                 found.setdefault(tensor, f"{variable.name}: {variable.pinned}")
         return found
 
-    def _held(self, index: int) -> _Variable | None:
+    def _held(self, index: int) -> Variable | None:
         """The part of a variable that says why all of it is fixed; None if some of it is free."""
-        leaves = [self.variables[leaf] for leaf in self.leaves(index)]
+        leaves = [self.variables[leaf] for leaf in self.free_leaves(index)]
         told = [leaf for leaf in leaves if leaf.pinned not in SILENT] or leaves
         return told[0] if all(leaf.pinned for leaf in leaves) else None
 
@@ -252,10 +244,3 @@ def _distinct(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _cuts(sizes: Sequence[int]) -> list[int]:
     """1, and the products of the first sizes, of the first two, and so on."""
     return [math.prod(sizes[:count]) for count in range(len(sizes) + 1)]
-
-
-OUTPUT = "output units"
-SINGLE = "a single unit"
-WITHIN = "units within units"
-SILENT = frozenset({"", OUTPUT, SINGLE, WITHIN})
-"""Reasons that need no note."""

@@ -19,7 +19,7 @@ from symdiag.symmetry.specfile import read_spec
 from symdiag.symmetry.verification import Failure, ForwardFn, verify
 
 Uncovered = tuple[str, int, str]
-"""``(tensor, number of parameters, reason)`` of a tensor that no group touches."""
+"""``(tensor, number of parameters, reason)``: how much of a tensor no group touches, and why."""
 
 _FIXED = "belongs to units that stay fixed: inputs, outputs, or units outside every group"
 _STAND_IN = (
@@ -40,7 +40,7 @@ class Symmetry:
 
     ``network`` is the inferred chain, None where the tensors form none (a spec file or a traced module then
     describes the net). ``spec`` holds the groups that were seen to hold. ``notes`` lists every assumption and what
-    could not be checked. ``uncovered`` lists tensors outside every group. ``prior_violations`` lists
+    could not be checked. ``uncovered`` lists what of the tensors is outside every group. ``prior_violations`` lists
     ``(tensor, group)`` where the stored prior is not invariant. ``forward(weights, inputs)`` maps torch tensors, with
     a leading draw axis or without, to outputs; ``weights`` includes buffers, if there are any. It is None when the
     computation is not determined. ``activation`` says how sign flips were decided: the name of the chain's activation,
@@ -134,10 +134,10 @@ def discover(
 def uncovered_tensors(
     posterior: Posterior, spec: PermutationSpec, reasons: Mapping[str, str] | None = None
 ) -> tuple[Uncovered, ...]:
-    """Tensors of the posterior that no group of ``spec`` touches, and why."""
-    covered = {name for group in spec for name in group.tensors}
+    """Tensors of the posterior with entries that no group of ``spec`` moves, and why."""
     known = reasons or {}
-    return tuple((n, loc.size, known.get(n, _FIXED)) for n, loc in posterior.loc.items() if n not in covered)
+    left = ((name, spec.left_out(name, loc.shape)) for name, loc in posterior.loc.items())
+    return tuple((name, count, known.get(name, _FIXED)) for name, count in left if count)
 
 
 def _prior_note(tensor: str, group: str) -> str:

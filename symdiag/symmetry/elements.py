@@ -55,12 +55,19 @@ Action = Mapping[str, Element]
 def act_on_axis(array: FloatArray, member: Member, element: Element, *, flip: bool = True) -> FloatArray:
     """``element`` applied to one member axis. ``flip=False`` moves without changing signs (for scales)."""
     moved = np.moveaxis(array, member.axis, 0)
-    blocks = moved.reshape(member.outer, len(element.permutation), member.inner, *moved.shape[1:])
+    span = member.span(len(element.permutation))
+    own = moved[span]
+    blocks = own.reshape(member.outer, len(element.permutation), member.inner, *own.shape[1:])
     blocks = blocks[:, element.permutation]
     if flip and member.flips and (element.signs < 0).any():
         shape = (1, -1) + (1,) * (blocks.ndim - 2)
         blocks = blocks * element.signs.astype(blocks.dtype).reshape(shape)
-    return np.moveaxis(blocks.reshape(moved.shape), 0, member.axis)
+    result = blocks.reshape(own.shape)
+    if member.start is not None:
+        whole = moved.copy()
+        whole[span] = result
+        result = whole
+    return np.moveaxis(result, 0, member.axis)
 
 
 def act(

@@ -6,7 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from symdiag.symmetry.axes import AxisTable, Label, Labels
+from symdiag.symmetry.axes import AxisTable
+from symdiag.symmetry.units import Label, Labels
 
 Block = tuple[list[int], list[int]]
 
@@ -31,6 +32,11 @@ def chunk_label(table: AxisTable, label: Label | None, size: int, width: int) ->
     """The label of one of the chunks of ``width`` entries into which an axis of ``size`` is cut."""
     if label is None or width == size:
         return label
+    if table.is_sum(label) and size % width == 0:
+        first, *rest = (table.part_of(label, start, start + width) for start in range(0, size, width))
+        for other in rest:
+            first = table.unify(first, other, "pieces of its units are used alike")
+        return first
     if size % width:
         table.pin(label, "its units are cut unevenly")
         return None

@@ -6,10 +6,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from symdiag.symmetry.axes import SINGLE, AxisTable, Label, Labels
+from symdiag.symmetry.axes import AxisTable
 from symdiag.symmetry.reshaping import chunk_label, reshape_labels
-from symdiag.symmetry.rules_pieces import along, chunk, glu, repeat, select, split, stack, unbind
+from symdiag.symmetry.rules_pieces import (
+    along,
+    chunk,
+    concatenate,
+    glu,
+    hstack,
+    narrow,
+    repeat,
+    select,
+    split,
+    stack,
+    unbind,
+)
 from symdiag.symmetry.step import Rule, Step, unknown
+from symdiag.symmetry.units import SINGLE, Label, Labels
 
 
 def odd(table: AxisTable, step: Step) -> Any:
@@ -217,20 +230,6 @@ def attention(table: AxisTable, step: Step) -> Labels:
     return (*heads, None, value[-1])
 
 
-def stack_items(table: AxisTable, step: Step) -> Labels:
-    """cat: units laid end to end no longer form one axis of interchangeable units; the other axes are tied."""
-    axis = step.option(1, "dim", step.kwargs.get("axis", 0)) % len(step.labels)
-    for labels, _ in step.tensors:
-        table.pin(labels[axis], "its units are concatenated with others")
-    result = list(step.labels)
-    for labels, _ in step.tensors[1:]:
-        for position, label in enumerate(labels):
-            if position != axis:
-                result[position] = table.unify(result[position], label, "concatenated along another axis")
-    result[axis] = None
-    return tuple(result)
-
-
 def item(table: AxisTable, step: Step) -> Any:
     """Indexing: whole axes pass, cut ones are pinned."""
     index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
@@ -256,6 +255,8 @@ def item(table: AxisTable, step: Step) -> Any:
 def _kept(table: AxisTable, label: Label | None, part: int | slice, size: int) -> Label | None:
     """The label of an axis after an index: whole, one of several equal chunks, or pinned."""
     places = range(size)[part] if isinstance(part, slice) else range(0)
+    if label is not None and table.is_sum(label) and places and places.step == 1:
+        return table.part_of(label, places.start, places.stop)
     if places and places.step == 1 and size % len(places) == places.start % len(places) == 0:
         return chunk_label(table, label, size, len(places))
     table.pin(label, "some of its units are picked out")
@@ -302,7 +303,9 @@ RULES: dict[str, Rule] = {
     **_names("layer_norm rms_norm", layer_norm),
     **_names("conv1d conv2d conv3d", convolution),
     **_names("scaled_dot_product_attention", attention),
-    **_names("cat concat concatenate", stack_items),
+    **_names("cat concat concatenate", concatenate),
+    **_names("hstack", hstack),
+    **_names("narrow", narrow),
     **_names("getitem", item),
     **_names("expand expand_as repeat", repeat),
     **_names("flip roll cumsum", along),

@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from symdiag.symmetry.axes import AxisTable, Label, Labels
+from symdiag.symmetry.axes import AxisTable
 from symdiag.symmetry.reshaping import reshape_labels
 from symdiag.symmetry.rules_pieces import halved
+from symdiag.symmetry.units import Label, Labels
 
 TensorName = Callable[[str], "str | None"]
 
@@ -235,25 +236,34 @@ def recurrent(table: AxisTable, call: Call) -> tuple[Labels, Any]:
     gates = {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
     label = labels[-1]
     table.pin(labels[:-1], f"{call.path} runs over units")
-    if module.bidirectional or getattr(module, "proj_size", 0):
-        table.pin(label, f"{call.path} is bidirectional or projected")
+    if getattr(module, "proj_size", 0):
+        table.pin(label, f"{call.path} is projected")
         return (*labels[:-1], None), (None,) * 3
     states: list[Label] = []
     for level in range(module.num_layers):
-        bind(table, call, f"weight_ih_l{level}", 1, label)
-        name = call.path if module.num_layers == 1 else f"{call.path}.l{level}"
-        unit = table.new(name, module.hidden_size)
-        if module.mode != "RNN_TANH":
-            table.unsign([unit], f"{call.path} has gates or activations that are not odd")
-        for role in (f"weight_ih_l{level}", f"bias_ih_l{level}", f"weight_hh_l{level}", f"bias_hh_l{level}"):
-            bind(table, call, role, 0, Label(unit.variable, gates))
-        bind(table, call, f"weight_hh_l{level}", 1, unit)
-        states.append(unit)
-        label = unit
+        ways = ["", "_reverse"] if module.bidirectional else [""]
+        units = [_recurrent_level(table, call, f"l{level}{way}", label, gates) for way in ways]
+        states += units
+        label = table.concatenation([(unit, module.hidden_size) for unit in units])
     if len(call.inputs) > 1:
         table.pin(states, f"{call.path} is given an initial state")
     state = Stacked(tuple((None, unit) for unit in states))
     return (*labels[:-1], label), (state, state) if module.mode == "LSTM" else state
+
+
+def _recurrent_level(table: AxisTable, call: Call, level: str, label: Label | None, gates: int) -> Label:
+    """One direction of one layer: new units, reading ``label`` and themselves."""
+    module = call.module
+    bind(table, call, f"weight_ih_{level}", 1, label)
+    single = module.num_layers == 1
+    name = f"{call.path}.{level.partition('_')[2]}" if single else f"{call.path}.{level}"
+    unit = table.new(name.rstrip("."), module.hidden_size)
+    if module.mode != "RNN_TANH":
+        table.unsign([unit], f"{call.path} has gates or activations that are not odd")
+    for role in (f"weight_ih_{level}", f"bias_ih_{level}", f"weight_hh_{level}", f"bias_hh_{level}"):
+        bind(table, call, role, 0, Label(unit.variable, gates))
+    bind(table, call, f"weight_hh_{level}", 1, unit)
+    return unit
 
 
 def pointwise(table: AxisTable, call: Call) -> Labels:

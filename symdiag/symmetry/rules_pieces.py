@@ -5,20 +5,63 @@ Equal pieces of an axis run over one set of units: unit i of each belongs togeth
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
-from symdiag.symmetry.axes import AxisTable, Labels
+from symdiag.symmetry.axes import AxisTable
 from symdiag.symmetry.reshaping import chunk_label
 from symdiag.symmetry.step import Step, unknown
+from symdiag.symmetry.units import Label, Labels
+
+
+def concatenate(table: AxisTable, step: Step) -> Any:
+    """cat: an axis whose pieces keep their units; the other axes are tied."""
+    return _end_to_end(table, step, step.option(1, "dim", step.kwargs.get("axis", 0)))
+
+
+def hstack(table: AxisTable, step: Step) -> Any:
+    """cat along the second axis, or the only one."""
+    return _end_to_end(table, step, min(1, len(step.output_shape) - 1))
+
+
+def _end_to_end(table: AxisTable, step: Step, dim: int) -> Any:
+    tensors = [(labels, shape) for labels, shape in step.tensors if shape != (0,)]
+    axis = dim % len(step.output_shape)
+    ranks = {len(shape) for _, shape in tensors}
+    if ranks != {len(step.output_shape)} or sum(s[axis] for _, s in tensors) != step.output_shape[axis]:
+        return unknown(table, step)
+    result = list(tensors[0][0])
+    for labels, _ in tensors[1:]:
+        for position, label in enumerate(labels):
+            if position != axis:
+                result[position] = table.unify(result[position], label, "concatenated along another axis")
+    result[axis] = table.concatenation([(labels[axis], shape[axis]) for labels, shape in tensors])
+    return tuple(result)
+
+
+def narrow(table: AxisTable, step: Step) -> Labels:
+    """A stretch of an axis: pieces of a concatenation keep their units."""
+    axis, start, length = step.option(1, "dim") % len(step.labels), step.option(2, "start"), step.option(3, "length")
+    label = step.labels[axis]
+    kept: Label | None = label
+    if label is not None and length != step.shape[axis]:
+        start %= step.shape[axis]
+        kept = table.part_of(label, start, start + length)
+    return (*step.labels[:axis], kept, *step.labels[axis + 1 :])
 
 
 def chunk(table: AxisTable, step: Step) -> Any:
     """Pieces of equal size, in order."""
     axis = step.option(2, "dim", 0) % len(step.labels)
-    widths = {shape[axis] for shape in step.output_shape}
-    if len(widths) > 1 and step.labels[axis] is not None:
+    label = step.labels[axis]
+    widths = [shape[axis] for shape in step.output_shape]
+    if label is not None and table.is_sum(label):
+        ends = itertools.accumulate(widths)
+        parts = [table.part_of(label, end - width, end) for end, width in zip(ends, widths, strict=True)]
+        return tuple((*step.labels[:axis], part, *step.labels[axis + 1 :]) for part in parts)
+    if len(set(widths)) > 1 and label is not None:
         return unknown(table, step)
-    cut = chunk_label(table, step.labels[axis], step.shape[axis], widths.pop())
+    cut = chunk_label(table, label, step.shape[axis], widths[0])
     labels = (*step.labels[:axis], cut, *step.labels[axis + 1 :])
     return (labels,) * len(step.output_shape)
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from symdiag.symmetry import rules_modules
-from symdiag.symmetry.axes import AxisTable, Labels
+from symdiag.symmetry.axes import AxisTable
 from symdiag.symmetry.rules_modules import Call, Rule
+from symdiag.symmetry.units import Labels
 
 Block = Callable[[AxisTable, Call, Labels], Labels]
 

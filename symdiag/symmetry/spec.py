@@ -10,6 +10,8 @@ import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Member:
@@ -18,7 +20,9 @@ class Member:
     The axis, of length ``outer * width * inner``, is read as shape ``(outer, width, inner)`` in C
     order and the group permutes the middle index: ``inner > 1`` for the columns that one channel
     owns after a flatten (C, H, W) or for the rows of one attention head; ``outer > 1`` for stacked
-    gates or q/k/v. ``flips`` says whether a sign flip of the unit negates these entries.
+    gates or q/k/v. ``flips`` says whether a sign flip of the unit negates these entries. With a
+    ``start`` the units own only as many entries from there on: a layer that reads units
+    concatenated with others has columns for each of them.
     """
 
     tensor: str
@@ -26,6 +30,16 @@ class Member:
     outer: int = 1
     inner: int = 1
     flips: bool = True
+    start: int | None = None
+
+    def span(self, width: int) -> slice:
+        """The part of the axis that ``width`` units own."""
+        return slice(None) if self.start is None else slice(self.start, self.start + self.outer * width * self.inner)
+
+    def fits(self, length: int, width: int) -> bool:
+        """Whether an axis of that length has room for ``width`` units, and none to spare without a ``start``."""
+        size = self.outer * width * self.inner
+        return size == length if self.start is None else 0 <= self.start <= length - size
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,10 @@ class Group:
     def is_matrix_permanent(self) -> bool:
         """Whether, other groups held fixed, the symmetrised density is one matrix permanent.
 
-        It is not when the group acts on two axes of the same tensor (recurrent weights).
+        It is not when the group acts on two axes of the same tensor (recurrent weights). Two ranges of one axis are
+        part of a unit's block like two tensors.
         """
-        return len(self.tensors) == len(self.members)
+        return len(self.tensors) == len({(m.tensor, m.axis) for m in self.members})
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,18 @@ class PermutationSpec:
         groups = (replace(g, members=tuple(m for m in g.members if m.tensor in tensors)) for g in self.groups)
         return replace(self, groups=tuple(g for g in groups if g.members))
 
+    def left_out(self, tensor: str, shape: tuple[int, ...]) -> int:
+        """Number of the entries of a tensor that no group moves: outside every member's range on every axis."""
+        free = [np.ones(length, dtype=bool) for length in shape]
+        for group in self.groups:
+            for member in group.members:
+                if member.tensor == tensor:
+                    free[member.axis][member.span(group.width)] = False
+        return math.prod(int(axis.sum()) for axis in free)
+
     def adjacent(self, first: Group, second: Group) -> bool:
-        """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do not)."""
+        """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do not).
+
+        Groups on two ranges of one axis count: apart under a mean field, a posterior with correlations ties them.
+        """
         return bool(set(first.tensors) & set(second.tensors))

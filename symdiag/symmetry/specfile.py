@@ -23,7 +23,7 @@ else:
 
 VERSION = 1
 _GROUP_KEYS: dict[str, type] = {"name": str, "width": int, "signed": bool, "members": list}
-_MEMBER_KEYS: dict[str, type] = {"tensor": str, "axis": int, "outer": int, "inner": int, "flips": bool}
+_MEMBER_KEYS: dict[str, type] = {"tensor": str, "axis": int, "outer": int, "inner": int, "flips": bool, "start": int}
 _HINT = "docs/spec-file.md describes the format; `symdiag inspect FILE --write-spec` writes an example"
 
 
@@ -89,6 +89,8 @@ def _member(entry: Any, where: str) -> Member:
     _check_keys(entry, _MEMBER_KEYS, {"tensor", "axis"}, f"{where}, a member")
     if entry.get("outer", 1) < 1 or entry.get("inner", 1) < 1:
         raise bad_spec(f"{where}, {entry['tensor']}: outer and inner must be at least 1")
+    if entry.get("start", 0) < 0:
+        raise bad_spec(f"{where}, {entry['tensor']}: start must be at least 0")
     return Member(**entry)
 
 
@@ -110,18 +112,18 @@ def _check_names(spec: PermutationSpec) -> None:
 
 
 def check_spec(spec: PermutationSpec, posterior: Posterior) -> None:
-    """Raise ``bad-spec`` unless every member fits its tensor and no axis belongs to two groups."""
+    """Raise ``bad-spec`` unless every member fits its tensor and no entry of an axis belongs to two of them."""
     shapes = {**posterior.shapes, **{name: value.shape for name, value in posterior.buffers.items()}}
-    owners: dict[tuple[str, int], str] = {}
+    owners: dict[tuple[str, int], list[tuple[range, str]]] = {}
     for group in spec:
         for member in group.members:
             _check_member(group, member, shapes)
-            axis = (member.tensor, member.axis)
-            if axis in owners:
-                raise bad_spec(
-                    f"{member.tensor} axis {member.axis} is claimed twice: by '{owners[axis]}', '{group.name}'"
-                )
-            owners[axis] = group.name
+            places = range(shapes[member.tensor][member.axis])[member.span(group.width)]
+            claimed = owners.setdefault((member.tensor, member.axis), [])
+            for other, owner in claimed:
+                if max(places.start, other.start) < min(places.stop, other.stop):
+                    raise bad_spec(f"{member.tensor} axis {member.axis} is claimed twice: by '{owner}', '{group.name}'")
+            claimed.append((places, group.name))
 
 
 def _check_member(group: Group, member: Member, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -131,10 +133,11 @@ def _check_member(group: Group, member: Member, shapes: Mapping[str, tuple[int, 
     shape = shapes[member.tensor]
     if not 0 <= member.axis < len(shape):
         raise bad_spec(f"{where}: {member.tensor} {shape} has no axis {member.axis}")
-    size = member.outer * group.width * member.inner
-    if size != shape[member.axis]:
+    if not member.fits(shape[member.axis], group.width):
+        size = member.outer * group.width * member.inner
         product = f"outer {member.outer} x width {group.width} x inner {member.inner} = {size}"
-        raise bad_spec(f"{where}: axis {member.axis} of {member.tensor} {shape} is not {product} long")
+        room = f"is not {product} long" if member.start is None else f"has no {product} entries from {member.start} on"
+        raise bad_spec(f"{where}: axis {member.axis} of {member.tensor} {shape} {room}")
 
 
 def write_spec(spec: PermutationSpec, path: Path) -> None:
@@ -164,6 +167,7 @@ def format_spec(spec: PermutationSpec) -> str:
 def _format_member(member: Member) -> str:
     parts = [f"tensor = {_text(member.tensor)}", f"axis = {member.axis}"]
     parts += [f"{key} = {value}" for key, value in (("outer", member.outer), ("inner", member.inner)) if value != 1]
+    parts += [] if member.start is None else [f"start = {member.start}"]
     parts += [] if member.flips else ["flips = false"]
     return "{ " + ", ".join(parts) + " }"
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from symdiag.symmetry.axes import AxisTable, Labels
+from symdiag.symmetry.axes import AxisTable
+from symdiag.symmetry.units import Labels
 
 
 @dataclass(frozen=True)

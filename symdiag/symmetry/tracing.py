@@ -13,12 +13,13 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from symdiag.errors import UnsupportedError
 from symdiag.symmetry import rules_functions
-from symdiag.symmetry.axes import OUTPUT, AxisTable
+from symdiag.symmetry.axes import AxisTable
 from symdiag.symmetry.rules_modules import Call, Stacked
 from symdiag.symmetry.rules_transformer import rule_for
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.symmetry.step import Step, fixed, unknown
 from symdiag.symmetry.tracer import ExampleTracer
+from symdiag.symmetry.units import OUTPUT
 
 _HINT = "describe the groups in a spec file (--spec); docs/spec-file.md has an example"
 

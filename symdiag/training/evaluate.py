@@ -133,15 +133,17 @@ def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
     """
     active = 0
     for group in spec:
-        alive = np.ones(group.width, dtype=bool)
+        seen: dict[tuple[str, int], NDArray[np.bool_]] = {}
         for member in group.members:
             loc, scale = posterior.loc[member.tensor], posterior.scale[member.tensor]
             if loc.ndim < 2:
                 continue
             signal = np.abs(loc) >= ACTIVE_RATIO * scale
             signal &= loc != 0
-            alive &= unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
-        active += int(alive.sum())
+            here = unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
+            place = (member.tensor, member.axis)  # ranges of one axis are one matrix as the unit sees it
+            seen[place] = seen.get(place, np.zeros(group.width, dtype=bool)) | here
+        active += int(np.logical_and.reduce([np.ones(group.width, dtype=bool), *seen.values()]).sum())
     return active
 
 

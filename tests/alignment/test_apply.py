@@ -16,7 +16,7 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 def stacked_spec():
     members = (Member("qkv", 0, outer=3, inner=2), Member("out", -1, inner=2), Member("norm", 0, inner=2, flips=False))
-    return PermutationSpec((Group("heads", 4, members, signed=True),))
+    return PermutationSpec((Group("heads", 4, (*members, Member("cat", 1, inner=2, start=3)), signed=True),))
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -25,6 +25,7 @@ def test_tensors_of_numpy_and_torch_move_as_the_group_acts(flip):
     spec = stacked_spec()
     arrays = {"qkv": generator.standard_normal((24, 5)), "out": generator.standard_normal((5, 8))}
     arrays |= {"norm": generator.standard_normal(8), "other": generator.standard_normal(3)}
+    arrays["cat"] = generator.standard_normal((2, 13, 2))
     action = random_action(spec, generator)
     expected = act(spec, action, arrays, flip=flip)
     kept = {name: array.copy() for name, array in arrays.items()}

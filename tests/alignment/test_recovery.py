@@ -187,3 +187,48 @@ def test_recurrent_group_on_two_axes_of_one_tensor_is_recovered():
     found = align(model, reference, spec)
     assert same_action(found.action, truth)
     assert not found.matches["state"].exact
+
+
+def unet_spec():
+    """Two stages down, one up, with the first stage's channels concatenated to those of the way up."""
+
+    def group(name, width, *members):
+        return Group(name, width, tuple(Member(*m[:2], start=m[2] if len(m) > 2 else None) for m in members))
+
+    groups = (
+        group("down", 6, ("d", 0), ("db", 0), ("m", 1), ("u", 1, 5)),
+        group("middle", 7, ("m", 0), ("mb", 0), ("up", 0)),
+        group("up", 5, ("up", 1), ("upb", 0), ("u", 1, 0)),
+        group("last", 4, ("u", 0), ("ub", 0), ("out", 1)),
+    )
+    shapes = {"d": (6, 3, 3), "db": (6,), "m": (7, 6, 3), "mb": (7,), "up": (7, 5, 2), "upb": (5,)}
+    return PermutationSpec(groups), {**shapes, "u": (4, 13, 3), "ub": (4,), "out": (2, 4)}
+
+
+@pytest.mark.parametrize("cost", ["mean", "w2", "kl", "hellinger"])
+def test_concatenated_channels_are_recovered(cost):
+    spec, shapes = unet_spec()
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        reference = random_posterior(shapes, generator)
+        model, truth = planted(reference, spec, generator)
+        found = align(model, reference, spec, cost=cost)
+        assert same_action(found.action, truth)
+        assert found.certificate.distance == pytest.approx(0.0, abs=1e-9)
+        for name, array in found.apply(model.loc).items():
+            np.testing.assert_array_equal(array, reference.loc[name])
+
+
+def test_ranges_cost_what_the_moved_tensors_cost():
+    spec, shapes = unet_spec()
+    generator = np.random.default_rng(1)
+    model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
+    for part in (spec, PermutationSpec(spec.groups[:3])):
+        problem = build_problem(model, reference, part, get_cost("mean"))
+        action = {g.name: Element.random(g, generator) for g in part}
+        moved = act(part, action, model.loc)
+        expected = sum(((moved[n] - reference.loc[n]) ** 2).sum() for n in shapes)
+        assert problem.distance(tuple(action[g.name] for g in part)) == pytest.approx(expected)
+        left = sum(part.left_out(n, shape) for n, shape in shapes.items())
+        assert problem.size == sum(a.size for a in model.loc.values()) - left
+    assert left == 4 + 2 * 4 + 4 * 2 * 3  # ub, out, and the two columns of u that nobody owns

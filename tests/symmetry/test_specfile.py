@@ -14,7 +14,8 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.symmetry.specfile import format_spec, read_spec, write_spec
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.isprintable() or "\t" in text or "\x7f" in text)
-MEMBERS = st.builds(Member, NAMES, st.integers(0, 4), st.integers(1, 4), st.integers(1, 9), st.booleans())
+STARTS = st.none() | st.integers(0, 40)
+MEMBERS = st.builds(Member, NAMES, st.integers(0, 4), st.integers(1, 4), st.integers(1, 9), st.booleans(), STARTS)
 GROUPS = st.builds(
     Group, NAMES, st.integers(1, 4096), st.lists(MEMBERS, min_size=1, max_size=4).map(tuple), signed=st.booleans()
 )
@@ -66,6 +67,17 @@ BAD = {
     "negative axis": (GOOD.replace("axis = 0", "axis = -1"), "no axis -1"),
     "wrong width": (GOOD.replace("width = 5", "width = 4"), "(5, 3) is not outer 1 x width 4 x inner 1 = 4 long"),
     "axis claimed twice": (GOOD + GOOD.replace("version = 1\n", "").replace('"fc1"', '"other"'), "claimed twice"),
+    "a range claimed twice": (
+        GOOD.replace("width = 5", "width = 3").replace("axis = 0", "axis = 0, start = 0")
+        + '[[group]]\nname = "other"\nwidth = 3\nmembers = [{tensor = "fc1.weight", axis = 0, start = 2}]\n',
+        "claimed twice: by 'fc1', 'other'",
+    ),
+    "range too long": (
+        GOOD.replace("axis = 0", "axis = 0, start = 1"),
+        "has no outer 1 x width 5 x inner 1 = 5 entries",
+    ),
+    "negative start": (GOOD.replace("axis = 0", "axis = 0, start = -1"), "start must be at least 0"),
+    "a range without its start": (GOOD.replace("width = 5", "width = 2"), "is not outer 1 x width 2"),
     "notes are no list": ("notes = 1\n" + GOOD, "notes"),
 }
 
@@ -96,3 +108,14 @@ def test_default_values_are_left_out_of_the_text():
     text = format_spec(PermutationSpec((group,)))
     assert '{ tensor = "a", axis = 0 }' in text
     assert '{ tensor = "b", axis = 1, outer = 2, inner = 3, flips = false }' in text
+
+
+def test_ranges_of_one_axis_may_belong_to_several_groups(tmp_path):
+    groups = (
+        Group("first", 2, (Member("fc1.weight", 0, start=0), Member("fc1.bias", 0, start=0))),
+        Group("second", 3, (Member("fc1.weight", 0, start=2), Member("fc1.bias", 0, start=2))),
+    )
+    path = tmp_path / "spec.toml"
+    write_spec(PermutationSpec(groups), path)
+    assert read_spec(path, posterior_of(mlp_shapes(3, 5, 2))) == PermutationSpec(groups)
+    assert '{ tensor = "fc1.weight", axis = 0, start = 2 }' in path.read_text()
