@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from symdiag.errors import UnreadableError
 
 T = TypeVar("T")
+_LARGEST = 1 << 63  # no count of ours comes near; larger integers overflow in arithmetic with floats
 
 
 def decode(cls: type[T], data: Any, where: str = "report") -> T:
@@ -102,6 +103,8 @@ def _scalar(hint: Any, data: Any, where: str) -> Any:
         return _double(data)
     if hint is float and data is None:
         return math.inf
+    if hint is int and isinstance(data, int) and abs(data) > _LARGEST:
+        raise _malformed(where, "a count below 2^63", data)
     if isinstance(data, hint) and not (hint is int and isinstance(data, bool)):
         return data
     raise _malformed(where, hint.__name__, data)

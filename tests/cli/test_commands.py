@@ -52,6 +52,14 @@ def test_an_unknown_command_is_suggested(capsys):
 # ---------------------------------------------------------------- report
 
 
+def test_a_report_with_an_absurd_count_is_refused(tmp_path, capsys):
+    edited = report().to_dict()
+    edited["model"]["covered_parameters"] = 10**400
+    (tmp_path / "r.json").write_text(json.dumps(edited))
+    assert main(["report", "r.json"]) == 2
+    assert "covered_parameters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["text", "markdown", "html", "junit", "github", "json"])
 def test_report_renders_as_the_analysis_would_have(tmp_path, capsys, name):
     for made in (report(), hostile_report()):

@@ -13,11 +13,16 @@ from symdiag.errors import UsageError
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.symmetry.specfile import format_spec, read_spec, write_spec
 
-NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.isprintable() or "\t" in text or "\x7f" in text)
+PRINTABLE = st.characters(exclude_categories=("C", "Z"))
+NAMES = st.text(PRINTABLE | st.sampled_from(' \t\x7f"\\'), min_size=1, max_size=12)
 STARTS = st.none() | st.integers(0, 40)
 MEMBERS = st.builds(Member, NAMES, st.integers(0, 4), st.integers(1, 4), st.integers(1, 9), st.booleans(), STARTS)
 GROUPS = st.builds(
-    Group, NAMES, st.integers(1, 4096), st.lists(MEMBERS, min_size=1, max_size=4).map(tuple), signed=st.booleans()
+    Group,
+    NAMES,
+    st.integers(1, 4096),
+    st.lists(MEMBERS, min_size=1, max_size=4, unique_by=lambda m: (m.tensor, m.axis)).map(tuple),
+    signed=st.booleans(),
 )
 
 
