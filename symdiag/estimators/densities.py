@@ -188,17 +188,17 @@ def squared_distances(loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
     draws, width, size = points.shape
     if draws * width * width * size <= _DIRECT_LIMIT:
         return (precision[None, :, None, :] * (points[:, None, :, :] - loc[None, :, None, :]) ** 2).sum(-1)
-    squares, products = points.new_zeros(draws, width, width), points.new_zeros(draws, width, width)
+    squares, products = points.new_zeros(draws * width, width), points.new_zeros(draws * width, width)
     for start in range(0, size, _COLUMN_CHUNK):
         cols = slice(start, start + _COLUMN_CHUNK)
         centre = loc[:, cols].detach().mean(0)
         mean, weight, x = loc[:, cols] - centre, precision[:, cols], points[..., cols] - centre
         cross = mean * weight
-        squares += (x**2) @ weight.T
-        squares += (mean * cross).sum(-1)
-        products += x @ cross.T
-    total = squares - 2.0 * products
-    return _refine(total.transpose(-1, -2), squares.detach().transpose(-1, -2), loc, precision, points)
+        flat = x.reshape(draws * width, -1)
+        squares = squares.addmm_(flat * flat, weight.T).add_((mean * cross).sum(-1))
+        products = products.addmm_(flat, cross.T)
+    total = (squares - 2.0 * products).reshape(draws, width, width).mT
+    return _refine(total, squares.detach().reshape(draws, width, width).mT, loc, precision, points)
 
 
 def _refine(total: Tensor, magnitude: Tensor, loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from brute_force import mlp, one_draw, straddling_of
 
+from symdiag.estimators import densities
 from symdiag.estimators.densities import SlotDensity, squared_distances
 from symdiag.estimators.layerwise import group_values
 from symdiag.permanents import DEFAULT
@@ -111,7 +112,9 @@ def test_expansion_equals_differences_where_it_matters():
     assert float(((got - direct).abs() / direct).max()) < 1e-9
 
 
-def test_gradient_of_the_densities_matches_differences():
+@pytest.mark.parametrize("limit", [0, densities._DIRECT_LIMIT])
+def test_gradient_of_the_densities_matches_differences(limit, monkeypatch):
+    monkeypatch.setattr(densities, "_DIRECT_LIMIT", limit)
     posterior, spec = mlp((2, 3, 1), seed=11, std=0.8, signed=True)
     group = spec.groups[0]
     draw = {n: torch.from_numpy(v)[None] for n, v in one_draw(posterior, 12).items()}
