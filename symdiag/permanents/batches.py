@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,6 +27,19 @@ def per_matrix(
         return list(map(function, matrices, children, *others))
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, matrices, children, *others))
+
+
+@contextlib.contextmanager
+def beside(function: Callable[[], T], *, wanted: bool) -> Iterator[Callable[[], T]]:
+    """Start ``function`` on a thread where one is ``wanted`` and a core is there for it; yields what waits for the result.
+
+    For work without randomness only: when it runs must not matter.
+    """
+    if not wanted or _cores() < 2:
+        yield function
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(function).result
 
 
 def _children(generator: np.random.Generator, count: int) -> list[np.random.Generator]:

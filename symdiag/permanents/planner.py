@@ -14,7 +14,7 @@ import numpy as np
 
 from symdiag.errors import UsageError
 from symdiag.permanents import smc
-from symdiag.permanents.batches import per_matrix
+from symdiag.permanents.batches import beside, per_matrix
 from symdiag.permanents.certificates import certify
 from symdiag.permanents.exact import LARGEST, scaled_permanent
 from symdiag.permanents.identical import count_log_permanent, rank_one_interval, row_types
@@ -31,6 +31,7 @@ _AGREE = 1.5  # the same for many runs of the size asked for
 _RANK_ONE = 1e-6  # nats between rank-one bounds at which no other method is asked
 _ROUNDING = 1e-12  # nats per row that count as rounding
 _SWAPS = 32  # swaps proposed per row to average over labellings
+_WIDE = 256  # rows from which bounds are computed beside the runs
 _RUN = 1.5e6  # steps that a run of few rows takes anyway
 _MARGINALS = 3.0  # what marginals cost, in units of the value alone
 
@@ -183,17 +184,22 @@ def _sampled(
     n = len(log_block)
     balanced = sinkhorn(np.exp(log_block))
     proposal = smc.prepare_scaled(balanced, 0.0, np.arange(n))
-    lower, upper = certify(log_block, balanced, thorough=effort.certify) if bounds else (-math.inf, math.inf)
-    particles, count = _allocation(proposal, generator, effort)
-    runs: list[float] = []
-    while len(runs) < count and (len(runs) < 2 or time.perf_counter() < deadline):
-        runs.append(smc.run(proposal, particles, generator).log_estimate)
-    plain = np.array(runs)
+
+    def certified() -> tuple[float, float]:
+        return certify(log_block, balanced, thorough=effort.certify) if bounds else (-math.inf, math.inf)
+
+    with beside(certified, wanted=bounds and n >= _WIDE) as bounded:
+        particles, count = _allocation(proposal, generator, effort)
+        runs: list[float] = []
+        while len(runs) < count and (len(runs) < 2 or time.perf_counter() < deadline):
+            runs.append(smc.run(proposal, particles, generator).log_estimate)
+        plain = np.array(runs)
+        held = None
+        if bounds and identity is not None:
+            held = smc.conditional_run(proposal, particles, generator, identity).log_estimate
+        lower, upper = bounded()
     expected_lower = smc.log_mean_exp(plain)
-    expected_upper = upper
-    if bounds and identity is not None:
-        held = smc.conditional_run(proposal, particles, generator, identity).log_estimate
-        expected_upper = smc.log_mean_exp(np.append(plain[1:], held))
+    expected_upper = upper if held is None else smc.log_mean_exp(np.append(plain[1:], held))
     probable = float(plain.min()) - math.log(large / effort.delta) / len(plain)
     value = min(max(expected_lower, lower), upper)
     reason = f"{n} > {effort.max_exact}, rows differ; {len(plain)} runs of {particles} particles"
