@@ -20,8 +20,8 @@ from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.spec import Group, PermutationSpec
 
-_FEW, _STARTS = 6, 24  # starts: the first few for all draws, the others where fewer than _AGREE of them end at the best
-_AGREE = 3
+_STARTS, _FEW, _AGREE = 24, 6, 3  # in large nets few starts, and the others where fewer than 3 of them end at the best
+_SMALL = 64  # units up to which every start is cheap
 _SWEEPS = 8
 _NOISE = (0.5, 1.0, 2.0)
 _SAME = 1e-6  # nats
@@ -37,6 +37,7 @@ class Anchor:
     ) -> None:
         self.spec, self.ratio = spec, ratio
         groups = spec.groups
+        self._few = _STARTS if sum(g.width for g in groups) <= _SMALL else _FEW
 
         def step(group: Group, others: Sequence[Group] = ()) -> Step:
             once = one_axis_per_tensor(group)
@@ -55,13 +56,13 @@ class Anchor:
         score = self._scores(draws, best)
         everyone = np.arange(len(score))
         scores = [score.copy()]
-        for start in range(1, _FEW):
+        for start in range(1, self._few):
             found, theirs = self._scored(draws, start, generator)
             _improve(best, score, found, theirs, everyone)
             scores.append(theirs)
         unsure = np.flatnonzero((np.array(scores) >= score - _SAME).sum(0) < _AGREE)
         part = {name: value[torch.from_numpy(unsure)] for name, value in draws.items()}
-        for start in range(_FEW, _STARTS if len(unsure) else 0):
+        for start in range(self._few, _STARTS if len(unsure) else 0):
             _improve(best, score, *self._scored(part, start, generator), unsure)
         return self._act(draws, best), best
 

@@ -31,7 +31,7 @@ def per_matrix(
 
 @contextlib.contextmanager
 def beside(function: Callable[[], T], *, wanted: bool) -> Iterator[Callable[[], T]]:
-    """Start ``function`` on a thread where one is ``wanted`` and a core is there for it; yields what waits for the result.
+    """Start ``function`` on a thread where ``wanted`` and a core is there for it; yields what waits for its result.
 
     For work without randomness only: when it runs must not matter.
     """
