@@ -40,8 +40,9 @@ class Anchor:
         self._few = _STARTS if sum(g.width for g in groups) <= _SMALL else _FEW
 
         def step(group: Group, others: Sequence[Group] = ()) -> Step:
-            once = one_axis_per_tensor(group)
-            return group, SlotDensity(once, loc, scale, own_tensors(group, others) if others else None)
+            """On the tensors that ``others`` leave alone, or on all: a group may share every one of them."""
+            own = own_tensors(group, others) if others else ()
+            return group, SlotDensity(one_axis_per_tensor(group), loc, scale, own or None)
 
         self._whole = [step(g) for g in groups]
         forward = [step(g, groups[k + 1 :]) for k, g in enumerate(groups)]
@@ -52,8 +53,7 @@ class Anchor:
         self, draws: Mapping[str, Tensor], generator: np.random.Generator
     ) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
         """aω for each of S draws (name → (S, *shape)), and a by group: h first, then what hω suggests."""
-        best = self._aligned(draws, 0, generator)
-        score = self._scores(draws, best)
+        best, score = self._scored(draws, 0, generator)
         everyone = np.arange(len(score))
         scores = [score.copy()]
         for start in range(1, self._few):

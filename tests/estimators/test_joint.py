@@ -178,3 +178,16 @@ def test_wide_groups_are_bracketed_not_enumerated():
     total = estimate_straddling(posterior, spec, samples=32).total
     assert total.interval == "expectation"
     assert total.lower <= total.value <= total.upper
+
+
+def test_a_group_that_shares_every_tensor_is_bracketed_too():
+    """Heads between a stream of units that all their tensors touch: nothing shows the heads' labels alone."""
+    rng = np.random.default_rng(3)
+    shapes = {"in": (10, 2), "q": (9, 10), "o": (10, 9), "out": (1, 10)}
+    loc = {n: rng.normal(size=s) for n, s in shapes.items()}
+    posterior = Posterior(loc, {n: np.full(v.shape, 0.3) for n, v in loc.items()})
+    heads = Group("heads", 9, (Member("q", 0), Member("o", 1)))
+    stream = Group("stream", 10, (Member("in", 0), Member("q", 1), Member("o", 0), Member("out", 1)))
+    for groups in ((heads, stream), (stream, heads)):
+        total = estimate_straddling(posterior, PermutationSpec(groups), samples=16).total
+        assert total.lower <= total.value <= total.upper < 3.0
