@@ -58,8 +58,7 @@ def inspect(
         problem = Problem(error.code, error.message, error.hint)
         emit(out, [dataclasses.replace(inspection, problem=problem)])
         return NO_VERDICT
-    inspection = _with_groups(inspection, network, found, notes, known)
-    inspection = dataclasses.replace(inspection, verified=model is not None)
+    inspection = _with_groups(inspection, network, found, notes, known, verified=model is not None)
     if write_spec is not None:
         _write_spec(found, write_spec)
     emit(out, [inspection])
@@ -130,7 +129,9 @@ def _described(seen: Inspection, posterior: Posterior) -> Inspection:
     )
 
 
-def _with_groups(seen: Inspection, network: Any, spec: Any, notes: tuple[str, ...], activation: str) -> Inspection:
+def _with_groups(
+    seen: Inspection, network: Any, spec: Any, notes: tuple[str, ...], activation: str, *, verified: bool
+) -> Inspection:
     """The inspection with the network and its groups."""
     from symdiag.report.inspection import GroupOutline
     from symdiag.report.model import LayerInfo
@@ -139,6 +140,7 @@ def _with_groups(seen: Inspection, network: Any, spec: Any, notes: tuple[str, ..
     return dataclasses.replace(
         seen,
         activation=activation,
+        verified=verified,
         layers=layers,
         groups=tuple(GroupOutline(g.name, g.width, g.signed, g.log_order, g.tensors) for g in spec),
         log_order=spec.log_order,

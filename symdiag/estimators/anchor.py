@@ -21,7 +21,8 @@ from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 _STARTS, _FEW, _AGREE = 24, 6, 3  # in large nets few starts, and the others where fewer than 3 of them end at the best
-_SMALL = 64  # units up to which every start is cheap
+SMALL = 64
+"""Up to this many units in total every start is cheap."""
 _SWEEPS = 8
 _NOISE = (0.5, 1.0, 2.0)
 _SAME = 1e-6  # nats
@@ -37,7 +38,7 @@ class Anchor:
     ) -> None:
         self.spec, self.ratio = spec, ratio
         groups = spec.groups
-        self._few = _STARTS if sum(g.width for g in groups) <= _SMALL else _FEW
+        self._few = _STARTS if sum(g.width for g in groups) <= SMALL else _FEW
 
         def step(group: Group, others: Sequence[Group] = ()) -> Step:
             """On the tensors that ``others`` leave alone, or on all: a group may share every one of them."""

@@ -69,10 +69,13 @@ def block_size(posterior: Posterior, group: Group) -> int:
 def draw_cost(posterior: Posterior, spec: PermutationSpec) -> float:
     """Nominal seconds of one weight draw through every group, before the permanents themselves."""
     cost = _SAMPLE * posterior.num_parameters
-    for group in spec:
-        products = 2.0 * group.width**2 * block_size(posterior, group) * (2 if group.signed else 1)
-        cost += _PRODUCT * products + _SCALING * group.width**3
-    return cost
+    return cost + sum(_matrix_cost(posterior, group) for group in spec)
+
+
+def _matrix_cost(posterior: Posterior, group: Group) -> float:
+    """Nominal seconds to form one density matrix and to scale it or solve its assignment problem."""
+    products = 2.0 * group.width**2 * block_size(posterior, group) * (2 if group.signed else 1)
+    return _PRODUCT * products + _SCALING * group.width**3
 
 
 def guessed_operations(spec: PermutationSpec, effort: Effort) -> float:
@@ -119,9 +122,8 @@ def sandwich_cost(posterior: Posterior, spec: PermutationSpec, elements: int) ->
     """Nominal seconds of the joint sandwich on one draw."""
     cost = 0.0
     for group in spec:
-        cube = _SCALING * group.width**3
-        matrix = _PRODUCT * 2.0 * group.width**2 * block_size(posterior, group) * (2 if group.signed else 1)
-        cost += _ALIGNMENT_STEPS * (matrix + cube + 2e-4) + elements * (_ELEMENT + matrix + cube)
+        matrix = _matrix_cost(posterior, group)
+        cost += _ALIGNMENT_STEPS * (matrix + 2e-4) + elements * (_ELEMENT + matrix)
     return cost
 
 

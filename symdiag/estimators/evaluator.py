@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symdiag.estimators.anchor import SMALL
 from symdiag.estimators.coupling import chain_orders, chain_values, coupled
 from symdiag.estimators.layerwise import group_values
 from symdiag.estimators.sandwich import JointSandwich
@@ -20,8 +21,7 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 SANDWICH_ELEMENTS, FEW_ELEMENTS = 64, 16
-SMALL = 64
-"""Up to this many units in total, both chain orders are tried and the joint sandwich takes more elements."""
+"""Elements of the joint sandwich for small nets (where both chain orders are tried, too) and for others."""
 
 
 @dataclass(frozen=True)

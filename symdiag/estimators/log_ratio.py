@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from symdiag.posterior import Covariance, Posterior
-from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 Array = NDArray[np.float64]
@@ -34,11 +33,6 @@ class ElementBatch:
 
     permutations: NDArray[np.intp]
     signs: Array
-
-    @classmethod
-    def stack(cls, elements: Sequence[Element]) -> ElementBatch:
-        """Elements as one batch."""
-        return cls(np.stack([e.permutation for e in elements]), np.stack([e.signs for e in elements]))
 
     @classmethod
     def identity(cls, group: Group, count: int = 1) -> ElementBatch:

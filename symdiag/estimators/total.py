@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from symdiag.estimate import Bracket, Estimate
-from symdiag.estimators.values import DrawValues, mean_and_error, slack, summarise
+from symdiag.estimators.values import DrawValues, combined, mean_and_error, slack, summarise
 
 
 def total_estimate(
@@ -57,7 +57,7 @@ def _exact_total(layerwise: DrawValues, joint: DrawValues, log_order: float) -> 
         margin = math.inf if error is None else slack(count) * error
     else:
         (centre, error), (gap, gap_error) = mean_and_error(layerwise.averaged), mean_and_error(gaps)
-        value, margin = centre + gap, _combined(error, len(layerwise), gap_error, count)
+        value, margin = centre + gap, combined(error, len(layerwise), gap_error, count)
         error = None if error is None or gap_error is None else math.hypot(error, gap_error)
     value = min(max(value, 0.0), log_order)
     return Estimate(
@@ -85,11 +85,4 @@ def upper_from_part(layerwise: DrawValues, part: DrawValues, *, averaged: bool) 
     if averaged:
         gaps += (part.averaged - part.value) - (layerwise.averaged - layerwise.value)[: len(part)]
     gap, gap_error = mean_and_error(gaps)
-    return centre + gap + _combined(error, len(layerwise), gap_error, len(part))
-
-
-def _combined(error: float | None, count: int, gap_error: float | None, gap_count: int) -> float:
-    """Half-width of about 95 % of a sum of two independent means."""
-    if error is None or gap_error is None:
-        return math.inf
-    return math.hypot(slack(count) * error, slack(gap_count) * gap_error)
+    return centre + gap + combined(error, len(layerwise), gap_error, len(part))

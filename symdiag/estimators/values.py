@@ -96,6 +96,13 @@ def slack(count: int) -> float:
     return max(2.0, float(stdtrit(count - 1, 0.975))) if count > 1 else math.inf
 
 
+def combined(error: float | None, count: int, other: float | None, other_count: int) -> float:
+    """Half-width of about 95 % of the sum of two independent means, given their standard errors and counts."""
+    if error is None or other is None:
+        return math.inf
+    return math.hypot(slack(count) * error, slack(other_count) * other)
+
+
 def _bound(values: DrawValues, ends: Array, sign: float) -> float:
     """Mean bound plus its Monte Carlo slack in direction ``sign``.
 
@@ -112,10 +119,7 @@ def _bound(values: DrawValues, ends: Array, sign: float) -> float:
         return sign * np.inf if error is None else centre + sign * slack(len(ends)) * error
     centre, error = mean_and_error(values.averaged)
     gap, gap_error = mean_and_error(ends[known] - values.value[known])
-    if error is None or gap_error is None:
-        return sign * np.inf
-    own, other = slack(len(values)) * error, slack(int(known.sum())) * gap_error
-    return centre + gap + sign * float(np.hypot(own, other))
+    return centre + gap + sign * combined(error, len(values), gap_error, int(known.sum()))
 
 
 def summarise(values: DrawValues, ceiling: float) -> Estimate:
