@@ -13,7 +13,9 @@ BLOCK = re.compile(r"(<!-- output: (?P<command>.*?) -->\n```\w*\n)(?P<text>.*?)(
 
 def printed(match: re.Match) -> str:
     """The block with the command's present output (stdout; any exit code)."""
-    result = subprocess.run(["bash", "-c", match["command"]], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["bash", "-c", match["command"]], capture_output=True, text=True, check=False
+    )
     return f"{match[1]}{result.stdout.rstrip()}\n{match[4]}"
 
 

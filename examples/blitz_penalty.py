@@ -9,13 +9,20 @@ from symdiag import StraddlingPenalty
 
 
 def samplers(model):
-    return [s for m in model if isinstance(m, BayesianLinear) for s in (m.weight_sampler, m.bias_sampler)]
+    return [
+        s
+        for m in model
+        if isinstance(m, BayesianLinear)
+        for s in (m.weight_sampler, m.bias_sampler)
+    ]
 
 
 def train(steps, use_penalty):
     torch.manual_seed(0)
     x, y = common.wave()
-    model = nn.Sequential(BayesianLinear(1, common.WIDTH), nn.ReLU(), BayesianLinear(common.WIDTH, 1))
+    model = nn.Sequential(
+        BayesianLinear(1, common.WIDTH), nn.ReLU(), BayesianLinear(common.WIDTH, 1)
+    )
     penalty = StraddlingPenalty(model, activation="relu")
     optimizer = torch.optim.Adam([p for s in samplers(model) for p in (s.mu, s.rho)], lr=1e-2)
     for _ in range(steps):

@@ -17,7 +17,10 @@ class BayesLinear(nn.Module):
 
     def pairs(self):
         softplus = nn.functional.softplus
-        return [(self.weight_mu, softplus(self.weight_rho)), (self.bias_mu, softplus(self.bias_rho))]
+        return [
+            (self.weight_mu, softplus(self.weight_rho)),
+            (self.bias_mu, softplus(self.bias_rho)),
+        ]
 
     def forward(self, x):
         (w, sw), (b, sb) = self.pairs()
@@ -28,11 +31,17 @@ def train(steps, use_penalty):
     torch.manual_seed(0)
     x, y = common.wave()
     model = nn.Sequential()
-    model.fc1, model.act, model.fc2 = BayesLinear(1, common.WIDTH), nn.ReLU(), BayesLinear(common.WIDTH, 1)
+    model.fc1, model.act, model.fc2 = (
+        BayesLinear(1, common.WIDTH),
+        nn.ReLU(),
+        BayesLinear(common.WIDTH, 1),
+    )
     penalty = StraddlingPenalty(model, activation="relu", scale_transform="softplus")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(steps):
-        loss = common.nll(model(x), y) + common.kl_to_unit_gaussian(model.fc1.pairs() + model.fc2.pairs())
+        loss = common.nll(model(x), y) + common.kl_to_unit_gaussian(
+            model.fc1.pairs() + model.fc2.pairs()
+        )
         if use_penalty:
             loss = loss + penalty()
         optimizer.zero_grad()

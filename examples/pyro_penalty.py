@@ -25,7 +25,9 @@ class Net(PyroModule):
     def forward(self, x, y=None):
         mean = self.fc2(torch.relu(self.fc1(x)))
         with pyro.plate("data", len(x)):
-            pyro.sample("obs", dist.Normal(mean[:, 0], common.NOISE), obs=None if y is None else y[:, 0])
+            pyro.sample(
+                "obs", dist.Normal(mean[:, 0], common.NOISE), obs=None if y is None else y[:, 0]
+            )
         return mean
 
 

@@ -9,7 +9,9 @@ from symdiag import StraddlingPenalty
 
 
 def samplers(model):
-    return [s for m in model if isinstance(m, BayesLinear) for s in (m.weight_sampler, m.bias_sampler)]
+    return [
+        s for m in model if isinstance(m, BayesLinear) for s in (m.weight_sampler, m.bias_sampler)
+    ]
 
 
 def train(steps, use_penalty):

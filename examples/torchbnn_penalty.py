@@ -9,12 +9,18 @@ from symdiag import StraddlingPenalty
 
 
 def layer(inputs, outputs):
-    return torchbnn.BayesLinear(prior_mu=0.0, prior_sigma=0.05, in_features=inputs, out_features=outputs)
+    return torchbnn.BayesLinear(
+        prior_mu=0.0, prior_sigma=0.05, in_features=inputs, out_features=outputs
+    )
 
 
 def pairs(model):
     named = dict(model.named_parameters())
-    return [(p, torch.exp(named[n.replace("_mu", "_log_sigma")])) for n, p in named.items() if n.endswith("_mu")]
+    return [
+        (p, torch.exp(named[n.replace("_mu", "_log_sigma")]))
+        for n, p in named.items()
+        if n.endswith("_mu")
+    ]
 
 
 def train(steps, use_penalty):

@@ -35,7 +35,10 @@ def digits(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     data = load_digits()
     order = np.random.default_rng(seed).permutation(len(data.target))
-    x, y = torch.tensor(data.data[order] / 16.0, dtype=torch.float32), torch.tensor(data.target[order])
+    x, y = (
+        torch.tensor(data.data[order] / 16.0, dtype=torch.float32),
+        torch.tensor(data.target[order]),
+    )
     return x[:1400], y[:1400], x[1400:], y[1400:]
 
 
@@ -58,7 +61,12 @@ def kl_to_unit_gaussian(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def train(
-    model: nn.Module, pairs: Params, log_likelihood: Callable[[Tensor], Tensor], x: Tensor, steps: int, draws: int = 4
+    model: nn.Module,
+    pairs: Params,
+    log_likelihood: Callable[[Tensor], Tensor],
+    x: Tensor,
+    steps: int,
+    draws: int = 4,
 ) -> None:
     """Full-batch Adam on the negative ELBO, learning rate 1e-2 with cosine decay."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -82,7 +90,9 @@ def gaussian(y: Tensor, noise: float) -> Callable[[Tensor], Tensor]:
 def softplus_pairs(model: nn.Module, mu: str, rho: str) -> list[tuple[Tensor, Tensor]]:
     """(loc, std) of every parameter pair whose names contain ``mu`` / ``rho``."""
     named = dict(model.named_parameters())
-    return [(p, nn.functional.softplus(named[n.replace(mu, rho)])) for n, p in named.items() if mu in n]
+    return [
+        (p, nn.functional.softplus(named[n.replace(mu, rho)])) for n, p in named.items() if mu in n
+    ]
 
 
 def wave_straddled() -> None:
@@ -92,7 +102,9 @@ def wave_straddled() -> None:
     x, y = wave(0, 60, 0.3)
     model = nn.Sequential()
     model.fc1, model.act, model.fc2 = Linear(1, 20), nn.ReLU(), Linear(20, 1)
-    forward = lambda inputs: model.fc2(torch.relu(model.fc1(inputs, return_kl=False)), return_kl=False)  # noqa: E731
+    forward = lambda inputs: model.fc2(  # noqa: E731
+        torch.relu(model.fc1(inputs, return_kl=False)), return_kl=False
+    )
     net = _Forward(model, forward)
     train(net, lambda m: softplus_pairs(m, "mu_", "rho_"), gaussian(y, 0.3), x, 8000, draws=8)
     torch.save(model.state_dict(), HERE / "wave-straddled.pt")
@@ -107,7 +119,11 @@ def wave_healthy() -> None:
 
     x, y = wave(2, 400, 0.15)
     model = nn.Sequential()
-    model.blinear1, model.act, model.blinear2 = BayesianLinear(1, 6), nn.ReLU(), BayesianLinear(6, 1)
+    model.blinear1, model.act, model.blinear2 = (
+        BayesianLinear(1, 6),
+        nn.ReLU(),
+        BayesianLinear(6, 1),
+    )
     # blitz keeps each parameter twice over one storage; gradients reach the sampler's copy
     pairs = lambda m: softplus_pairs(m, "sampler.mu", "sampler.rho")  # noqa: E731
     train(model, pairs, gaussian(y, 0.15), x, 6000)
@@ -120,12 +136,16 @@ def wave_tanh() -> None:
     import torchbnn
 
     x, y = wave(0, 60, 0.3)
-    layer = lambda i, o: torchbnn.BayesLinear(prior_mu=0.0, prior_sigma=0.1, in_features=i, out_features=o)  # noqa: E731
+    layer = lambda i, o: torchbnn.BayesLinear(  # noqa: E731
+        prior_mu=0.0, prior_sigma=0.1, in_features=i, out_features=o
+    )
     model = nn.Sequential(layer(1, 12), nn.Tanh(), layer(12, 1))
 
     def pairs(m: nn.Module) -> list[tuple[Tensor, Tensor]]:
         named = dict(m.named_parameters())
-        return [(p, named[n.replace("_mu", "_log_sigma")].exp()) for n, p in named.items() if "_mu" in n]
+        return [
+            (p, named[n.replace("_mu", "_log_sigma")].exp()) for n, p in named.items() if "_mu" in n
+        ]
 
     train(model, pairs, gaussian(y, 0.3), x, 6000)
     torch.save(model.state_dict(), HERE / "wave-tanh.pt")
@@ -150,7 +170,11 @@ class _MeanField(nn.Module):
 
 def _log_sigma_pairs(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
     named = dict(model.named_parameters())
-    return [(p, named[n.replace("_mu", "_log_sigma")].exp()) for n, p in named.items() if n.endswith("_mu")]
+    return [
+        (p, named[n.replace("_mu", "_log_sigma")].exp())
+        for n, p in named.items()
+        if n.endswith("_mu")
+    ]
 
 
 def diabetes_deep() -> None:
@@ -158,9 +182,15 @@ def diabetes_deep() -> None:
     from safetensors.torch import save_file
 
     x, y, x_test, y_test = diabetes(0)
-    model = nn.Sequential(_MeanField(10, 12), nn.ReLU(), _MeanField(12, 8), nn.ReLU(), _MeanField(8, 1))
+    model = nn.Sequential(
+        _MeanField(10, 12), nn.ReLU(), _MeanField(12, 8), nn.ReLU(), _MeanField(8, 1)
+    )
     train(model, _log_sigma_pairs, gaussian(y, 0.7), x, 5000)
-    save_file(model.state_dict(), HERE / "diabetes-deep.safetensors", metadata={"symdiag.activation": "relu"})
+    save_file(
+        model.state_dict(),
+        HERE / "diabetes-deep.safetensors",
+        metadata={"symdiag.activation": "relu"},
+    )
     np.savez(HERE / "diabetes.npz", X=x, y=y)
     np.savez(HERE / "diabetes-test.npz", X=x_test, y=y_test)
 
@@ -169,7 +199,14 @@ def digits_classifier() -> None:
     """Hand-written, 64-30-10 ReLU on the 8x8 digits."""
     x, y, x_test, y_test = digits(0)
     model = nn.Sequential(_MeanField(64, 30), nn.ReLU(), _MeanField(30, 10))
-    train(model, _log_sigma_pairs, lambda f: -nn.functional.cross_entropy(f, y, reduction="sum"), x, 6000, draws=2)
+    train(
+        model,
+        _log_sigma_pairs,
+        lambda f: -nn.functional.cross_entropy(f, y, reduction="sum"),
+        x,
+        6000,
+        draws=2,
+    )
     torch.save({"state_dict": model.state_dict(), "epoch": 6000}, HERE / "digits.pt")
     half = lambda t: t.to(torch.float16)  # noqa: E731  (multiples of 1/16 are exact)
     np.savez_compressed(HERE / "digits.npz", X=half(x), y=y.to(torch.uint8))

@@ -92,13 +92,22 @@ def analyze(
     """
     started = time.time()
     check_options(
-        samples=samples, seed=seed, max_straddling=max_straddling, precision=precision, budget=budget, infonce=infonce
+        samples=samples,
+        seed=seed,
+        max_straddling=max_straddling,
+        precision=precision,
+        budget=budget,
+        infonce=infonce,
     )
     check_device(device)
     first, second = formats.companions_of(companion, 2)
     posterior, marginals_only = tractable(_posterior(source, scale_transform, first))
     symmetry = discover(
-        posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng([seed, 7])
+        posterior,
+        activation=activation,
+        model=model,
+        spec_file=spec,
+        generator=np.random.default_rng([seed, 7]),
     )
     # buffers move with the units, but are not random; a tied tensor is one weight, however often the file has it
     weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
@@ -112,20 +121,35 @@ def analyze(
         device=device,
         progress=progress,
     )
-    diagnosis = diagnose(posterior, weights, straddling, seed=seed, device=device, progress=progress)
+    diagnosis = diagnose(
+        posterior, weights, straddling, seed=seed, device=device, progress=progress
+    )
     report = _report(
-        posterior, symmetry, straddling, diagnosis, seed, max_straddling, started, marginals_only=marginals_only
+        posterior,
+        symmetry,
+        straddling,
+        diagnosis,
+        seed,
+        max_straddling,
+        started,
+        marginals_only=marginals_only,
     )
     if data is not None:
         config = EvaluationConfig(seed=seed, precision=precision, budget=budget)
         given = data if isinstance(data, Data) else Data(data)
-        elbo, test = measure_evidence(posterior, symmetry, given, config, device=device, entropy=straddling.total)
+        elbo, test = measure_evidence(
+            posterior, symmetry, given, config, device=device, entropy=straddling.total
+        )
         report = dataclasses.replace(report, elbo=elbo, test=test)
     if infonce is not None:
-        report = dataclasses.replace(report, baseline=_baseline(posterior, weights, infonce, straddling.samples, seed))
+        report = dataclasses.replace(
+            report, baseline=_baseline(posterior, weights, infonce, straddling.samples, seed)
+        )
     if reference is not None:
         other = _posterior(reference, scale_transform, second)
-        report = dataclasses.replace(report, alignment=align_section(posterior, other, symmetry.spec, seed=seed))
+        report = dataclasses.replace(
+            report, alignment=align_section(posterior, other, symmetry.spec, seed=seed)
+        )
     return report
 
 
@@ -162,8 +186,12 @@ def align(
     pairs = zip((model, reference), formats.companions_of(companion, 2), strict=True)
     moved, fixed = (_posterior(source, scale_transform, second) for source, second in pairs)
     generator = np.random.default_rng(seed)
-    symmetry = discover(moved, activation=activation, model=module, spec_file=spec, generator=generator)
-    return align_posteriors(moved, fixed, symmetry.spec, cost=cost, restarts=restarts, generator=generator)
+    symmetry = discover(
+        moved, activation=activation, model=module, spec_file=spec, generator=generator
+    )
+    return align_posteriors(
+        moved, fixed, symmetry.spec, cost=cost, restarts=restarts, generator=generator
+    )
 
 
 def check_options(
@@ -182,9 +210,15 @@ def check_options(
         raise UsageError(f"--infonce must be at least 2, got {infonce}", code="bad-option")
     if seed < 0:
         raise UsageError(f"--seed must be 0 or more, got {seed}", code="bad-option")
-    for name, value in (("--max-straddling", max_straddling), ("--precision", precision), ("--budget", budget)):
+    for name, value in (
+        ("--max-straddling", max_straddling),
+        ("--precision", precision),
+        ("--budget", budget),
+    ):
         if value is not None and not 0.0 <= value < float("inf"):
-            raise UsageError(f"{name} must be a finite number of at least 0, got {value}", code="bad-option")
+            raise UsageError(
+                f"{name} must be a finite number of at least 0, got {value}", code="bad-option"
+            )
     if precision == 0.0 or budget == 0.0:
         raise UsageError("--precision and --budget must be positive", code="bad-option")
 
@@ -197,12 +231,18 @@ def _baseline(
         return None
     generator = np.random.default_rng([seed, 11])
     draws = max(2, min(samples, _BASELINE_DRAWS))
-    found = infonce_estimate(posterior, spec, num_elements=num_elements, samples=draws, generator=generator)
+    found = infonce_estimate(
+        posterior, spec, num_elements=num_elements, samples=draws, generator=generator
+    )
     ceiling = math.log(num_elements)
-    return Baseline(num_elements, ceiling, found, found.value + 2.0 * (found.std_error or 0.0) >= ceiling - 1e-9)
+    return Baseline(
+        num_elements, ceiling, found, found.value + 2.0 * (found.std_error or 0.0) >= ceiling - 1e-9
+    )
 
 
-def _posterior(source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None) -> Posterior:
+def _posterior(
+    source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None
+) -> Posterior:
     if isinstance(source, Posterior):
         return source
     return formats.load(source, scale_transform=scale_transform, companion=companion)
@@ -256,13 +296,17 @@ def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
     source = posterior.source
     random = np.concatenate([s[s > 0] for s in posterior.scale.values()] or [np.zeros(0)])
     network = symmetry.network
-    layers = () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    layers = (
+        () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    )
     return ModelInfo(
         path=source.path if source else "<posterior>",
         sha256=source.sha256 if source else "",
         format=f"{source.container}/{source.dialect}" if source else "python",
         parameters=posterior.num_parameters,
-        covered_parameters=sum(v.size - symmetry.spec.left_out(n, v.shape) for n, v in posterior.loc.items()),
+        covered_parameters=sum(
+            v.size - symmetry.spec.left_out(n, v.shape) for n, v in posterior.loc.items()
+        ),
         activation=symmetry.activation,
         layers=layers,
         scale_transform=source.scale_transform if source else "",

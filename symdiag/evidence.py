@@ -57,7 +57,9 @@ def measure_evidence(
     train = network_data(data.train, data.target, symmetry)
     test = None if data.test is None else network_data(data.test, data.target, symmetry)
     forward = forward_pass(posterior, symmetry)
-    problem = build_problem(posterior, symmetry.spec, forward, data.model, train, test, device=device)
+    problem = build_problem(
+        posterior, symmetry.spec, forward, data.model, train, test, device=device
+    )
     found = evaluate(problem, problem.start(), config, entropy=entropy)
     elbo = Elbo(
         standard=found.elbo,
@@ -92,7 +94,9 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
 
     def run(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         first = next(iter(weights.values()))
-        buffers = {name: value.to(first).expand(len(first), *value.shape) for name, value in stored.items()}
+        buffers = {
+            name: value.to(first).expand(len(first), *value.shape) for name, value in stored.items()
+        }
         outputs: Tensor = forward({**buffers, **weights}, inputs)
         return outputs
 

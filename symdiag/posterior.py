@@ -85,7 +85,9 @@ class Posterior:
             raise ValueError("loc and scale must name the same tensors")
         for name, loc in self.loc.items():
             if loc.shape != self.scale[name].shape:
-                raise ValueError(f"{name}: loc {loc.shape} and scale {self.scale[name].shape} differ in shape")
+                raise ValueError(
+                    f"{name}: loc {loc.shape} and scale {self.scale[name].shape} differ in shape"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,13 +118,17 @@ class Posterior:
             for name, loc in self.loc.items()
         }
 
-    def _sample_correlated(self, generator: np.random.Generator, num_samples: int) -> dict[str, Array]:
+    def _sample_correlated(
+        self, generator: np.random.Generator, num_samples: int
+    ) -> dict[str, Array]:
         cov = self.covariance
         assert cov is not None
         size, rank = cov.factor.shape
         noise = generator.standard_normal((num_samples, rank)) @ cov.factor.T
         noise += generator.standard_normal((num_samples, size)) * np.sqrt(cov.diagonal)
-        draws = {n: np.broadcast_to(loc, (num_samples, *loc.shape)).copy() for n, loc in self.loc.items()}
+        draws = {
+            n: np.broadcast_to(loc, (num_samples, *loc.shape)).copy() for n, loc in self.loc.items()
+        }
         start = 0
         for name in cov.order:
             stop = start + self.loc[name].size

@@ -125,7 +125,9 @@ def retrain(
         generator=np.random.default_rng([(training or TrainingConfig()).seed, 7]),
     )
     request = _Request(
-        posterior=posterior if start == "checkpoint" else scratch(posterior, (training or TrainingConfig()).seed),
+        posterior=posterior
+        if start == "checkpoint"
+        else scratch(posterior, (training or TrainingConfig()).seed),
         original=posterior,
         symmetry=found,
         train=network_data(data, target, found),
@@ -171,7 +173,9 @@ class _Retrain:
         self.request, self.workers = request, workers
         r = request
         forward = forward_pass(r.posterior, r.symmetry)
-        self.problem = build_problem(r.posterior, r.symmetry.spec, forward, r.model, r.train, r.test, device=r.device)
+        self.problem = build_problem(
+            r.posterior, r.symmetry.spec, forward, r.model, r.train, r.test, device=r.device
+        )
         self.config = r.training.resolved(len(r.train), r.posterior.num_parameters)
 
     def run(self) -> Retraining | None:
@@ -183,7 +187,9 @@ class _Retrain:
 
     def _state(self) -> JobState:
         r = self.request
-        settings = job_settings(r.posterior, r.train, self.config, r.model, r.control_runs, self.workers.world)
+        settings = job_settings(
+            r.posterior, r.train, self.config, r.model, r.control_runs, self.workers.world
+        )
         path = r.files.state_path
         if not r.resume:
             return JobState(settings)
@@ -192,7 +198,9 @@ class _Retrain:
         return load_job(path, settings)
 
     def _job_settings(self) -> JobSettings:
-        return JobSettings(self.request.control_runs, self.request.files.state_path, self.workers, self._sinks())
+        return JobSettings(
+            self.request.control_runs, self.request.files.state_path, self.workers, self._sinks()
+        )
 
     def _sinks(self) -> tuple[Sink, ...]:
         r = self.request
@@ -200,7 +208,9 @@ class _Retrain:
             return ()
         sinks = list(r.sinks)
         if r.files.metrics is not None:
-            sinks.append(JsonLines(r.files.metrics, resume_from=self._position() if r.resume else None))
+            sinks.append(
+                JsonLines(r.files.metrics, resume_from=self._position() if r.resume else None)
+            )
         if r.files.tensorboard is not None:
             sinks.append(TensorBoard(r.files.tensorboard))
         return tuple(sinks)
@@ -246,7 +256,9 @@ def _write(posterior: Posterior, report: RetrainReport, files: Files) -> str | N
     return str(files.output)
 
 
-def _posterior(source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None) -> Posterior:
+def _posterior(
+    source: str | Path | Posterior, scale_transform: str | None, companion: str | Path | None
+) -> Posterior:
     if isinstance(source, Posterior):
         return source
     return formats.load(source, scale_transform=scale_transform, companion=companion)
@@ -261,17 +273,23 @@ def _check_files(files: Files, posterior: Posterior, resume: bool) -> None:
             continue
         if os.path.realpath(path) in taken:
             raise UsageError(
-                f"{path} is the input or is written twice", code="would-overwrite", hint="Name another file."
+                f"{path} is the input or is written twice",
+                code="would-overwrite",
+                hint="Name another file.",
             )
         if not Path(os.path.realpath(path)).parent.is_dir():
             raise OutputError(f"the folder of {path} does not exist", hint="Create it first.")
         taken.add(os.path.realpath(path))
     if files.output is not None and files.output.exists():
-        raise OutputError(f"{files.output} exists already", code="exists", hint="Name another file.")
+        raise OutputError(
+            f"{files.output} exists already", code="exists", hint="Name another file."
+        )
     if files.output is not None and source is None:
         raise UsageError("only a posterior read from a file can be written back", code="no-source")
     state = files.state_path
     if state is not None and state.exists() and not resume:
         raise UsageError(
-            f"{state} holds an interrupted run", code="exists", hint="Go on with --resume, or delete it to start over."
+            f"{state} holds an interrupted run",
+            code="exists",
+            hint="Go on with --resume, or delete it to start over.",
         )

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from symdiag.alignment.samples import SampleAlignment, align_samples, relabelled
-from symdiag.alignment.switching import Rhat, Switching, split_rhat, switching, two_mode_share, variance_sum
+from symdiag.alignment.switching import (
+    Rhat,
+    Switching,
+    split_rhat,
+    switching,
+    two_mode_share,
+    variance_sum,
+)
 from symdiag.api import TOOL, Progress, check_options, run_info
 from symdiag.errors import InputError, OutputError, UsageError
 from symdiag.estimators import Straddling, estimate_straddling
@@ -61,9 +68,14 @@ class SampleAnalysis:
         found = self.draws
         shape = (-1,) if found.chains is None else (found.chains, -1)
         every = {**found.draws, **found.buffers}.items()
-        tree = {found.keys.get(name, name): values.reshape(*shape, *values.shape[1:]) for name, values in every}
+        tree = {
+            found.keys.get(name, name): values.reshape(*shape, *values.shape[1:])
+            for name, values in every
+        }
         npz = next(c for c in all_containers() if c.name == "npz")
-        atomic_write(Path(path), npz.encode(RawCheckpoint(str(path), "", "npz", tree)), overwrite=overwrite)
+        atomic_write(
+            Path(path), npz.encode(RawCheckpoint(str(path), "", "npz", tree)), overwrite=overwrite
+        )
 
 
 def analyze_samples(
@@ -99,8 +111,14 @@ def analyze_samples(
     started = time.time()
     check_options(samples=samples, seed=seed)
     if not 0.0 <= max_switching <= 1.0:
-        raise UsageError(f"--max-switching must lie in [0, 1], got {max_switching}", code="bad-option")
-    drawn = source if isinstance(source, WeightSamples) else load_samples(source, sample_axes=2 if chains else 1)
+        raise UsageError(
+            f"--max-switching must lie in [0, 1], got {max_switching}", code="bad-option"
+        )
+    drawn = (
+        source
+        if isinstance(source, WeightSamples)
+        else load_samples(source, sample_axes=2 if chains else 1)
+    )
     _check_size(drawn.draws)
     raw = drawn.gaussian()
     found = _symmetry(raw, chains, seed, activation=activation, model=model, spec_file=spec)
@@ -110,7 +128,8 @@ def analyze_samples(
     after = moved.gaussian()
     weights = found.spec.restricted(raw.loc)
     entropies = tuple(
-        estimate_straddling(q, weights, samples=samples, seed=seed, progress=progress) for q in (raw, after)
+        estimate_straddling(q, weights, samples=samples, seed=seed, progress=progress)
+        for q in (raw, after)
     )
     settings = SamplesSettings(seed, starts, samples, max_switching)
     report = _report(drawn, found, aligned, entropies, settings, started)
@@ -122,7 +141,10 @@ def _check_size(draws: Mapping[str, Array]) -> None:
     for name, values in draws.items():
         peak = float(np.abs(values).max(initial=0.0))
         if peak > 0.0 and not 1.0 / _MAX_SIZE < peak < _MAX_SIZE:
-            raise InputError(f"{name} holds values of size {peak:.0e}: no weights of a network", code="non-finite")
+            raise InputError(
+                f"{name} holds values of size {peak:.0e}: no weights of a network",
+                code="non-finite",
+            )
 
 
 def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmetry:
@@ -131,7 +153,9 @@ def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmet
         return discover(raw, generator=np.random.default_rng([seed, 7]), **network)
     except InputError as error:
         if not chains and len({values.shape[:1] for values in raw.loc.values()}) == 1:
-            error.hint = f"if the axes are (chain, draw, ...), give --chains; otherwise {error.hint}"
+            error.hint = (
+                f"if the axes are (chain, draw, ...), give --chains; otherwise {error.hint}"
+            )
         raise
 
 
@@ -139,10 +163,14 @@ def _aligned(
     drawn: WeightSamples, found: Symmetry, starts: int | None, seed: int, progress: Progress | None
 ) -> SampleAlignment:
     if not len(found.spec):
-        return SampleAlignment(found.spec, tuple({} for _ in range(drawn.num_samples)), drawn.draws, 0.0, 0, True, 1.0)
+        return SampleAlignment(
+            found.spec, tuple({} for _ in range(drawn.num_samples)), drawn.draws, 0.0, 0, True, 1.0
+        )
     if progress is not None:
         progress("aligning", 0.0)
-    return align_samples(drawn.draws, found.spec, starts=starts, generator=np.random.default_rng([seed, 11]))
+    return align_samples(
+        drawn.draws, found.spec, starts=starts, generator=np.random.default_rng([seed, 11])
+    )
 
 
 def _report(
@@ -154,8 +182,12 @@ def _report(
     started: float,
 ) -> SamplesReport:
     counts = switching(aligned.actions, found.spec)
-    tensors = tuple(_moments(name, values, aligned.draws[name]) for name, values in drawn.draws.items())
-    before, after = (sum(getattr(t, f"variance_{when}") for t in tensors) for when in ("before", "after"))
+    tensors = tuple(
+        _moments(name, values, aligned.draws[name]) for name, values in drawn.draws.items()
+    )
+    before, after = (
+        sum(getattr(t, f"variance_{when}") for t in tensors) for when in ("before", "after")
+    )
     two_modes = two_mode_share(aligned.draws)
     return SamplesReport(
         input=_draws_info(drawn, found),
@@ -188,7 +220,9 @@ def _verdict(counts: Switching, found: Symmetry, limit: float) -> SamplesVerdict
     return "label switching" if counts.off > limit else "one labelling"
 
 
-def _notes(drawn: WeightSamples, aligned: SampleAlignment, two_modes: float | None) -> tuple[str, ...]:
+def _notes(
+    drawn: WeightSamples, aligned: SampleAlignment, two_modes: float | None
+) -> tuple[str, ...]:
     notes = []
     if drawn.num_samples < _FEW_DRAWS:
         notes.append(
@@ -201,7 +235,9 @@ def _notes(drawn: WeightSamples, aligned: SampleAlignment, two_modes: float | No
             "their main direction; 0.64 for a Gaussian): more than one function, not mere relabelling"
         )
     if not aligned.converged:
-        notes.append("the alignment had not settled when it was stopped: the variance after it could be lower still")
+        notes.append(
+            "the alignment had not settled when it was stopped: the variance after it could be lower still"
+        )
     if aligned.agreement < 1.0:
         notes.append(
             f"only {aligned.agreement:.0%} of the starts reached the best alignment: raise --starts, or take the "
@@ -210,7 +246,9 @@ def _notes(drawn: WeightSamples, aligned: SampleAlignment, two_modes: float | No
     return tuple(notes)
 
 
-def _groups(counts: Switching, before: Straddling, after: Straddling) -> tuple[GroupSwitchingReport, ...]:
+def _groups(
+    counts: Switching, before: Straddling, after: Straddling
+) -> tuple[GroupSwitchingReport, ...]:
     entropies = zip(before.groups, after.groups, strict=True)
     return tuple(
         GroupSwitchingReport(
@@ -224,7 +262,9 @@ def _groups(counts: Switching, before: Straddling, after: Straddling) -> tuple[G
             straddling_after=aligned.entropy,
             units=tuple(
                 UnitSwitching(i, moved, flipped)
-                for i, (moved, flipped) in enumerate(zip(found.units_moved, found.units_flipped, strict=True))
+                for i, (moved, flipped) in enumerate(
+                    zip(found.units_moved, found.units_flipped, strict=True)
+                )
             ),
         )
         for found, (raw, aligned) in zip(counts.groups, entropies, strict=True)
@@ -249,7 +289,9 @@ def _rhat(draws: Mapping[str, Array], chains: int | None) -> RhatReport | None:
 
 def _draws_info(drawn: WeightSamples, found: Symmetry) -> DrawsInfo:
     first = {name: values[0] for name, values in drawn.draws.items()}
-    dropped = tuple(f"group {f.group} was dropped: its permutations change the outputs" for f in found.failures)
+    dropped = tuple(
+        f"group {f.group} was dropped: its permutations change the outputs" for f in found.failures
+    )
     return DrawsInfo(
         paths=drawn.paths,
         sha256=drawn.sha256,
@@ -269,8 +311,12 @@ def check_output(path: Path | None, inputs: Sequence[Path], *, overwrite: bool) 
     if path is None:
         return
     if os.path.realpath(path) in {os.path.realpath(p) for p in inputs}:
-        raise UsageError(f"{path} is an input", code="would-overwrite", hint="choose another -o FILE")
+        raise UsageError(
+            f"{path} is an input", code="would-overwrite", hint="choose another -o FILE"
+        )
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already", code="exists", hint="choose another name, or give --overwrite")
+        raise OutputError(
+            f"{path} exists already", code="exists", hint="choose another name, or give --overwrite"
+        )
     if not Path(os.path.realpath(path)).parent.is_dir():
         raise OutputError(f"the folder of {path} does not exist", hint="create it first")

@@ -8,7 +8,14 @@ import pytest
 import symdiag
 from symdiag.posterior import Posterior
 
-SHAPES = {"0.weight": (4, 3), "0.bias": (4,), "1.weight": (4,), "1.bias": (4,), "3.weight": (2, 4), "3.bias": (2,)}
+SHAPES = {
+    "0.weight": (4, 3),
+    "0.bias": (4,),
+    "1.weight": (4,),
+    "1.bias": (4,),
+    "3.weight": (2, 4),
+    "3.bias": (2,),
+}
 
 
 def test_a_batchnorm_network_is_analysed():
@@ -17,7 +24,10 @@ def test_a_batchnorm_network_is_analysed():
     scale = {name: np.full(shape, 0.4) for name, shape in SHAPES.items()}
     found = []
     for spread in (0.1, 2.0):
-        buffers = {"1.running_mean": spread * generator.standard_normal(4), "1.running_var": np.full(4, spread)}
+        buffers = {
+            "1.running_mean": spread * generator.standard_normal(4),
+            "1.running_var": np.full(4, spread),
+        }
         report = symdiag.analyze(Posterior(loc, scale, buffers), activation="relu", samples=64)
         (group,) = report.groups
         assert group.log_order == pytest.approx(np.log(24))

@@ -52,7 +52,9 @@ def test_every_term_equals_its_formula(posterior):
 
 def test_without_an_activation_there_is_no_forward_pass(posterior):
     with pytest.raises(UsageError) as caught:
-        analyze(posterior, data=Data(data(5, 1), model=ModelConfig("gaussian", NOISE, PRIOR)), samples=4)
+        analyze(
+            posterior, data=Data(data(5, 1), model=ModelConfig("gaussian", NOISE, PRIOR)), samples=4
+        )
     assert caught.value.code == "forward-undetermined"
 
 

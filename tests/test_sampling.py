@@ -17,19 +17,31 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 SHAPES = {"fc1.weight": (5, 3), "fc1.bias": (5,), "fc2.weight": (2, 5), "fc2.bias": (2,)}
 SPEC = PermutationSpec(
-    (Group("fc1", 5, (Member("fc1.weight", 0), Member("fc1.bias", 0), Member("fc2.weight", 1)), signed=True),)
+    (
+        Group(
+            "fc1",
+            5,
+            (Member("fc1.weight", 0), Member("fc1.bias", 0), Member("fc2.weight", 1)),
+            signed=True,
+        ),
+    )
 )
 
 
 def draws_of(generator, count=80, std=0.1, shapes=SHAPES):
-    return {n: generator.standard_normal(s) + std * generator.standard_normal((count, *s)) for n, s in shapes.items()}
+    return {
+        n: generator.standard_normal(s) + std * generator.standard_normal((count, *s))
+        for n, s in shapes.items()
+    }
 
 
 def shuffled(draws, generator, fraction):
     count = len(next(iter(draws.values())))
     moved = {name: values.copy() for name, values in draws.items()}
     for s in range(round(fraction * count)):
-        for name, values in act(SPEC, random_action(SPEC, generator), {n: v[s] for n, v in draws.items()}).items():
+        for name, values in act(
+            SPEC, random_action(SPEC, generator), {n: v[s] for n, v in draws.items()}
+        ).items():
             moved[name][s] = values
     return moved
 
@@ -58,11 +70,19 @@ def test_planted_switching_is_reported_in_full():
     assert report.relabelling_share == pytest.approx(1 - true / seen)
     for tensor in report.tensors:
         assert tensor.variance_after == pytest.approx(draws[tensor.name].var(axis=0, ddof=1).sum())
-        assert tensor.mean_square_before == pytest.approx((moved[tensor.name].mean(axis=0) ** 2).sum())
-        assert tensor.mean_square_after == pytest.approx((draws[tensor.name].mean(axis=0) ** 2).sum())
+        assert tensor.mean_square_before == pytest.approx(
+            (moved[tensor.name].mean(axis=0) ** 2).sum()
+        )
+        assert tensor.mean_square_after == pytest.approx(
+            (draws[tensor.name].mean(axis=0) ** 2).sum()
+        )
         np.testing.assert_allclose(done.after.loc[tensor.name], draws[tensor.name].mean(axis=0))
-        np.testing.assert_allclose(done.after.scale[tensor.name], draws[tensor.name].std(axis=0, ddof=1))
-        np.testing.assert_allclose(done.before.scale[tensor.name], moved[tensor.name].std(axis=0, ddof=1))
+        np.testing.assert_allclose(
+            done.after.scale[tensor.name], draws[tensor.name].std(axis=0, ddof=1)
+        )
+        np.testing.assert_allclose(
+            done.before.scale[tensor.name], moved[tensor.name].std(axis=0, ddof=1)
+        )
     assert report.straddling_before.lower > 1.0
     assert report.straddling_after.upper < 0.01
     (group,) = report.groups
@@ -72,7 +92,9 @@ def test_planted_switching_is_reported_in_full():
 
 
 def test_one_mode_is_one_labelling():
-    report = analyze_samples(given(draws_of(np.random.default_rng(1))), activation="tanh", samples=16).report
+    report = analyze_samples(
+        given(draws_of(np.random.default_rng(1))), activation="tanh", samples=16
+    ).report
     assert (report.verdict, report.off, report.labellings) == ("one labelling", 0.0, 1)
     assert report.relabelling_share == 0.0
     assert report.rhat_before is None
@@ -83,7 +105,9 @@ def test_the_limit_decides_the_verdict():
     generator = np.random.default_rng(2)
     moved = given(shuffled(draws_of(generator, count=40), generator, 0.1))
     verdicts = [
-        analyze_samples(moved, activation="tanh", samples=4, starts=1, max_switching=limit).report.verdict
+        analyze_samples(
+            moved, activation="tanh", samples=4, starts=1, max_switching=limit
+        ).report.verdict
         for limit in (0.05, 0.2)
     ]
     assert verdicts == ["label switching", "one labelling"]
@@ -93,7 +117,9 @@ def test_two_functions_are_noted_and_not_merged():
     generator = np.random.default_rng(3)
     first, second = draws_of(generator, 30), draws_of(generator, 30)
     both = {name: np.concatenate([values, second[name]]) for name, values in first.items()}
-    report = analyze_samples(given(shuffled(both, generator, 0.6)), activation="tanh", samples=8).report
+    report = analyze_samples(
+        given(shuffled(both, generator, 0.6)), activation="tanh", samples=8
+    ).report
     assert report.two_modes > 0.95
     assert any("more than one function" in note for note in report.notes)
 
@@ -117,7 +143,9 @@ def test_chains_that_differ_by_labels_alone_mix_once_aligned():
 
 
 def test_without_hidden_units_nothing_applies():
-    report = analyze_samples(given({"fc.weight": np.random.default_rng(5).normal(size=(30, 2, 3))}), samples=4).report
+    report = analyze_samples(
+        given({"fc.weight": np.random.default_rng(5).normal(size=(30, 2, 3))}), samples=4
+    ).report
     assert report.verdict == "not-applicable"
     assert report.variance_after == report.variance_before
     assert report.straddling_after.value == 0.0
@@ -147,7 +175,9 @@ def hmc(generator, count, burn, target, size, step=0.02, leaps=20):
 
 def unpacked(flat, shapes):
     parts = np.split(flat, np.cumsum([math.prod(s) for s in shapes.values()])[:-1], axis=-1)
-    return {n: p.reshape(*flat.shape[:-1], *s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
+    return {
+        n: p.reshape(*flat.shape[:-1], *s) for (n, s), p in zip(shapes.items(), parts, strict=True)
+    }
 
 
 def regression_energy(inputs, targets, shapes, noise=0.3):
@@ -157,7 +187,9 @@ def regression_energy(inputs, targets, shapes, noise=0.3):
         rest = (hidden @ w["fc2.weight"].T + w["fc2.bias"] - targets) / noise
         back = (rest @ w["fc2.weight"]) * (1 - hidden**2) / noise
         slopes = (back.T @ inputs, back.sum(0), rest.T @ hidden / noise, rest.sum(0) / noise)
-        return 0.5 * (rest**2).sum() + 0.5 * flat @ flat, np.concatenate([s.ravel() for s in slopes]) + flat
+        return 0.5 * (rest**2).sum() + 0.5 * flat @ flat, np.concatenate(
+            [s.ravel() for s in slopes]
+        ) + flat
 
     return energy
 
@@ -167,10 +199,14 @@ def test_chains_of_a_real_sampler():
     generator = np.random.default_rng(6)
     shapes = {"fc1.weight": (3, 1), "fc1.bias": (3,), "fc2.weight": (1, 3), "fc2.bias": (1,)}
     inputs = generator.uniform(-2, 2, (40, 1))
-    energy = regression_energy(inputs, np.sin(2 * inputs) + 0.3 * generator.standard_normal((40, 1)), shapes)
+    energy = regression_energy(
+        inputs, np.sin(2 * inputs) + 0.3 * generator.standard_normal((40, 1)), shapes
+    )
     check = 1e-6 * np.eye(10)[3]
     point = generator.standard_normal(10)
-    assert (energy(point + check)[0] - energy(point - check)[0]) / 2e-6 == pytest.approx(energy(point)[1][3], rel=1e-4)
+    assert (energy(point + check)[0] - energy(point - check)[0]) / 2e-6 == pytest.approx(
+        energy(point)[1][3], rel=1e-4
+    )
     chains = [hmc(np.random.default_rng(20 + c), 200, 200, energy, 10)[::4] for c in range(4)]
     draws = unpacked(np.concatenate(chains), shapes)
     done = analyze_samples(given(draws, chains=4), activation="tanh", samples=64, starts=3)
@@ -181,7 +217,9 @@ def test_chains_of_a_real_sampler():
     assert report.straddling_after.upper < report.straddling_before.lower
     for s in range(0, 200, 17):
         before, after = ({n: v[s] for n, v in d.items()} for d in (draws, done.alignment.draws))
-        np.testing.assert_allclose(forward(after, inputs), forward(before, inputs), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            forward(after, inputs), forward(before, inputs), rtol=1e-10, atol=1e-12
+        )
 
 
 def test_an_ensemble_in_several_files(tmp_path):
@@ -204,7 +242,9 @@ def test_an_ensemble_in_several_files(tmp_path):
 
 
 def test_aligned_chains_are_written_as_chains(tmp_path):
-    done = analyze_samples(given(draws_of(np.random.default_rng(8), 12), chains=3), activation="tanh", samples=4)
+    done = analyze_samples(
+        given(draws_of(np.random.default_rng(8), 12), chains=3), activation="tanh", samples=4
+    )
     done.save(tmp_path / "a.npz")
     back = load_samples(tmp_path / "a.npz", sample_axes=2)
     assert back.chains == 3
@@ -220,7 +260,10 @@ def test_running_statistics_move_with_their_units(tmp_path, stacked):
     net(4 * torch.randn(50, 3).double())  # running statistics of their own
     members = []
     for _ in range(6):
-        state = {n: t + 0.01 * torch.rand_like(t) if t.is_floating_point() else t for n, t in net.state_dict().items()}
+        state = {
+            n: t + 0.01 * torch.rand_like(t) if t.is_floating_point() else t
+            for n, t in net.state_dict().items()
+        }
         order = torch.randperm(6)
         members.append({n: t[order] if t.ndim and n[0] in "01" else t for n, t in state.items()})
         members[-1]["3.weight"] = state["3.weight"][:, order]
@@ -250,7 +293,10 @@ def test_running_statistics_move_with_their_units(tmp_path, stacked):
 def test_the_files_own_keys_are_kept(tmp_path):
     draws = draws_of(np.random.default_rng(8), 12)
     keys = {"fc1.weight": "w1", "fc1.bias": "b1", "fc2.weight": "w2", "fc2.bias": "b2"}
-    np.savez(tmp_path / "a.npz", **{keys[n]: v.swapaxes(1, 2) if "weight" in n else v for n, v in draws.items()})
+    np.savez(
+        tmp_path / "a.npz",
+        **{keys[n]: v.swapaxes(1, 2) if "weight" in n else v for n, v in draws.items()},
+    )
     analyze_samples(tmp_path / "a.npz", activation="tanh", samples=4).save(tmp_path / "b.npz")
     with np.load(tmp_path / "a.npz") as before, np.load(tmp_path / "b.npz") as after:
         assert set(after) == set(keys.values())

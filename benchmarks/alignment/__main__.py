@@ -35,7 +35,13 @@ def plant(reference: torch.nn.Module, spec: PermutationSpec, seed: int) -> torch
     return model
 
 
-def compare(net: str, problem: str, model: torch.nn.Module, reference: torch.nn.Module, spec: PermutationSpec) -> None:
+def compare(
+    net: str,
+    problem: str,
+    model: torch.nn.Module,
+    reference: torch.nn.Module,
+    spec: PermutationSpec,
+) -> None:
     example = NETS[net]()[1]
     before = squared_distance(weights(model), weights(reference))
     for name, contender in CONTENDERS.items():
@@ -57,7 +63,9 @@ def spec_of(net: str) -> PermutationSpec:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print("| network | problem | tool | seconds | distance, share of before |\n|---|---|---|---|---|")
+    print(
+        "| network | problem | tool | seconds | distance, share of before |\n|---|---|---|---|---|"
+    )
     for NET in sys.argv[1:] or NETS:
         SPEC = spec_of(NET)
         REFERENCE = randomise(NETS[NET]()[0], 0)

@@ -28,7 +28,10 @@ def case(widths, noise, seed=2):
     zeros = {name: np.zeros(shape) for name, shape in shapes.items()}
     reference = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
     moved = act(spec, random_action(spec, generator), reference)
-    model = {name: array + noise * generator.standard_normal(array.shape) for name, array in moved.items()}
+    model = {
+        name: array + noise * generator.standard_normal(array.shape)
+        for name, array in moved.items()
+    }
     return build_problem(Posterior(model, zeros), Posterior(reference, zeros), spec, get_cost("w2"))
 
 
@@ -39,5 +42,11 @@ if __name__ == "__main__":
             problem = case(widths, noise)
             distance = Search(problem, 8, 0).run().distance
             solver = Solver(problem)
-            shares = [bound / distance for bound in (split_bound(solver), dual_ascent_bound(solver, distance) or 0.0)]
-            print(f"| {', '.join(map(str, widths[1:-1]))} | {noise} | {shares[0]:.4f} | {shares[1]:.4f} |", flush=True)
+            shares = [
+                bound / distance
+                for bound in (split_bound(solver), dual_ascent_bound(solver, distance) or 0.0)
+            ]
+            print(
+                f"| {', '.join(map(str, widths[1:-1]))} | {noise} | {shares[0]:.4f} | {shares[1]:.4f} |",
+                flush=True,
+            )

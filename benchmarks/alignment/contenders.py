@@ -23,27 +23,40 @@ def weights(module: nn.Module) -> Weights:
     return {name: p.detach().numpy() for name, p in module.named_parameters()}
 
 
-def symdiag_default(model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec) -> Weights:
+def symdiag_default(
+    model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec
+) -> Weights:
     """``symdiag.align`` as it comes: restarts where cheap, with its certificate."""
     return _symdiag(model, reference, spec, restarts=None, certify=True)
 
 
-def symdiag_search(model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec) -> Weights:
+def symdiag_search(
+    model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec
+) -> Weights:
     """``symdiag.align`` with two descents (identity, signature) and no bounds."""
     return _symdiag(model, reference, spec, restarts=0, certify=False)
 
 
 def _symdiag(
-    model: nn.Module, reference: nn.Module, spec: PermutationSpec, *, restarts: int | None, certify: bool
+    model: nn.Module,
+    reference: nn.Module,
+    spec: PermutationSpec,
+    *,
+    restarts: int | None,
+    certify: bool,
 ) -> Weights:
     sides = []
     for module in (model, reference):
         loc = {name: array.astype(np.float64) for name, array in weights(module).items()}
-        sides.append(Posterior(loc, {name: np.broadcast_to(0.0, array.shape) for name, array in loc.items()}))
+        sides.append(
+            Posterior(loc, {name: np.broadcast_to(0.0, array.shape) for name, array in loc.items()})
+        )
     return dict(align(*sides, spec, restarts=restarts, certify=certify).posterior.loc)
 
 
-def git_rebasin(model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec) -> Weights:
+def git_rebasin(
+    model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec
+) -> Weights:
     """Ainsworth et al. 2023, algorithm 1, in numpy: random group order, sweeps until none improves."""
     generator = np.random.default_rng(0)
     mine, theirs = weights(model), weights(reference)
@@ -59,20 +72,32 @@ def git_rebasin(model: nn.Module, reference: nn.Module, example: Tensor, spec: P
                 moved = mine[member.tensor]
                 for other in spec:
                     for m in members[other.name]:
-                        if m.tensor == member.tensor and not (other is group and m.axis == member.axis):
+                        if m.tensor == member.tensor and not (
+                            other is group and m.axis == member.axis
+                        ):
                             moved = act_on_axis(moved, m, action[other.name])
-                rows = [np.moveaxis(a, member.axis, 0).reshape(group.width, -1) for a in (theirs[member.tensor], moved)]
+                rows = [
+                    np.moveaxis(a, member.axis, 0).reshape(group.width, -1)
+                    for a in (theirs[member.tensor], moved)
+                ]
                 gain += rows[0] @ rows[1].T
             units = np.arange(group.width)
             best = linear_sum_assignment(gain, maximize=True)[1]
-            before, after = gain[units, action[group.name].permutation].sum(), gain[units, best].sum()
+            before, after = (
+                gain[units, action[group.name].permutation].sum(),
+                gain[units, best].sum(),
+            )
             if after > before + 1e-6 * abs(before):
                 action[group.name] = Element(best, np.ones(group.width))
                 progress = True
-    return {name: np.asarray(array, dtype=np.float64) for name, array in act(spec, action, mine).items()}
+    return {
+        name: np.asarray(array, dtype=np.float64) for name, array in act(spec, action, mine).items()
+    }
 
 
-def rebasin_package(model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec) -> Weights:
+def rebasin_package(
+    model: nn.Module, reference: nn.Module, example: Tensor, spec: PermutationSpec
+) -> Weights:
     """The ``rebasin`` package from PyPI, which traces the module itself; its tracing is part of its time."""
     from rebasin import PermutationCoordinateDescent
 

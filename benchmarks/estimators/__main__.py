@@ -42,10 +42,14 @@ def layer(width: int, size: int, regime: str, seed: int) -> tuple[Posterior, Gro
         loc[: width // 2] = 0.02 * rng.normal(size=(width // 2, size))
     else:
         loc = spread[regime] * rng.normal(size=(width, size))
-    return Posterior({"w": loc}, {"w": np.ones((width, size))}), Group("h", width, (Member("w", 0),))
+    return Posterior({"w": loc}, {"w": np.ones((width, size))}), Group(
+        "h", width, (Member("w", 0),)
+    )
 
 
-def infonce_within(matrix: np.ndarray, seconds: float, rng: np.random.Generator) -> tuple[float, int]:
+def infonce_within(
+    matrix: np.ndarray, seconds: float, rng: np.random.Generator
+) -> tuple[float, int]:
     """log Σ r by uniform elements (identity included) for as long as ``seconds`` last; estimate of log perm and K."""
     n = len(matrix)
     logs, rows, stop = [np.zeros(1)], np.arange(n), time.perf_counter() + seconds
@@ -77,11 +81,17 @@ def one_case(regime: str, width: int, size: int) -> tuple[str, bool | None]:
     tensors = [{"w": torch.from_numpy(p["w"])} for p in (posterior.loc, posterior.scale)]
     draw = posterior.sample(np.random.default_rng(2), 1)["w"]
     matrix = SlotDensity(group, *tensors)({"w": torch.from_numpy(draw)})
-    permanent_values(matrix, generator=np.random.default_rng(0), effort=DEFAULT, certify=False)  # compile
+    permanent_values(
+        matrix, generator=np.random.default_rng(0), effort=DEFAULT, certify=False
+    )  # compile
     start = time.perf_counter()
-    found = permanent_values(matrix, generator=np.random.default_rng(3), effort=DEFAULT, certify=False)
+    found = permanent_values(
+        matrix, generator=np.random.default_rng(3), effort=DEFAULT, certify=False
+    )
     seconds = time.perf_counter() - start
-    value, low, high = (float(a[0]) for a in (found.value, found.expected_lower, found.expected_upper))
+    value, low, high = (
+        float(a[0]) for a in (found.value, found.expected_lower, found.expected_upper)
+    )
     ours = max(abs(high - low), 1e-3)
     other, count = infonce_within(matrix[0].numpy(), seconds, np.random.default_rng(4))
     sis = sis_within(matrix[0].numpy(), seconds, np.random.default_rng(5))
@@ -136,9 +146,18 @@ def joint() -> list[str]:
         "| s per draw, K=64 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for hidden, signed in (((5, 6), False), ((4, 4, 4), False), ((4, 4), True), ((8, 8), False), ((12, 8), False)):
+    for hidden, signed in (
+        ((5, 6), False),
+        ((4, 4, 4), False),
+        ((4, 4), True),
+        ((8, 8), False),
+        ((12, 8), False),
+    ):
         posterior, spec = chain((2, *hidden, 1), 5, signed=signed)
-        draws = {n: torch.from_numpy(v) for n, v in posterior.sample(np.random.default_rng(6), 60).items()}
+        draws = {
+            n: torch.from_numpy(v)
+            for n, v in posterior.sample(np.random.default_rng(6), 60).items()
+        }
         estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
         groups = estimator.evaluate(draws, np.random.default_rng(7), certify=True).groups
         above = min(
@@ -166,7 +185,9 @@ def exact_joint(posterior: Posterior, spec: PermutationSpec, draws: dict[str, to
     return f"{found.value.mean():.3f} ({(time.perf_counter() - start) / len(found):.3f})"
 
 
-def sandwiches(posterior: Posterior, spec: PermutationSpec, draws: dict[str, torch.Tensor]) -> tuple[list[str], float]:
+def sandwiches(
+    posterior: Posterior, spec: PermutationSpec, draws: dict[str, torch.Tensor]
+) -> tuple[list[str], float]:
     """Sampled bounds, exact sums left aside, at three numbers of elements; seconds per draw at the middle one."""
     usual, summation.MAX_ENUMERATED = summation.MAX_ENUMERATED, 1
     sandwich, cells, seconds = JointSandwich(posterior, spec), [], 0.0
@@ -208,7 +229,12 @@ PARTS = {"infonce": against_infonce, "joint": joint, "coverage": coverage}
 def main(names: list[str]) -> None:
     """Run the named parts (default: all) and write the table."""
     torch.set_num_threads(2)
-    lines = ["# Estimators: error against time", "", "Made by `python -m benchmarks.estimators` on 2 cores.", ""]
+    lines = [
+        "# Estimators: error against time",
+        "",
+        "Made by `python -m benchmarks.estimators` on 2 cores.",
+        "",
+    ]
     for name in names or list(PARTS):
         lines += PARTS[name]()
         print(f"done: {name}", file=sys.stderr)

@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny settings, to see that it works")
     parser.add_argument("--figures-only", action="store_true", help="draw from the rows on disk")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--out", type=Path, help="folder for results and figures (default: this package's own)")
+    parser.add_argument(
+        "--out", type=Path, help="folder for results and figures (default: this package's own)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     out = options.out or (Path("paper-quick") if options.quick else None)

@@ -42,11 +42,31 @@ def run(job: Row, settings: Settings) -> list[Row]:
     rows = []
     for name in NAMES:
         objective, _, elements = name.partition("-")
-        plan = Schedule(settings["steps"], settings["rate"], 1, settings["batch"], job["seed"], int(elements or 20))
+        plan = Schedule(
+            settings["steps"],
+            settings["rate"],
+            1,
+            settings["batch"],
+            job["seed"],
+            int(elements or 20),
+        )
         state = train(net, task, start, objective, plan)
-        found = measure(net, task, test, state, 0, draws=settings["eval_draws"], permanents=settings["permanents"])
+        found = measure(
+            net,
+            task,
+            test,
+            state,
+            0,
+            draws=settings["eval_draws"],
+            permanents=settings["permanents"],
+        )
         rows.append(
-            {**job, "data": "mnist" if folder else "digits", "objective": name, **_row(net, state, found, test)}
+            {
+                **job,
+                "data": "mnist" if folder else "digits",
+                "objective": name,
+                **_row(net, state, found, test),
+            }
         )
     return rows
 
@@ -78,7 +98,9 @@ def summarise(rows: list[Row]) -> Row:
             for key in ("accuracy", "nll", "elbo", "symmetrized", "entropy", "collapsed"):
                 cell[key] = float(np.mean([r[key] for r in mine.values()]))
                 if key in ("accuracy", "nll", "symmetrized"):
-                    cell[f"{key}_change"] = student_interval(np.array([mine[s][key] - plain[s][key] for s in mine]))
+                    cell[f"{key}_change"] = student_interval(
+                        np.array([mine[s][key] - plain[s][key] for s in mine])
+                    )
             cell["log_order"] = math.lgamma(width + 1)
             table.append(cell)
     return {"table": table, "paper_accuracy_on_mnist": PAPER}
@@ -100,7 +122,12 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
                 axis.errorbar(x, centre[:, 0], [centre[:, 0] - centre[:, 1], centre[:, 2] - centre[:, 0]], fmt="o", ms=4,
                               color=colour, alpha=1.0 if name == "symmetrized" else 0.4 + 0.2 * k, label=name)  # fmt: skip
             axis.axhline(0.0, color="0.4", lw=0.7)
-            axis.set(xticks=range(len(cells)), xticklabels=[c["width"] for c in cells], xlabel="width", ylabel=label)
+            axis.set(
+                xticks=range(len(cells)),
+                xticklabels=[c["width"] for c in cells],
+                xlabel="width",
+                ylabel=label,
+            )
         axes[0][0].legend(fontsize=7, loc="lower left")
 
 
@@ -115,7 +142,15 @@ STUDY = Study(
         "eval_draws": 200,
         "permanents": 64,
     },
-    quick={"widths": [4], "seeds": 2, "steps": 40, "rate": 5e-3, "batch": 100, "eval_draws": 16, "permanents": 8},
+    quick={
+        "widths": [4],
+        "seeds": 2,
+        "steps": 40,
+        "rate": 5e-3,
+        "batch": 100,
+        "eval_draws": 16,
+        "permanents": 8,
+    },
     jobs=jobs,
     run=run,
     summarise=summarise,

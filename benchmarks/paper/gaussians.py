@@ -40,7 +40,12 @@ def objective(m: float, s: float, alpha: float, dims: int = 1) -> float:
     """KL(q ‖ p) in nats."""
     z, w = nodes(alpha, s)
     t = m + s * z
-    log_p = -0.5 * t**2 - 0.5 * np.log(2 * np.pi) + np.logaddexp(0.0, alpha * t - 0.5 * alpha**2) - np.log(2.0)
+    log_p = (
+        -0.5 * t**2
+        - 0.5 * np.log(2 * np.pi)
+        + np.logaddexp(0.0, alpha * t - 0.5 * alpha**2)
+        - np.log(2.0)
+    )
     entropy = 0.5 * np.log(2 * np.pi * np.e) + np.log(s)
     return float(-entropy - w @ log_p - (dims - 1) * (np.log(s) + 0.5 * (1.0 - s**2)))
 
@@ -132,11 +137,18 @@ def descend(alphas: Array, sigma: float, settings: Settings) -> tuple[Array, Arr
         z = rng.standard_normal(settings["samples"])
         mean, std = state[0][:, None], np.exp(state[1])[:, None]
         t = mean + std * z
-        score = (t - alphas[:, None] * expit((alphas[:, None] * t - 0.5 * alphas[:, None] ** 2) / sigma**2)) / sigma**2
+        score = (
+            t
+            - alphas[:, None] * expit((alphas[:, None] * t - 0.5 * alphas[:, None] ** 2) / sigma**2)
+        ) / sigma**2
         gradient = np.stack([score.mean(1), (score * std * z).mean(1) - 1.0])
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
-        state -= settings["rate"] * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        state -= (
+            settings["rate"]
+            * (first / (1 - 0.9**step))
+            / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        )
     return state[0], np.exp(state[1])
 
 
@@ -163,14 +175,21 @@ def _thresholds(dims: int) -> Row:
     dissolves = midpoint_dissolves(dims)
     row: Row = {"part": "thresholds", "dims": dims, "midpoint_dissolves": dissolves}
     appears = mode_appears(dims)
-    if dissolves is not None and appears > dissolves - 0.02:  # one optimum splits in two: no bistable range
+    if (
+        dissolves is not None and appears > dissolves - 0.02
+    ):  # one optimum splits in two: no bistable range
         return {**row, "mode_appears": dissolves, "mode_wins": dissolves}
     return {**row, "mode_appears": appears, "mode_wins": mode_wins(dims)}
 
 
 def _midpoint(alpha: float) -> Row:
     s = best_scale(alpha / 2, alpha)
-    row = {"part": "midpoint", "alpha": alpha, "std": s, "curvature": curvature(alpha / 2, s, alpha)}
+    row = {
+        "part": "midpoint",
+        "alpha": alpha,
+        "std": s,
+        "curvature": curvature(alpha / 2, s, alpha),
+    }
     row["kl"] = objective(alpha / 2, s, alpha)
     row["mode_kl"] = row["mode_std"] = row["mode_mean"] = None
     if _barrier(alpha, 1)[0] > 0:
@@ -183,7 +202,10 @@ def summarise(rows: list[Row]) -> Row:
     exact = {r["dims"]: r for r in rows if r["part"] == "thresholds"}
     found = {}
     for sigma in sorted({r["sigma"] for r in rows if r["part"] == "descent"}):
-        mine = sorted((r for r in rows if r["part"] == "descent" and r["sigma"] == sigma), key=lambda r: r["alpha"])
+        mine = sorted(
+            (r for r in rows if r["part"] == "descent" and r["sigma"] == sigma),
+            key=lambda r: r["alpha"],
+        )
         stuck = [r["alpha"] for r in mine if r["mean"] > 0.25 * r["alpha"]]
         held = [r["alpha"] for r in mine if r["alpha"] > max(stuck, default=0.0)]
         found[str(sigma)] = {
@@ -196,9 +218,12 @@ def summarise(rows: list[Row]) -> Row:
         "mode_wins": exact[1]["mode_wins"],
         "transition_by_descent": found,
         "by_dimension": {
-            str(d): [r["mode_appears"], r["mode_wins"], r["midpoint_dissolves"]] for d, r in exact.items()
+            str(d): [r["mode_appears"], r["mode_wins"], r["midpoint_dissolves"]]
+            for d, r in exact.items()
         },
-        "midpoint_curvature": {str(r["alpha"]): r["curvature"] for r in rows if r["part"] == "midpoint"},
+        "midpoint_curvature": {
+            str(r["alpha"]): r["curvature"] for r in rows if r["part"] == "midpoint"
+        },
         "midpoint_std": {str(r["alpha"]): r["std"] for r in rows if r["part"] == "midpoint"},
     }
 
@@ -240,9 +265,14 @@ def _draw_transition(rows: list[Row], summary: Row, folder: Path) -> None:
             scaled.plot(alpha / sigma, ends / alpha, ".", color=f"C{k}", ms=4)
         mean.set(xlabel="separation α", ylabel="final mean of q (0 = mode)", xscale="log")
         mean.legend(fontsize=7)
-        for value, text in ((summary["mode_appears"], "mode held"), (summary["mode_wins"], "mode better")):
+        for value, text in (
+            (summary["mode_appears"], "mode held"),
+            (summary["mode_wins"], "mode better"),
+        ):
             scaled.axvline(value, color=COLOURS["bound"], lw=0.9, ls="--")
-            scaled.text(value + 0.05, 0.3, f"{value:.2f}σ\n{text}", fontsize=7, color=COLOURS["bound"])
+            scaled.text(
+                value + 0.05, 0.3, f"{value:.2f}σ\n{text}", fontsize=7, color=COLOURS["bound"]
+            )
         scaled.set(xlabel="α / σ", ylabel="final mean / α")
 
 
@@ -251,7 +281,13 @@ def _draw_midpoint(rows: list[Row], summary: Row, folder: Path) -> None:
     with figure(folder, "gaussians-midpoint", columns=2) as axes:
         left, right = axes[0]
         mine = [r for r in rows if r["part"] == "midpoint"]
-        left.plot([r["alpha"] for r in mine], [r["curvature"] for r in mine], "o-", ms=3, color=COLOURS["symmetrized"])
+        left.plot(
+            [r["alpha"] for r in mine],
+            [r["curvature"] for r in mine],
+            "o-",
+            ms=3,
+            color=COLOURS["symmetrized"],
+        )
         far = np.array([5.0, 40.0])
         left.plot(far, 2 * np.pi / far**2, ls="--", lw=0.8, color=COLOURS["bound"], label="2π/α²")
         left.set(xlabel="α / σ", ylabel="∂²KL/∂m² at the midpoint", xscale="log", yscale="log")
@@ -263,10 +299,18 @@ def _draw_midpoint(rows: list[Row], summary: Row, folder: Path) -> None:
             ("midpoint_dissolves", "midpoint gone", COLOURS["bound"]),
         ):
             right.plot(
-                [r["dims"] for r in exact], [r[key] or np.nan for r in exact], "o-", ms=3, label=label, color=colour
+                [r["dims"] for r in exact],
+                [r[key] or np.nan for r in exact],
+                "o-",
+                ms=3,
+                label=label,
+                color=colour,
             )
         right.set(
-            xlabel="coordinates the separation is spread over", ylabel="threshold α / σ", xscale="log", ylim=(2, 8)
+            xlabel="coordinates the separation is spread over",
+            ylabel="threshold α / σ",
+            xscale="log",
+            ylim=(2, 8),
         )
         right.legend(fontsize=7)
 

@@ -27,7 +27,11 @@ Array = NDArray[np.float64]
 def elements(width: int, signed: bool) -> tuple[NDArray[np.intp], Array]:
     """All group elements of one layer: permutations (M, n) and signs (M, n); the identity first."""
     orders = np.array(list(itertools.permutations(range(width))))
-    signs = np.array(list(itertools.product([1.0, -1.0], repeat=width))) if signed else np.ones((1, width))
+    signs = (
+        np.array(list(itertools.product([1.0, -1.0], repeat=width)))
+        if signed
+        else np.ones((1, width))
+    )
     return np.repeat(orders, len(signs), 0), np.tile(signs, (len(orders), 1))
 
 
@@ -50,12 +54,16 @@ def ratios(net: Net, loc: Array, scale: Array, draw: Array) -> Array:
     ])  # fmt: skip
     # between[±][i, j, k, l]: slot (i, k) of the middle matrix holding ± entry (j, l)
     between = [
-        log_density(m2[:, None, :, None], s2[:, None, :, None], sign * w2[None, :, None, :]) for sign in (1.0, -1.0)
+        log_density(m2[:, None, :, None], s2[:, None, :, None], sign * w2[None, :, None, :])
+        for sign in (1.0, -1.0)
     ]
     rows, cols = np.arange(net.sizes[2]), np.arange(net.sizes[1])
     total = np.empty((len(p1), len(p2)))
     for number, (p, e) in enumerate(zip(p1, e1, strict=True)):
-        plus, minus = (np.where(e > 0, between[s][..., cols, p], between[1 - s][..., cols, p]).sum(-1) for s in (0, 1))
+        plus, minus = (
+            np.where(e > 0, between[s][..., cols, p], between[1 - s][..., cols, p]).sum(-1)
+            for s in (0, 1)
+        )
         middle = np.where(e2 > 0, plus[rows, p2], minus[rows, p2]).sum(1)
         total[number] = first[number] + second + middle
     return total - total[0, 0]
@@ -66,7 +74,11 @@ def _arrays(net: Net, flat: Array) -> list[tuple[Array, Array]]:
 
 
 def jobs(settings: Settings) -> list[Row]:
-    return [{"sizes": s, "activation": a, "noise": n} for s, a in settings["nets"] for n in settings["noises"]]
+    return [
+        {"sizes": s, "activation": a, "noise": n}
+        for s, a in settings["nets"]
+        for n in settings["noises"]
+    ]
 
 
 def run(job: Row, settings: Settings) -> list[Row]:
@@ -78,7 +90,10 @@ def run(job: Row, settings: Settings) -> list[Row]:
 
 
 def _compare(net: Net, state: State, member: int, settings: Settings) -> Row:
-    loc, scale = state.loc[member].double().numpy(), np.exp(state.log_scale[member].double().numpy())
+    loc, scale = (
+        state.loc[member].double().numpy(),
+        np.exp(state.log_scale[member].double().numpy()),
+    )
     rng = np.random.default_rng([member, 8])
     joint, parts = [], []
     for _ in range(settings["draws"]):
@@ -102,7 +117,9 @@ def _compare(net: Net, state: State, member: int, settings: Settings) -> Row:
 def summarise(rows: list[Row]) -> Row:
     gaps = np.array([r["gap"] for r in rows])
     inside = [
-        r["reported"]["lower"] - 3 * r["joint_se"] <= r["joint"] <= r["reported"]["upper"] + 3 * r["joint_se"]
+        r["reported"]["lower"] - 3 * r["joint_se"]
+        <= r["joint"]
+        <= r["reported"]["upper"] + 3 * r["joint_se"]
         for r in rows
     ]
     return {
@@ -121,7 +138,14 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
         left, right = axes[0]
         for activation, colour in (("relu", COLOURS["symmetrized"]), ("tanh", COLOURS["infonce"])):
             mine = [r for r in rows if r["activation"] == activation]
-            left.plot([r["sum"] for r in mine], [r["joint"] for r in mine], "o", ms=4, color=colour, label=activation)
+            left.plot(
+                [r["sum"] for r in mine],
+                [r["joint"] for r in mine],
+                "o",
+                ms=4,
+                color=colour,
+                label=activation,
+            )
             right.errorbar(
                 [r["joint"] for r in mine],
                 [r["gap"] for r in mine],

@@ -48,7 +48,9 @@ class Measured:
     @property
     def test_nll(self) -> float:
         """−mean log E_ω p(y | x, ω) on test data, nats per point."""
-        return -float((torch.logsumexp(torch.from_numpy(self.point), 0) - math.log(len(self.point))).mean())
+        return -float(
+            (torch.logsumexp(torch.from_numpy(self.point), 0) - math.log(len(self.point))).mean()
+        )
 
 
 def measure(
@@ -80,7 +82,9 @@ def _one(task: Task, member: int) -> Task:
     part = slice(member, member + 1)
     noise = None if task.noise is None else task.noise[part].double()
     y = task.y[part]
-    return Task(task.likelihood, task.x[part].double(), y if y.dtype == torch.long else y.double(), noise)
+    return Task(
+        task.likelihood, task.x[part].double(), y if y.dtype == torch.long else y.double(), noise
+    )
 
 
 def _points(net: Net, task: Task, weights: Tensor) -> NDArray[np.float64]:
@@ -111,13 +115,19 @@ def entropy_values(
     for k, (weight, bias) in enumerate(net.split(weights), 1):
         draws[f"fc{k}.weight"], draws[f"fc{k}.bias"] = weight, bias
     group = net.spec.groups[0]
-    return group_values(group, named, scale, draws, generator=rng, effort=EFFORT, certify=False).value
+    return group_values(
+        group, named, scale, draws, generator=rng, effort=EFFORT, certify=False
+    ).value
 
 
-def reported(net: Net, state: State, member: int, *, samples: int = 128, seed: int = 0) -> dict[str, float]:
+def reported(
+    net: Net, state: State, member: int, *, samples: int = 128, seed: int = 0
+) -> dict[str, float]:
     """H(g|ω) as ``symdiag analyze`` would report it."""
     posterior = net.posterior(state.loc[member], state.log_scale[member].exp())
-    total = estimate_straddling(posterior, net.spec, samples=samples, seed=seed, effort=EFFORT).total
+    total = estimate_straddling(
+        posterior, net.spec, samples=samples, seed=seed, effort=EFFORT
+    ).total
     return {"value": total.value, "lower": total.lower, "upper": total.upper}
 
 

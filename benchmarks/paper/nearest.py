@@ -40,7 +40,11 @@ def theorem_bound(sizes: tuple[int, ...]) -> float:
 
 
 def jobs(settings: Settings) -> list[Row]:
-    return [{"inputs": i, "outputs": o, "width": w} for i, o in settings["shapes"] for w in settings["widths"]]
+    return [
+        {"inputs": i, "outputs": o, "width": w}
+        for i, o in settings["shapes"]
+        for w in settings["widths"]
+    ]
 
 
 def run(job: Row, settings: Settings) -> list[Row]:
@@ -113,7 +117,12 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
                     color=colour,
                     label=f"digits, {name}",
                 )
-        axis.set(xscale="log", yscale="log", xlabel="width", ylabel="‖ω − gω‖ / ‖ω‖ (dashed: Theorem 3.1)")
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel="width",
+            ylabel="‖ω − gω‖ / ‖ω‖ (dashed: Theorem 3.1)",
+        )
         axis.legend(fontsize=6)
 
 

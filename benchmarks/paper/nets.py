@@ -60,7 +60,10 @@ class Net:
     def _named(self, flat: Tensor) -> dict[str, np.ndarray]:
         arrays = {}
         for k, (weight, bias) in enumerate(self.split(flat.detach().double()), 1):
-            arrays[f"fc{k}.weight"], arrays[f"fc{k}.bias"] = weight.numpy().copy(), bias.numpy().copy()
+            arrays[f"fc{k}.weight"], arrays[f"fc{k}.bias"] = (
+                weight.numpy().copy(),
+                bias.numpy().copy(),
+            )
         return arrays
 
     @property
@@ -68,7 +71,11 @@ class Net:
         """One group per hidden layer."""
         groups = []
         for k, width in enumerate(self.sizes[1:-1], 1):
-            members = (Member(f"fc{k}.weight", 0), Member(f"fc{k}.bias", 0), Member(f"fc{k + 1}.weight", 1))
+            members = (
+                Member(f"fc{k}.weight", 0),
+                Member(f"fc{k}.bias", 0),
+                Member(f"fc{k + 1}.weight", 1),
+            )
             groups.append(Group(f"fc{k}", width, members, self.signed))
         return PermutationSpec(tuple(groups))
 

@@ -95,14 +95,28 @@ def _state(run_result: tuple[Array, Array, object]) -> State:
 def _evidence(made: Setup, states: Row, settings: Settings) -> Row:
     """L, H, L^G and test NLL of base, control and symmetrised run; their paired differences."""
     draws = {"draws": settings["eval_draws"], "permanents": settings["permanents"]}
-    measured = {k: measure(made.net, made.train, made.test, _state(v), 0, **draws) for k, v in states.items()}
-    row: Row = {"reported": reported(made.net, _state(states["base"]), 0, samples=settings["permanents"])}
+    measured = {
+        k: measure(made.net, made.train, made.test, _state(v), 0, **draws)
+        for k, v in states.items()
+    }
+    row: Row = {
+        "reported": reported(made.net, _state(states["base"]), 0, samples=settings["permanents"])
+    }
     for name, m in measured.items():
-        row[name] = {"elbo": m.elbo, "entropy": m.entropy, "symmetrized": m.symmetrized, "nll": m.test_nll}
-        posterior = made.net.posterior(_state(states[name]).loc[0], _state(states[name]).log_scale[0].exp())
+        row[name] = {
+            "elbo": m.elbo,
+            "entropy": m.entropy,
+            "symmetrized": m.symmetrized,
+            "nll": m.test_nll,
+        }
+        posterior = made.net.posterior(
+            _state(states[name]).loc[0], _state(states[name]).log_scale[0].exp()
+        )
         row[name]["collapsed"] = int(collapsed(posterior, made.net.spec.groups[0]).sum())
     row["gain"], row["gain_se"] = gain(measured["symmetrized"], measured["control"])
-    row["nll_change"], row["nll_change_se"] = paired(_log_loss(measured["symmetrized"]), _log_loss(measured["control"]))
+    row["nll_change"], row["nll_change_se"] = paired(
+        _log_loss(measured["symmetrized"]), _log_loss(measured["control"])
+    )
     return row
 
 
@@ -126,7 +140,9 @@ def _shift(net: Net, trainer: Trainer, states: Row, settings: Settings) -> Row:
     for _ in range(2):
         noise = rng.standard_normal((settings["gradient_draws"] // 2, net.size))
         state = np.stack([loc, log_scale])
-        plain, full = (trainer.gradient(state, noise, None, o, rng) for o in ("elbo", "symmetrized"))
+        plain, full = (
+            trainer.gradient(state, noise, None, o, rng) for o in ("elbo", "symmetrized")
+        )
         unit = np.stack([scale, np.ones_like(scale)])
         halves.append((-(full - plain) * unit, -full * unit))
     predicted = 0.5 * (halves[0][0] + halves[1][0])  # −∇H in posterior-std units, (2, D)
@@ -188,18 +204,32 @@ def summarise(rows: list[Row]) -> Row:
         if (entropy > 1).any()
         else None,
         "gain_negative_by_2se": int((gains + 2 * errors < -1e-6).sum()),
-        "nll_better_by_2se": int((change + 2 * np.array([r["nll_change_se"] for r in rows]) < 0).sum()),
-        "nll_worse_by_2se": int((change - 2 * np.array([r["nll_change_se"] for r in rows]) > 0).sum()),
-        "thresholds": {str(t): _confusion(entropy, gains, errors, t) for t in (0.1, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)},
+        "nll_better_by_2se": int(
+            (change + 2 * np.array([r["nll_change_se"] for r in rows]) < 0).sum()
+        ),
+        "nll_worse_by_2se": int(
+            (change - 2 * np.array([r["nll_change_se"] for r in rows]) > 0).sum()
+        ),
+        "thresholds": {
+            str(t): _confusion(entropy, gains, errors, t)
+            for t in (0.1, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
+        },
         "by_H": _bins(entropy, gains, change),
-        "by_data": {d: _group([r for r in rows if r["data"] == d]) for d in sorted({r["data"] for r in rows})},
-        "by_activation": {a: _group([r for r in rows if r["activation"] == a]) for a in ("relu", "tanh")},
+        "by_data": {
+            d: _group([r for r in rows if r["data"] == d])
+            for d in sorted({r["data"] for r in rows})
+        },
+        "by_activation": {
+            a: _group([r for r in rows if r["activation"] == a]) for a in ("relu", "tanh")
+        },
     }
     summary["misses"] = _misses(rows)
     for key in ("gradient_cosine", "cosine_early", "cosine_final", "cosine_mean_early", "cosine_mean_final",
                 "cosine_std_early", "cosine_std_final", "unit_rank_early", "unit_rank_final",
                 "prediction_reliability"):  # fmt: skip
-        values = np.array([r[key] for r in rows if r["reported"]["value"] > 1 and r[key] is not None])
+        values = np.array(
+            [r[key] for r in rows if r["reported"]["value"] > 1 and r[key] is not None]
+        )
         summary[key] = np.quantile(values, [0.1, 0.5, 0.9]).tolist() if len(values) else None
     summary["std_shift_sign_agrees"] = float(
         np.mean([r["std_shift_predicted"] * r["std_shift_found"] > 0 for r in rows])
@@ -244,7 +274,10 @@ def _bins(entropy: Array, gains: Array, change: Array) -> list[Row]:
 def _group(rows: list[Row]) -> Row | None:
     if not rows:
         return None
-    entropy, gains = (np.array([f(r) for r in rows]) for f in (lambda r: r["reported"]["value"], lambda r: r["gain"]))
+    entropy, gains = (
+        np.array([f(r) for r in rows])
+        for f in (lambda r: r["reported"]["value"], lambda r: r["gain"])
+    )
     return {
         "posteriors": len(rows),
         "spearman_H_gain": _spearman(entropy, gains),
@@ -258,12 +291,31 @@ def _misses(rows: list[Row]) -> Row:
     """The posteriors whose gain H predicts worst, both ways."""
 
     def label(r: Row) -> Row:
-        keys = ("data", "count", "noise", "width", "activation", "seed", "gain", "gain_se", "nll_change")
-        return {k: r[k] for k in keys} | {"H": r["reported"]["value"], "collapsed": r["base"]["collapsed"]}
+        keys = (
+            "data",
+            "count",
+            "noise",
+            "width",
+            "activation",
+            "seed",
+            "gain",
+            "gain_se",
+            "nll_change",
+        )
+        return {k: r[k] for k in keys} | {
+            "H": r["reported"]["value"],
+            "collapsed": r["base"]["collapsed"],
+        }
 
-    least = sorted(rows, key=lambda r: r["gain"] / r["reported"]["value"] if r["reported"]["value"] > 1 else 9.9)
+    least = sorted(
+        rows,
+        key=lambda r: r["gain"] / r["reported"]["value"] if r["reported"]["value"] > 1 else 9.9,
+    )
     most = sorted(rows, key=lambda r: r["reported"]["value"] - r["gain"])
-    return {"least_gain_for_H": [label(r) for r in least[:5]], "most_gain_for_H": [label(r) for r in most[:5]]}
+    return {
+        "least_gain_for_H": [label(r) for r in least[:5]],
+        "most_gain_for_H": [label(r) for r in most[:5]],
+    }
 
 
 MARKS = {"wave": "o", "diabetes": "s", "wine": "^", "breast_cancer": "D", "digits": "P"}
@@ -275,11 +327,20 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
     with figure(folder, "payoff", columns=2, size=3.4) as axes:
         left, right = axes[0]
         for data in sorted({r["data"] for r in rows}):
-            for activation, colour in (("relu", COLOURS["symmetrized"]), ("tanh", COLOURS["infonce"])):
+            for activation, colour in (
+                ("relu", COLOURS["symmetrized"]),
+                ("tanh", COLOURS["infonce"]),
+            ):
                 mine = [r for r in rows if r["data"] == data and r["activation"] == activation]
                 if mine:
                     h = [max(r["reported"]["value"], 1e-3) for r in mine]
-                    style = {"marker": MARKS[data], "ls": "", "color": colour, "ms": 4, "alpha": 0.75}
+                    style = {
+                        "marker": MARKS[data],
+                        "ls": "",
+                        "color": colour,
+                        "ms": 4,
+                        "alpha": 0.75,
+                    }
                     left.errorbar(h, [r["gain"] for r in mine], [2 * r["gain_se"] for r in mine], elinewidth=0.5,
                                   label=f"{data}, {activation}", **style)  # fmt: skip
                     right.plot(h, [r["nll_change"] for r in mine], **style)
@@ -291,7 +352,11 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
             xlabel="H(g|ω) of the checkpoint, nats",
             ylabel="gain in L^G over control, nats",
         )
-        right.set(xscale="log", xlabel="H(g|ω) of the checkpoint, nats", ylabel="test NLL, symmetrised − control")
+        right.set(
+            xscale="log",
+            xlabel="H(g|ω) of the checkpoint, nats",
+            ylabel="test NLL, symmetrised − control",
+        )
         for axis in (left, right):
             axis.axvline(1.0, color="0.4", lw=0.7, ls=":")
             axis.axhline(0.0, color="0.4", lw=0.7)
@@ -303,7 +368,10 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
             ("∇L^G with data", "shift after the first steps", "shift at the end"),
             strict=True,
         ):
-            for activation, colour in (("relu", COLOURS["symmetrized"]), ("tanh", COLOURS["infonce"])):
+            for activation, colour in (
+                ("relu", COLOURS["symmetrized"]),
+                ("tanh", COLOURS["infonce"]),
+            ):
                 mine = [r for r in rows if r["activation"] == activation]
                 axis.plot([max(r["reported"]["value"], 1e-3) for r in mine], [r[key] for r in mine], "o", ms=3,
                           color=colour, alpha=0.75, label=activation)  # fmt: skip
@@ -313,7 +381,13 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
         axes[0][0].legend(fontsize=7)
 
 
-_COMMON = {"rate": 1e-2, "draws": 2, "batch": 64, "activations": ["relu", "tanh"], "test_count": 500}
+_COMMON = {
+    "rate": 1e-2,
+    "draws": 2,
+    "batch": 64,
+    "activations": ["relu", "tanh"],
+    "test_count": 500,
+}
 
 STUDY = Study(
     name="payoff",

@@ -18,11 +18,19 @@ STYLE = {
     "svg.hashsalt": "symdiag",
     "svg.fonttype": "none",
 }
-COLOURS = {"elbo": "#777777", "infonce": "#d08770", "symmetrized": "#2a6f97", "bound": "#a23b72", "exact": "#1b1b1b"}
+COLOURS = {
+    "elbo": "#777777",
+    "infonce": "#d08770",
+    "symmetrized": "#2a6f97",
+    "bound": "#a23b72",
+    "exact": "#1b1b1b",
+}
 
 
 @contextmanager
-def figure(folder: Path, name: str, columns: int = 1, rows: int = 1, size: float = 3.1) -> Iterator[Any]:
+def figure(
+    folder: Path, name: str, columns: int = 1, rows: int = 1, size: float = 3.1
+) -> Iterator[Any]:
     """A figure with a (rows, columns) array of axes, saved as PNG and SVG on exit; the same bytes every time."""
     try:
         import matplotlib
@@ -33,7 +41,11 @@ def figure(folder: Path, name: str, columns: int = 1, rows: int = 1, size: float
         raise SystemExit("drawing needs matplotlib: pip install 'symdiag[plots]'") from error
     with pyplot.rc_context(STYLE):
         canvas, axes = pyplot.subplots(
-            rows, columns, figsize=(1.25 * size * columns, size * rows), squeeze=False, layout="constrained"
+            rows,
+            columns,
+            figsize=(1.25 * size * columns, size * rows),
+            squeeze=False,
+            layout="constrained",
         )
         yield axes
         canvas.savefig(folder / f"{name}.png", metadata={"Software": None})

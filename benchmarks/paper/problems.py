@@ -50,7 +50,12 @@ def _stack(x: Array, y: Array, orders: list[NDArray[np.intp]], likelihood: str) 
     inputs = _single(np.array([x[o] for o in orders]))
     targets = np.array([y[o] for o in orders])
     noise = torch.full((len(orders),), 0.7) if likelihood == "gaussian" else None
-    return Task(likelihood, inputs, torch.tensor(targets) if likelihood == "categorical" else _single(targets), noise)
+    return Task(
+        likelihood,
+        inputs,
+        torch.tensor(targets) if likelihood == "categorical" else _single(targets),
+        noise,
+    )
 
 
 def _single(array: Array) -> Tensor:

@@ -38,7 +38,9 @@ def run(job: Row, settings: Settings) -> list[Row]:
     posterior = posterior_of(net, job["scale"], settings["seed"])
     draws = settings["draws"] if job["width"] <= 30 else settings["draws_wide"]
     rows = [_reference(posterior, net, job, draws, settings)]
-    rows += [_permanent(posterior, net, job, draws, count, settings) for count in settings["particles"]]
+    rows += [
+        _permanent(posterior, net, job, draws, count, settings) for count in settings["particles"]
+    ]
     for elements in settings["elements"]:
         began = time.process_time()
         rng = np.random.default_rng([settings["seed"], elements])
@@ -51,7 +53,12 @@ def run(job: Row, settings: Settings) -> list[Row]:
 
 def _reference(posterior: Posterior, net: Net, job: Row, draws: int, settings: Settings) -> Row:
     found = estimate_straddling(
-        posterior, net.spec, samples=draws, seed=settings["seed"], effort=Effort(**settings["reference"]), budget=1e4
+        posterior,
+        net.spec,
+        samples=draws,
+        seed=settings["seed"],
+        effort=Effort(**settings["reference"]),
+        budget=1e4,
     )
     info = found.total_information
     return {
@@ -67,11 +74,15 @@ def _reference(posterior: Posterior, net: Net, job: Row, draws: int, settings: S
     }
 
 
-def _permanent(posterior: Posterior, net: Net, job: Row, draws: int, particles: int, settings: Settings) -> Row:
+def _permanent(
+    posterior: Posterior, net: Net, job: Row, draws: int, particles: int, settings: Settings
+) -> Row:
     """The same weight draws as the reference, so that the difference is the estimator's error alone."""
     effort = Effort(max_exact=8, particles=particles, runs=2, certify=False)
     began = time.process_time()
-    found = estimate_straddling(posterior, net.spec, samples=draws, seed=settings["seed"], effort=effort, budget=1e-9)
+    found = estimate_straddling(
+        posterior, net.spec, samples=draws, seed=settings["seed"], effort=effort, budget=1e-9
+    )
     seconds = (time.process_time() - began) / draws
     return {**job, "method": "permanent", "effort": particles, "information": found.total_information.value,
             "se": found.total_information.std_error, "seconds_per_draw": seconds}  # fmt: skip
@@ -91,7 +102,10 @@ def summarise(rows: list[Row]) -> Row:
             "permanent_seconds": ours["seconds_per_draw"],
         })  # fmt: skip
     found = [r for r in rows if r["method"] == "infonce"]
-    return {"table": table, "infonce_above_log_K": sum(r["information"] > r["log_K"] + 1e-5 for r in found)}
+    return {
+        "table": table,
+        "infonce_above_log_K": sum(r["information"] > r["log_K"] + 1e-5 for r in found),
+    }
 
 
 def draw(rows: list[Row], summary: Row, folder: Path) -> None:
@@ -104,16 +118,41 @@ def draw(rows: list[Row], summary: Row, folder: Path) -> None:
 
 def _draw_values(axis, rows: list[Row], scale: float) -> None:
     widths = sorted({r["width"] for r in rows})
-    truth = [next(r for r in rows if r["width"] == w and r["method"] == "reference") for w in widths]
+    truth = [
+        next(r for r in rows if r["width"] == w and r["method"] == "reference") for w in widths
+    ]
     axis.plot(widths, [r["log_order"] for r in truth], ":", color="0.5", label="log|G|")
-    axis.fill_between(widths, [r["lower"] for r in truth], [r["upper"] for r in truth], color="#2a6f97", alpha=0.3)
-    axis.plot(widths, [r["information"] for r in truth], "o-", ms=3, color="#2a6f97", label="I, exact or bracketed")
-    for elements, colour in zip(sorted({r["effort"] for r in rows if r["method"] == "infonce"}), _reds(), strict=False):
+    axis.fill_between(
+        widths, [r["lower"] for r in truth], [r["upper"] for r in truth], color="#2a6f97", alpha=0.3
+    )
+    axis.plot(
+        widths,
+        [r["information"] for r in truth],
+        "o-",
+        ms=3,
+        color="#2a6f97",
+        label="I, exact or bracketed",
+    )
+    for elements, colour in zip(
+        sorted({r["effort"] for r in rows if r["method"] == "infonce"}), _reds(), strict=False
+    ):
         mine = [
-            next(r for r in rows if r["width"] == w and r["method"] == "infonce" and r["effort"] == elements)
+            next(
+                r
+                for r in rows
+                if r["width"] == w and r["method"] == "infonce" and r["effort"] == elements
+            )
             for w in widths
         ]
-        axis.plot(widths, [r["information"] for r in mine], ".-", lw=0.8, ms=3, color=colour, label=f"K = {elements}")
+        axis.plot(
+            widths,
+            [r["information"] for r in mine],
+            ".-",
+            lw=0.8,
+            ms=3,
+            color=colour,
+            label=f"K = {elements}",
+        )
     axis.set(
         xscale="log",
         yscale="log",
@@ -148,7 +187,11 @@ def _draw_errors(axis, rows: list[Row], scale: float) -> None:
                 label=f"{method}, n = {width}",
             )
     axis.set(
-        xscale="log", yscale="log", xlabel="CPU seconds per weight draw", ylabel="error, nats", title=f"std {scale:g}"
+        xscale="log",
+        yscale="log",
+        xlabel="CPU seconds per weight draw",
+        ylabel="error, nats",
+        title=f"std {scale:g}",
     )
     if axis.lines:
         axis.legend(fontsize=5, loc="lower left")

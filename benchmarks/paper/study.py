@@ -84,7 +84,12 @@ class Store:
             + "\n]}"
             for j in self.jobs
         )
-        head = {"study": self.study, "settings": self.settings, "summary": _plain(self.summary), "run": _environment()}
+        head = {
+            "study": self.study,
+            "settings": self.settings,
+            "summary": _plain(self.summary),
+            "run": _environment(),
+        }
         lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items())
         part = self.path.with_suffix(".part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,10 +121,14 @@ def execute(
     return store
 
 
-def _run_missing(study: Study, settings: Settings, store: Store, workers: int, say: Callable[[str], None]) -> None:
+def _run_missing(
+    study: Study, settings: Settings, store: Store, workers: int, say: Callable[[str], None]
+) -> None:
     jobs = study.jobs(settings)
     missing = [job for job in jobs if not store.has(job)]
-    for number, (job, (rows, seconds)) in enumerate(_outcomes(study, settings, missing, workers), 1):
+    for number, (job, (rows, seconds)) in enumerate(
+        _outcomes(study, settings, missing, workers), 1
+    ):
         store.add(job, rows, seconds)
         say(f"{study.name} {number}/{len(missing)} {json.dumps(job)} {seconds:.1f} s")
     rank = {json.dumps(_plain(job)): k for k, job in enumerate(jobs)}

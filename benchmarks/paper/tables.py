@@ -17,7 +17,9 @@ LABELS = {"elbo": "MFVI", "infonce": "paper's K = 2", "symmetrized": "exact L^G"
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """A table; bars inside cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def change(interval: list[float | None], digits: int) -> str:
@@ -31,9 +33,22 @@ def change(interval: list[float | None], digits: int) -> str:
 def gaussians(s: Row) -> str:
     rows = []
     for dims, (appears, wins, dissolves) in s["by_dimension"].items():
-        rows.append([dims, f"{appears:.3f}", f"{wins:.3f}", "never" if dissolves is None else f"{dissolves:.3f}"])
+        rows.append(
+            [
+                dims,
+                f"{appears:.3f}",
+                f"{wins:.3f}",
+                "never" if dissolves is None else f"{dissolves:.3f}",
+            ]
+        )
     return markdown(
-        ["weights the separation is spread over", "mode held above", "mode better above", "midpoint gone above"], rows
+        [
+            "weights the separation is spread over",
+            "mode held above",
+            "mode better above",
+            "midpoint gone above",
+        ],
+        rows,
     )
 
 
@@ -42,7 +57,10 @@ def transition(s: Row) -> str:
         [k, f"{v['last_at_midpoint']:.3f}", f"{v['first_at_mode']:.3f}", f"{v['exact']:.3f}"]
         for k, v in s["transition_by_descent"].items()
     ]
-    return markdown(["σ", "largest α that ends at the midpoint", "smallest that stays at the mode", "4.8245 σ"], rows)
+    return markdown(
+        ["σ", "largest α that ends at the midpoint", "smallest that stays at the mode", "4.8245 σ"],
+        rows,
+    )
 
 
 def two_weights(s: Row, how: str) -> str:
@@ -91,17 +109,36 @@ def digits(s: Row) -> str:
             change(c["nll_change"], 4), f"{c['symmetrized']:.1f}", change(c["symmetrized_change"], 1), f"{c['entropy']:.1f}",
             f"{theirs[k]:.3f}" if theirs else "",
         ])  # fmt: skip
-    head = ["width", "trained on", "accuracy %", "paired", "NLL", "paired", "L^G", "paired", "H", "paper (MNIST) %"]
+    head = [
+        "width",
+        "trained on",
+        "accuracy %",
+        "paired",
+        "NLL",
+        "paired",
+        "L^G",
+        "paired",
+        "H",
+        "paper (MNIST) %",
+    ]
     return markdown(head, rows)
 
 
 def nearest(s: Row) -> str:
     rows = [
-        [str(c["inputs"]), str(c["width"]), f"{c['nearest']:.3g}", f"{c['bound']:.4g}", f"{c['looseness']:.0f}x"]
+        [
+            str(c["inputs"]),
+            str(c["width"]),
+            f"{c['nearest']:.3g}",
+            f"{c['bound']:.4g}",
+            f"{c['looseness']:.0f}x",
+        ]
         for c in s["table"]
         if c["width"] in (5, 30, 256, 1024)
     ]
-    return markdown(["inputs", "width", "nearest mode / ‖ω‖", "Theorem 3.1", "looser by at least"], rows)
+    return markdown(
+        ["inputs", "width", "nearest mode / ‖ω‖", "Theorem 3.1", "looser by at least"], rows
+    )
 
 
 def saturation(s: Row) -> str:
@@ -134,7 +171,14 @@ def payoff_bins(s: Row) -> str:
         rows.append([f"{b['H_from']:g} – {top}", str(b["posteriors"]), f"{q[2]:.2f}", f"[{q[1]:.2f}, {q[3]:.2f}]",
                      f"[{q[0]:.2f}, {q[4]:.2f}]", f"{b['median_nll_change']:+.4f}"])  # fmt: skip
     return markdown(
-        ["H(g|ω) of the checkpoint", "posteriors", "median gain", "quartiles", "range", "median change in test NLL"],
+        [
+            "H(g|ω) of the checkpoint",
+            "posteriors",
+            "median gain",
+            "quartiles",
+            "range",
+            "median change in test NLL",
+        ],
         rows,
     )
 
@@ -152,7 +196,13 @@ def payoff_thresholds(s: Row) -> str:
                 "" if missed is None else f"{missed:.2f}",
             ]
         )
-    head = ["threshold", "flagged", "of them gain > 1 nat", "gain > 1 nat not flagged", "largest gain not flagged"]
+    head = [
+        "threshold",
+        "flagged",
+        "of them gain > 1 nat",
+        "gain > 1 nat not flagged",
+        "largest gain not flagged",
+    ]
     return markdown(head, rows)
 
 
@@ -164,7 +214,15 @@ def payoff_groups(s: Row) -> str:
         for k, v in groups.items() if v
     ]  # fmt: skip
     return markdown(
-        ["", "posteriors", "median H", "median gain", "median change in test NLL", "rank correlation H, gain"], rows
+        [
+            "",
+            "posteriors",
+            "median H",
+            "median gain",
+            "median change in test NLL",
+            "rank correlation H, gain",
+        ],
+        rows,
     )
 
 
@@ -172,10 +230,14 @@ def payoff_misses(s: Row) -> str:
     rows = []
     for title, key in (("least", "least_gain_for_H"), ("most", "most_gain_for_H")):
         for m in s["misses"][key]:
-            what = m["data"] if m["count"] is None else f"{m['data']} N={m['count']} ε={m['noise']:g}"
+            what = (
+                m["data"] if m["count"] is None else f"{m['data']} N={m['count']} ε={m['noise']:g}"
+            )
             rows.append([title, f"{what}, {m['width']} {m['activation']}, seed {m['seed']}", f"{m['H']:.2f}", str(m["collapsed"]),
                          f"{m['gain']:.2f} ± {2 * m['gain_se']:.2f}", f"{m['nll_change']:+.4f}"])  # fmt: skip
-    return markdown(["gain for its H", "posterior", "H", "collapsed units", "gain", "change in test NLL"], rows)
+    return markdown(
+        ["gain for its H", "posterior", "H", "collapsed units", "gain", "change in test NLL"], rows
+    )
 
 
 def shift(s: Row) -> str:

@@ -60,7 +60,11 @@ def likelihood_gradient(x, y, kind, noise, tanh, width, outputs, weights, gradie
                     g[second + o * width + j] += out[o] * hidden[j]
                     back[j] += out[o] * w[second + o * width + j]
             for j in range(width):
-                slope = back[j] * (1.0 - hidden[j] ** 2) if tanh else (back[j] if hidden[j] > 0.0 else 0.0)
+                slope = (
+                    back[j] * (1.0 - hidden[j] ** 2)
+                    if tanh
+                    else (back[j] if hidden[j] > 0.0 else 0.0)
+                )
                 if slope != 0.0:
                     g[bias + j] += slope
                     for k in range(inputs):
@@ -96,7 +100,9 @@ def log_densities(mean, precision, blocks, sign):
     return result
 
 
-def permanent_marginals(kept: Array, flipped: Array | None, rng: np.random.Generator, *, exact: bool = False):
+def permanent_marginals(
+    kept: Array, flipped: Array | None, rng: np.random.Generator, *, exact: bool = False
+):
     """(P⁺, P⁻) of log perm."""
     both = kept if flipped is None else np.logaddexp(kept, flipped)
     relative = np.ascontiguousarray(both - np.diagonal(kept, axis1=1, axis2=2)[:, None, :])
@@ -119,7 +125,9 @@ def infonce_marginals(kept: Array, flipped: Array | None, rng: np.random.Generat
         turned[0] = False
     rows = np.arange(n)
     values = (
-        kept[:, rows, order] if flipped is None else np.where(turned, flipped[:, rows, order], kept[:, rows, order])
+        kept[:, rows, order]
+        if flipped is None
+        else np.where(turned, flipped[:, rows, order], kept[:, rows, order])
     )
     logs = values.sum(-1)  # (S, K)
     share = np.exp(logs - logs.max(1, keepdims=True))
@@ -141,7 +149,9 @@ def term_gradient(mean: Array, precision: Array, blocks: Array, plus: Array, min
     centred = blocks - mean
     d_mean = (precision * (first - blocks)).sum(0)
     d_log_scale = (precision * (second - 2.0 * mean * first + mean**2 - centred**2)).sum(0)
-    d_draw = net.transpose(0, 2, 1) @ (precision * mean) - blocks * (total.transpose(0, 2, 1) @ precision)
+    d_draw = net.transpose(0, 2, 1) @ (precision * mean) - blocks * (
+        total.transpose(0, 2, 1) @ precision
+    )
     return d_mean, d_log_scale, d_draw + precision * centred
 
 
@@ -157,7 +167,12 @@ class Trainer:
         self.tanh, (_, self.width, self.outputs) = net.activation == "tanh", net.sizes
 
     def __call__(
-        self, loc: Array, log_scale: Array, objective: str, schedule: Schedule, keep: tuple[int, ...] = ()
+        self,
+        loc: Array,
+        log_scale: Array,
+        objective: str,
+        schedule: Schedule,
+        keep: tuple[int, ...] = (),
     ) -> tuple[Array, Array, dict[int, tuple[Array, Array]]]:
         """Train from (loc, log_scale), each (D,); also the states after the steps in ``keep``.
 
@@ -175,7 +190,11 @@ class Trainer:
             first = 0.9 * first + 0.1 * gradient
             second = 0.999 * second + 0.001 * gradient**2
             rate = 0.5 * schedule.rate * (1.0 + math.cos(math.pi * step / schedule.steps))
-            move = first / (1 - 0.9 ** (step + 1)) / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8)
+            move = (
+                first
+                / (1 - 0.9 ** (step + 1))
+                / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8)
+            )
             state = state - rate * move
             if step + 1 in keep:
                 kept[step + 1] = (state[0].copy(), state[1].copy())
@@ -203,7 +222,9 @@ class Trainer:
         draws = loc + scale * epsilon
         x, y = (self.x, self.y) if batch is None else (self.x[batch], self.y[batch])
         per_draw = np.empty_like(draws)
-        likelihood_gradient(x, y, self.kind, self.noise, self.tanh, self.width, self.outputs, draws, per_draw)
+        likelihood_gradient(
+            x, y, self.kind, self.noise, self.tanh, self.width, self.outputs, draws, per_draw
+        )
         per_draw *= len(self.x) / len(x)
         result = np.stack([loc, scale**2 - 1.0]) * len(draws)
         if objective != "elbo":
@@ -228,7 +249,9 @@ class Trainer:
         per_draw[:, self.index] += d_draw
 
 
-def train(net: Net, task: Task, start: State, objective: str, schedule: Schedule, member: int = 0) -> State:
+def train(
+    net: Net, task: Task, start: State, objective: str, schedule: Schedule, member: int = 0
+) -> State:
     """Train one posterior of ``start``; the result holds that one alone."""
     loc, log_scale = start.loc[member].double().numpy(), start.log_scale[member].double().numpy()
     loc, log_scale, _ = Trainer(net, task, member)(loc, log_scale, objective, schedule)

@@ -32,7 +32,10 @@ uniform element is the identity half of the time and then contributes nothing.""
 PAPER = {
     "mse": {"elbo": [0.11, 0.12, 0.13, 0.18], "infonce": [0.09, 0.09, 0.10, 0.12]},
     "elbo": {"elbo": [-0.022, -0.025, -0.032, -0.042], "infonce": [-0.023, -0.029, -0.035, -0.043]},
-    "symmetrized": {"elbo": [-0.009, -0.013, -0.021, -0.031], "infonce": [-0.004, -0.007, -0.012, -0.019]},
+    "symmetrized": {
+        "elbo": [-0.009, -0.013, -0.021, -0.031],
+        "infonce": [-0.004, -0.007, -0.012, -0.019],
+    },
 }
 """Tables 2 and 3 for α = .05, .1, .15, .2 (their SGM is ``infonce``)."""
 
@@ -85,11 +88,16 @@ class Stack:
 def relu_moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """E ReLU(w) and E ReLU(w)² for w ~ N(mean, std²)."""
     z = mean / std
-    density, below = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi), 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+    density, below = (
+        torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi),
+        0.5 * (1 + torch.erf(z / math.sqrt(2))),
+    )
     return mean * below + std * density, (mean**2 + std**2) * below + mean * std * density
 
 
-def squared_error(mean: Tensor, std: Tensor, data: Data | Stack, *, of_the_mean: bool = False) -> Tensor:
+def squared_error(
+    mean: Tensor, std: Tensor, data: Data | Stack, *, of_the_mean: bool = False
+) -> Tensor:
     """Σ_n E (f(x_n) − y_n)², or with f replaced by its posterior mean; parameters (..., 2)."""
     total = torch.zeros(())
     for side, weight in zip((1.0, -1.0), data.sums, strict=True):
@@ -124,7 +132,10 @@ def log_posterior(data: Data, w: Array) -> Array:
     """log p(y | w) + log p(w) on the grid w × w."""
     plus, minus = data.sums
     up, down = np.maximum(w, 0.0), np.maximum(-w, 0.0)
-    misfit = plus * (up[:, None] + up - data.alpha) ** 2 + minus * (down[:, None] + down - data.alpha) ** 2
+    misfit = (
+        plus * (up[:, None] + up - data.alpha) ** 2
+        + minus * (down[:, None] + down - data.alpha) ** 2
+    )
     return -misfit / (2 * data.noise**2) - 0.5 * (w[:, None] ** 2 + w**2) - math.log(2 * math.pi)
 
 
@@ -166,7 +177,9 @@ def protocol(data: Data, objective: str, settings: Settings, seed: int) -> tuple
             loss = kl + misfit * (len(data.x) / 10) / (2 * data.noise**2)
             if objective == "symmetrized" or (objective == "infonce" and swap):
                 swapped = (w.flip(-1) - mean) / std
-                loss = loss + torch.nn.functional.softplus(0.5 * (((w - mean) / std) ** 2 - swapped**2).sum())
+                loss = loss + torch.nn.functional.softplus(
+                    0.5 * (((w - mean) / std) ** 2 - swapped**2).sum()
+                )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -181,17 +194,27 @@ def run(job: Row, settings: Settings) -> list[Row]:
     pairs = []
     for seed in range(settings["seeds"]):
         rng = np.random.default_rng(seed)
-        pairs.append(tuple(Data(rng.uniform(-10, 10, 100), job["alpha"], job["noise"]) for _ in range(2)))
+        pairs.append(
+            tuple(Data(rng.uniform(-10, 10, 100), job["alpha"], job["noise"]) for _ in range(2))
+        )
     evidence = [log_evidence(train) for train, _ in pairs]
     rows = []
     for name, share in OBJECTIVES.items():
         fits = {
             "converged": converge(Stack([train for train, _ in pairs]), share, settings),
-            "protocol": [protocol(train, name, settings, seed) for seed, (train, _) in enumerate(pairs)],
+            "protocol": [
+                protocol(train, name, settings, seed) for seed, (train, _) in enumerate(pairs)
+            ],
         }
         for how, found in fits.items():
             for seed, (fit, (train, test)) in enumerate(zip(found, pairs, strict=True)):
-                head = {**job, "seed": seed, "objective": name, "how": how, "evidence": evidence[seed]}
+                head = {
+                    **job,
+                    "seed": seed,
+                    "objective": name,
+                    "how": how,
+                    "evidence": evidence[seed],
+                }
                 rows.append(head | _row(fit, train, test))
     return rows
 
@@ -215,7 +238,9 @@ def summarise(rows: list[Row]) -> Row:
     for how in ("converged", "protocol"):
         for noise in sorted({r["noise"] for r in rows}):
             for alpha in sorted({r["alpha"] for r in rows}):
-                here = [r for r in rows if (r["how"], r["noise"], r["alpha"]) == (how, noise, alpha)]
+                here = [
+                    r for r in rows if (r["how"], r["noise"], r["alpha"]) == (how, noise, alpha)
+                ]
                 table += [_cell(here, how, noise, alpha, o) for o in OBJECTIVES]
     return {
         "table": table,
@@ -235,7 +260,9 @@ def _cell(rows: list[Row], how: str, noise: float, alpha: float, objective: str)
         cell[key] = float(np.mean([r[key] for r in mine.values()]))
     cell["mse_std"] = float(np.std([r["mse"] for r in mine.values()], ddof=1))
     for key in ("mse", "symmetrized"):
-        cell[f"{key}_change"] = student_interval(np.array([mine[s][key] - plain[s][key] for s in mine]))
+        cell[f"{key}_change"] = student_interval(
+            np.array([mine[s][key] - plain[s][key] for s in mine])
+        )
     return cell
 
 
@@ -263,7 +290,14 @@ def _ellipse(axis, fit: Row, colour: str, label: str) -> None:
     for order, style in (((0, 1), "-"), ((1, 0), ":")):
         (m1, m2), (s1, s2) = (np.array(fit[k])[list(order)] for k in ("mean", "std"))
         text = label if style == "-" else None
-        axis.plot(m1 + 2 * s1 * np.cos(angle), m2 + 2 * s2 * np.sin(angle), style, color=colour, lw=1.2, label=text)
+        axis.plot(
+            m1 + 2 * s1 * np.cos(angle),
+            m2 + 2 * s2 * np.sin(angle),
+            style,
+            color=colour,
+            lw=1.2,
+            label=text,
+        )
 
 
 STUDY = Study(
@@ -277,7 +311,15 @@ STUDY = Study(
         "nodes": 24,
         "epochs": 10,
     },
-    quick={"alphas": [0.1], "noises": [2.0], "seeds": 2, "starts": 4, "steps": 150, "nodes": 16, "epochs": 1},
+    quick={
+        "alphas": [0.1],
+        "noises": [2.0],
+        "seeds": 2,
+        "starts": 4,
+        "steps": 150,
+        "nodes": 16,
+        "epochs": 1,
+    },
     jobs=jobs,
     run=run,
     summarise=summarise,

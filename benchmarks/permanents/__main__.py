@@ -40,7 +40,9 @@ def exact_times() -> list[str]:
         exact_log_permanent(matrices[:1])
         value = min(timed(lambda m=matrices: exact_log_permanent(m))[1] for _ in range(3))
         both = min(timed(lambda m=matrices: exact_marginals(m))[1] for _ in range(3))
-        lines.append(f"| {n}{f', {batch} matrices' if batch > 1 else ''} | {value:.2g} | {both:.2g} |")
+        lines.append(
+            f"| {n}{f', {batch} matrices' if batch > 1 else ''} | {value:.2g} | {both:.2g} |"
+        )
     return lines
 
 
@@ -75,7 +77,11 @@ def sandwich(case: Case, effort: Effort) -> str:
     matrix: Array = case.matrix(1)
     values, seconds = [], []
     for repeat in range(4):
-        result, took = timed(lambda r=repeat: log_permanent(matrix, generator=np.random.default_rng(r), effort=effort))
+        result, took = timed(
+            lambda r=repeat: log_permanent(
+                matrix, generator=np.random.default_rng(r), effort=effort
+            )
+        )
         values.append(result.value[0])  # type: ignore[attr-defined]
         seconds.append(took)
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))

@@ -37,7 +37,11 @@ def plain_sis(matrix: Array, generator: np.random.Generator, particles: int) -> 
     balanced = sinkhorn(np.exp(scaled.log_scaled))
     n = len(matrix)
     proposal = smc.Proposal(
-        balanced.weights, np.zeros((n, n)), np.arange(n), scaled.columns, scaled.offset + balanced.log_factor
+        balanced.weights,
+        np.zeros((n, n)),
+        np.arange(n),
+        scaled.columns,
+        scaled.offset + balanced.log_factor,
     )
     return smc.run(proposal, particles, generator, resample=False).log_estimate
 

@@ -25,7 +25,9 @@ def unpacked(flat: Array) -> dict[str, Array]:
     """Vectors (…, D) as named tensors."""
     ends = np.cumsum([math.prod(shape) for shape in SHAPES.values()])[:-1]
     parts = np.split(flat, ends, axis=-1)
-    return {n: p.reshape(*flat.shape[:-1], *s) for (n, s), p in zip(SHAPES.items(), parts, strict=True)}
+    return {
+        n: p.reshape(*flat.shape[:-1], *s) for (n, s), p in zip(SHAPES.items(), parts, strict=True)
+    }
 
 
 def energy_on(x: Array, y: Array) -> Callable[[Array], tuple[float, Array]]:
@@ -36,7 +38,9 @@ def energy_on(x: Array, y: Array) -> Callable[[Array], tuple[float, Array]]:
         hidden = np.tanh(x @ w["fc1.weight"].T + w["fc1.bias"])
         rest = (hidden @ w["fc2.weight"].T + w["fc2.bias"] - y) / NOISE
         back = (rest @ w["fc2.weight"]) * (1 - hidden**2)
-        slopes = [s.ravel() / NOISE for s in (back.T @ x, back.sum(0), rest.T @ hidden, rest.sum(0))]
+        slopes = [
+            s.ravel() / NOISE for s in (back.T @ x, back.sum(0), rest.T @ hidden, rest.sum(0))
+        ]
         value = 0.5 * float((rest**2).sum()) + 0.5 * float(flat @ flat) / PRIOR**2
         return value, np.concatenate(slopes) + flat / PRIOR**2
 

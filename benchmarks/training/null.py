@@ -22,9 +22,18 @@ def repetition(seed: int, width: int = 8, steps: int = 400) -> tuple[str, float,
     found = []
     for run in range(4):
         config = TrainingConfig(
-            objective="elbo", steps=steps, patience=0, seed=100 * seed + run, interval=steps, draws=8
+            objective="elbo",
+            steps=steps,
+            patience=0,
+            seed=100 * seed + run,
+            interval=steps,
+            draws=8,
         )
-        q, _ = train(problem, config.resolved(len(problem.train), problem.posterior.num_parameters), RunSettings("x"))
+        q, _ = train(
+            problem,
+            config.resolved(len(problem.train), problem.posterior.num_parameters),
+            RunSettings("x"),
+        )
         found.append(evaluate(problem, q, EvaluationConfig(samples=1000, budget=1.0)))
     slack = run_to_run_slack(found[:3])
     difference = symmetrized_difference(found[0], found[3], slack or 0.0)

@@ -14,7 +14,9 @@ from symdiag.training.loop import RunSettings, train
 from symdiag.training.problem import Problem, build_problem
 
 
-def mlp(sizes: tuple[int, int, int], activation: str = "relu") -> tuple[Posterior, PermutationSpec, Network]:
+def mlp(
+    sizes: tuple[int, int, int], activation: str = "relu"
+) -> tuple[Posterior, PermutationSpec, Network]:
     """A one-hidden-layer network: a blank posterior, its permutation group, its architecture."""
     inputs, width, outputs = sizes
     shapes = {
@@ -23,7 +25,9 @@ def mlp(sizes: tuple[int, int, int], activation: str = "relu") -> tuple[Posterio
         "fc2.weight": (outputs, width),
         "fc2.bias": (outputs,),
     }
-    blank = Posterior({k: np.zeros(s) for k, s in shapes.items()}, {k: np.ones(s) for k, s in shapes.items()})
+    blank = Posterior(
+        {k: np.zeros(s) for k, s in shapes.items()}, {k: np.ones(s) for k, s in shapes.items()}
+    )
     members = (Member("fc1.weight", 0), Member("fc1.bias", 0), Member("fc2.weight", 1))
     layers = (
         Layer("fc1", "linear", "fc1.weight", "fc1.bias", inputs, width, (width, inputs)),
@@ -65,6 +69,8 @@ def wave_problem(start: Posterior | None, seed: int, width: int = 20, points: in
 def converged(problem: Problem, steps: int, seed: int = 0) -> Posterior:
     """The posterior that plain variational inference reaches."""
     size = problem.posterior.num_parameters
-    config = TrainingConfig(objective="elbo", steps=steps, patience=0, seed=seed).resolved(len(problem.train), size)
+    config = TrainingConfig(objective="elbo", steps=steps, patience=0, seed=seed).resolved(
+        len(problem.train), size
+    )
     q, _ = train(problem, config, RunSettings("elbo"))
     return q.posterior(problem.posterior)

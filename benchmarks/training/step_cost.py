@@ -23,7 +23,9 @@ DRAWS = 8
 
 def seconds_per_step(problem, objectives=("elbo", "symmetrized"), rounds=15, steps=12):
     """Median CPU time over interleaved rounds, one figure per objective; other processes do not count."""
-    config = TrainingConfig(draws=DRAWS).resolved(len(problem.train), problem.posterior.num_parameters)
+    config = TrainingConfig(draws=DRAWS).resolved(
+        len(problem.train), problem.posterior.num_parameters
+    )
     runs = {}
     for name in objectives:
         q = problem.start()
@@ -34,7 +36,9 @@ def seconds_per_step(problem, objectives=("elbo", "symmetrized"), rounds=15, ste
             began = time.thread_time()
             for step in range(steps):
                 optimiser.zero_grad()
-                step_terms(problem, q, objective, config, round_ * steps + step, Workers()).loss.backward()
+                step_terms(
+                    problem, q, objective, config, round_ * steps + step, Workers()
+                ).loss.backward()
                 optimiser.step(1e-3)
             times[name].append((time.thread_time() - began) / steps)
     return {name: float(np.median(t[2:])) for name, t in times.items()}

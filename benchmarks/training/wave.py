@@ -38,7 +38,11 @@ def settings(objective, **options):
 
 
 def one_seed(
-    seed: int, steps: int, base_steps: int = 8000, objectives: tuple[str, ...] = OBJECTIVES, samples: int = 2000
+    seed: int,
+    steps: int,
+    base_steps: int = 8000,
+    objectives: tuple[str, ...] = OBJECTIVES,
+    samples: int = 2000,
 ) -> dict[str, dict[str, float]]:
     """Objective → figures, certified evaluation."""
     start = converged(wave_problem(None, seed), base_steps)
@@ -47,7 +51,11 @@ def one_seed(
     for objective in objectives:
         config = settings(objective, steps=steps, patience=0, seed=seed)
         began = time.perf_counter()
-        q, _ = train(problem, config.resolved(len(problem.train), start.num_parameters), RunSettings(objective))
+        q, _ = train(
+            problem,
+            config.resolved(len(problem.train), start.num_parameters),
+            RunSettings(objective),
+        )
         rows[objective] = figures(problem, q, seed, time.perf_counter() - began, samples)
     return rows
 
@@ -73,7 +81,9 @@ def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 5000
     first = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    print("| seed | run | L | H | L^G | L^G lower bound | active | test NLL | RMSE | calibration | s |")
+    print(
+        "| seed | run | L | H | L^G | L^G lower bound | active | test NLL | RMSE | calibration | s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     gains, ratios = [], []
     for seed in range(first, first + seeds):

@@ -114,7 +114,9 @@ def align(
         action=action,
         posterior=posterior,
         certificate=certificate,
-        matches={g.name: matches(search.solver, i, found.state) for i, g in enumerate(spec) if certify},
+        matches={
+            g.name: matches(search.solver, i, found.state) for i, g in enumerate(spec) if certify
+        },
         churn={name: churn(element) for name, element in action.items()},
         before=closeness(model, reference),
         after=closeness(posterior, reference),

@@ -26,7 +26,9 @@ def move_posterior(posterior: Posterior, spec: PermutationSpec, action: Action) 
     )
     if posterior.covariance is None:
         return moved
-    return replace(moved, covariance=_move_covariance(posterior, spec, action, posterior.covariance))
+    return replace(
+        moved, covariance=_move_covariance(posterior, spec, action, posterior.covariance)
+    )
 
 
 def _move_scales(posterior: Posterior, spec: PermutationSpec, action: Action) -> dict[str, Array]:
@@ -34,7 +36,9 @@ def _move_scales(posterior: Posterior, spec: PermutationSpec, action: Action) ->
     return {**posterior.scale, **cast("dict[str, Array]", act(spec, action, random, flip=False))}
 
 
-def _move_covariance(posterior: Posterior, spec: PermutationSpec, action: Action, before: Covariance) -> Covariance:
+def _move_covariance(
+    posterior: Posterior, spec: PermutationSpec, action: Action, before: Covariance
+) -> Covariance:
     """Rows of the factor follow their weights: which flat position each came from, and with which sign."""
     shapes = {name: posterior.loc[name].shape for name in before.order}
     positions, start = {}, 0
@@ -46,10 +50,14 @@ def _move_covariance(posterior: Posterior, spec: PermutationSpec, action: Action
     signs = act(spec, action, {name: np.ones(shape) for name, shape in shapes.items()})
     order = np.concatenate([came_from[name].ravel() for name in before.order]).astype(np.intp)
     sign = np.concatenate([signs[name].ravel() for name in before.order])
-    return replace(before, factor=before.factor[order] * sign[:, None], diagonal=before.diagonal[order])
+    return replace(
+        before, factor=before.factor[order] * sign[:, None], diagonal=before.diagonal[order]
+    )
 
 
-def move_tensors(tensors: Mapping[str, T], spec: PermutationSpec, action: Action, *, flip: bool = True) -> dict[str, T]:
+def move_tensors(
+    tensors: Mapping[str, T], spec: PermutationSpec, action: Action, *, flip: bool = True
+) -> dict[str, T]:
     """``action`` applied to any dict of NumPy arrays or torch tensors that uses the spec's names (others pass through).
 
     Args:
@@ -78,7 +86,9 @@ def _move_axis(tensor: Any, member: Member, element: Element, flip: bool) -> Any
     return moved
 
 
-def _axis_index(length: int, member: Member, element: Element) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _axis_index(
+    length: int, member: Member, element: Element
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Old position of every new position along the axis, and the new positions whose sign changes."""
     width = len(element.permutation)
     index, span = np.arange(length), member.span(width)

@@ -48,7 +48,9 @@ Key = tuple[int, int]
 """Block index, axis number."""
 
 
-def _evaluate(solver: Solver, parts: dict[Key, Array], weights: dict[Key, float]) -> tuple[float, dict[Key, float]]:
+def _evaluate(
+    solver: Solver, parts: dict[Key, Array], weights: dict[Key, float]
+) -> tuple[float, dict[Key, float]]:
     """The bound at ``weights`` and its supergradient: each part's cost under its group's best assignment."""
     total, slopes = 0.0, {}
     for g, own in enumerate(solver.static):
@@ -75,8 +77,13 @@ def triangle_holds(problem: Problem, distance: float) -> bool:
     """Whether every non-trivial element moves the reference at least twice as far as the model now is from it."""
     if not problem.cost.is_metric:
         return False
-    itself = replace(problem, blocks=tuple(replace(b, model=b.reference) for b in problem.blocks), constant=0.0)
-    if not all(_swap_is_far(itself, g, 2.0 * np.sqrt(max(distance, 0.0))) for g in range(len(itself.groups))):
+    itself = replace(
+        problem, blocks=tuple(replace(b, model=b.reference) for b in problem.blocks), constant=0.0
+    )
+    if not all(
+        _swap_is_far(itself, g, 2.0 * np.sqrt(max(distance, 0.0)))
+        for g in range(len(itself.groups))
+    ):
         return False
     solver = Solver(itself)
     nearest = min(_nearest_element(solver, g, itself.identity()) for g in range(len(itself.groups)))

@@ -111,6 +111,10 @@ def matches(solver: Solver, group: int, state: State) -> Matches:
     costs = matched_costs(both, element)
     margins, exact = assignment_margins(both, element)
     tolerance = 1e-11 * float(both.max(initial=0.0))
-    unsure = (margins <= tolerance) | (margins < _AMBIGUOUS * np.where(costs > tolerance, costs, 0.0))
+    unsure = (margins <= tolerance) | (
+        margins < _AMBIGUOUS * np.where(costs > tolerance, costs, 0.0)
+    )
     twice = group in solver.problem.neighbours[group]
-    return Matches(costs, margins, exact and not twice, tuple(int(i) for i in np.flatnonzero(unsure)))
+    return Matches(
+        costs, margins, exact and not twice, tuple(int(i) for i in np.flatnonzero(unsure))
+    )

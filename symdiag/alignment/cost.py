@@ -66,7 +66,9 @@ def get_cost(name: str) -> Cost:
     """The cost called ``name``; UsageError listing the known ones if there is none."""
     costs = available_costs()
     if name not in costs:
-        raise UsageError(f"unknown alignment cost {name!r}", hint=f"choose one of: {', '.join(costs)}")
+        raise UsageError(
+            f"unknown alignment cost {name!r}", hint=f"choose one of: {', '.join(costs)}"
+        )
     return costs[name]
 
 

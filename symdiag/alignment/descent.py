@@ -36,11 +36,15 @@ class Solver:
             for k in block.positions(group):
                 if len(block.axes) == 1:
                     continue
-                relaxed = frozenset(i for i, a in enumerate(block.axes) if i != k and a.group in free)
+                relaxed = frozenset(
+                    i for i, a in enumerate(block.axes) if i != k and a.group in free
+                )
                 total += self._contribution(block, k, state, relaxed)
         return total
 
-    def solve(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> tuple[Element, float]:
+    def solve(
+        self, group: int, state: State, *, free: frozenset[int] = frozenset()
+    ) -> tuple[Element, float]:
         """The best element of ``group``, and by how much it lowers the (linearised) cost; 0 if it stays."""
         both = self.costs(group, state, free=free)
         best = both.min(axis=0) if len(both) > 1 else both[0]
@@ -109,19 +113,32 @@ class Solver:
         if not self.problem.groups[axis.group].signed:
             return plus[None]
         sign_is_free = any(block.axes[i].flips for i in relaxed)
-        return np.stack([plus, pairwise(model.flipped(), reference) if axis.flips and not sign_is_free else plus])
+        return np.stack(
+            [
+                plus,
+                pairwise(model.flipped(), reference) if axis.flips and not sign_is_free else plus,
+            ]
+        )
 
 
-def unordered_rows(block: Block, k: int, relaxed: frozenset[int], state: State) -> tuple[Weights, Weights]:
+def unordered_rows(
+    block: Block, k: int, relaxed: frozenset[int], state: State
+) -> tuple[Weights, Weights]:
     """Both sides of ``block`` as (n, u, f): units along axis ``k``, the axes whose order is unknown, the rest.
 
     Axes neither ``k`` nor ``relaxed`` are moved by ``state``. Where an unknown sign could flip the entries,
     means are replaced by their sizes: min over signs of the cost is the cost of the sizes.
     """
     unknown = {block.axes[i].group for i in relaxed}
-    fixed = tuple(Element.identity(len(e.permutation)) if g in unknown else e for g, e in enumerate(state))
+    fixed = tuple(
+        Element.identity(len(e.permutation)) if g in unknown else e for g, e in enumerate(state)
+    )
     absolute = any(block.axes[i].flips for i in relaxed)
-    order = [k, *sorted(relaxed), *(i for i in range(len(block.axes) + 1) if i != k and i not in relaxed)]
+    order = [
+        k,
+        *sorted(relaxed),
+        *(i for i in range(len(block.axes) + 1) if i != k and i not in relaxed),
+    ]
 
     def arrange(array: Array) -> Array:
         moved = array.transpose(order)
@@ -146,6 +163,10 @@ def best_assignment(costs: Array) -> NDArray[np.intp]:
 
 def matched_costs(both: Array, element: Element) -> Array:
     """(n,) cost of each unit's match under ``element``, from (2 or 1, n, n) costs."""
-    sign = (element.signs < 0).astype(np.intp) if len(both) == 2 else np.zeros(both.shape[1], dtype=np.intp)
+    sign = (
+        (element.signs < 0).astype(np.intp)
+        if len(both) == 2
+        else np.zeros(both.shape[1], dtype=np.intp)
+    )
     costs: Array = both[sign, np.arange(both.shape[1]), element.permutation]
     return costs

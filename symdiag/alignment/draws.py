@@ -73,7 +73,9 @@ class Pool:
         """The problem of assigning one draw to a Gaussian."""
         problem = self.problems[draw]
         pairs = zip(problem.blocks, reference, strict=True)
-        return replace(problem, blocks=tuple(replace(block, reference=given) for block, given in pairs))
+        return replace(
+            problem, blocks=tuple(replace(block, reference=given) for block, given in pairs)
+        )
 
     def aligned(self, draw: int, state: State) -> list[Array]:
         """The blocks of one draw moved by ``state``."""
@@ -86,9 +88,13 @@ def make_pool(draws: Mapping[str, Array], spec: PermutationSpec) -> Pool:
     Raises:
         UsageError: the spec does not fit the tensors.
     """
-    touched = {name: values for name, values in draws.items() if any(name in g.tensors for g in spec)}
+    touched = {
+        name: values for name, values in draws.items() if any(name in g.tensors for g in spec)
+    }
     size = len(next(iter(draws.values())))
-    problems = tuple(_one({name: values[s] for name, values in touched.items()}, spec) for s in range(size))
+    problems = tuple(
+        _one({name: values[s] for name, values in touched.items()}, spec) for s in range(size)
+    )
     blocks = zip(*(p.blocks for p in problems), strict=True)
     return Pool(problems, tuple(_spread(b) for b in blocks))
 
@@ -96,7 +102,9 @@ def make_pool(draws: Mapping[str, Array], spec: PermutationSpec) -> Pool:
 def _one(draw: dict[str, Array], spec: PermutationSpec) -> Problem:
     point = Posterior(draw, {name: np.zeros_like(values) for name, values in draw.items()})
     problem = build_problem(point, point, spec, LogDensity())
-    return replace(problem, blocks=tuple(replace(b, model=Weights(b.model.loc, None)) for b in problem.blocks))
+    return replace(
+        problem, blocks=tuple(replace(b, model=Weights(b.model.loc, None)) for b in problem.blocks)
+    )
 
 
 def _spread(blocks: Sequence[Block]) -> float:
@@ -150,11 +158,17 @@ def fitted(pool: Pool, states: Sequence[State]) -> tuple[list[Weights], float]:
         moments.add(pool.aligned(s, state))
     squares = zip(moments.squares(), pool.spread, strict=True)
     prior = [max(float(q.mean()) / moments.count, _FLOOR * spread) for q, spread in squares]
-    score = 0.5 * (moments.count + SHRINKAGE) * sum(float(np.log(v).sum()) for v in moments.variances(prior))
+    score = (
+        0.5
+        * (moments.count + SHRINKAGE)
+        * sum(float(np.log(v).sum()) for v in moments.variances(prior))
+    )
     return moments.reference(prior), score
 
 
-def assign(problem: Problem, state: State, *, restarts: int = 0, enough: float = 0.0, seed: int = 0) -> State:
+def assign(
+    problem: Problem, state: State, *, restarts: int = 0, enough: float = 0.0, seed: int = 0
+) -> State:
     """The likeliest labelling of one draw: descent from ``state`` and, where groups are coupled, a wider search.
 
     Args:

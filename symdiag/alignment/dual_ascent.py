@@ -69,7 +69,9 @@ def dual_ascent_bound(solver: Solver, distance: float) -> float | None:
     return _ascend(problem, paired, own, shared, distance - slack) - slack
 
 
-def _ascend(problem: Problem, paired: list[Block], own: list[Array], shared: list[Array], goal: float) -> float:
+def _ascend(
+    problem: Problem, paired: list[Block], own: list[Array], shared: list[Array], goal: float
+) -> float:
     ends = [(b.axes[0].group, b.axes[1].group) for b in paired]
     degree = [max(1, sum(g in pair for pair in ends)) for g in range(len(own))]
     total, before = problem.constant, -np.inf
@@ -101,7 +103,9 @@ def _collect(costs: Array, first: Array, second: Array, *, swap: bool) -> None:
     for turn in (swap, not swap):
         if turn:
             flipped = np.ascontiguousarray(half.transpose(3, 4, 5, 0, 1, 2))
-            second += reduce_assignments(flipped.reshape(-1, *costs.shape[:3])).reshape(second.shape)
+            second += reduce_assignments(flipped.reshape(-1, *costs.shape[:3])).reshape(
+                second.shape
+            )
             half = flipped.transpose(3, 4, 5, 0, 1, 2)
         else:
             half = np.ascontiguousarray(half)
@@ -128,7 +132,9 @@ def four_index_costs(problem: Problem, block: Block) -> Array:
 
 
 def _flattened(side: Weights, rows: int) -> Weights:
-    return Weights(side.loc.reshape(rows, -1), None if side.scale is None else side.scale.reshape(rows, -1))
+    return Weights(
+        side.loc.reshape(rows, -1), None if side.scale is None else side.scale.reshape(rows, -1)
+    )
 
 
 def _is_pair(block: Block) -> bool:

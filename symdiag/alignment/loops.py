@@ -40,7 +40,12 @@ def assignment_duals(costs: Array) -> tuple[Array, Array]:
 
 @_compiled
 def _add_row(
-    costs: Array, u: Array, v: Array, row_of: NDArray[np.intp], column_of: NDArray[np.intp], start: int
+    costs: Array,
+    u: Array,
+    v: Array,
+    row_of: NDArray[np.intp],
+    column_of: NDArray[np.intp],
+    start: int,
 ) -> None:
     """Bring row ``start`` into the assignment along the shortest augmenting path; duals stay feasible."""
     n = len(costs)

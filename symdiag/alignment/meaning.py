@@ -44,7 +44,9 @@ def churn(element: Element) -> Churn:
     """Counts of one group element."""
     permutation = element.permutation
     moved = int((permutation != np.arange(len(permutation))).sum())
-    return Churn(len(permutation) - _cycles(permutation.tolist()), moved, int((element.signs < 0).sum()))
+    return Churn(
+        len(permutation) - _cycles(permutation.tolist()), moved, int((element.signs < 0).sum())
+    )
 
 
 def _cycles(permutation: list[int]) -> int:
@@ -85,7 +87,9 @@ def closeness(model: Posterior, reference: Posterior) -> Closeness:
         informative &= (scale > 0) | (other_scale > 0)
         squares += float((gap[informative] / (scale**2 + other_scale**2)[informative]).sum())
         count += int(informative.sum())
-    return Closeness(float(np.sqrt(squares / count)) if count else None, difference / size if size else 0.0)
+    return Closeness(
+        float(np.sqrt(squares / count)) if count else None, difference / size if size else 0.0
+    )
 
 
 def judge(aligned: Closeness, function_gap: float | None = None) -> Verdict:

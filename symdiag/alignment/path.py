@@ -102,7 +102,12 @@ def log_predictive(pointwise: Array) -> Array:
 
 
 def function_gap(
-    model: Posterior, reference: Posterior, log_likelihood: LogLikelihood, *, samples: int = 32, seed: int = 0
+    model: Posterior,
+    reference: Posterior,
+    log_likelihood: LogLikelihood,
+    *,
+    samples: int = 32,
+    seed: int = 0,
 ) -> float:
     """Mean absolute difference of the two pointwise predictive log-likelihoods, nats per point."""
     ends = [log_predictive(log_likelihood(draw(p, samples, seed))) for p in (model, reference)]

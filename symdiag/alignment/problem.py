@@ -92,7 +92,9 @@ class Problem:
 
     def single_precision(self) -> Problem:
         """The same problem with float32 arrays: half the time in matrix products, for searching only."""
-        blocks = (replace(b, model=_single(b.model), reference=_single(b.reference)) for b in self.blocks)
+        blocks = (
+            replace(b, model=_single(b.model), reference=_single(b.reference)) for b in self.blocks
+        )
         return replace(self, blocks=tuple(blocks))
 
     @property
@@ -103,7 +105,9 @@ class Problem:
     @cached_property
     def negligible(self) -> float:
         """A distance that rounding alone could produce."""
-        return 1e-13 * sum(float((w.loc**2).sum()) for b in self.blocks for w in (b.model, b.reference))
+        return 1e-13 * sum(
+            float((w.loc**2).sum()) for b in self.blocks for w in (b.model, b.reference)
+        )
 
     def identity(self) -> State:
         """The state that moves nothing."""
@@ -148,7 +152,9 @@ def rows(weights: Weights, axis: int) -> Weights:
     return Weights(unfold(weights.loc), None if weights.scale is None else unfold(weights.scale))
 
 
-def build_problem(model: Posterior, reference: Posterior, spec: PermutationSpec, cost: Cost) -> Problem:
+def build_problem(
+    model: Posterior, reference: Posterior, spec: PermutationSpec, cost: Cost
+) -> Problem:
     """The assignment problem of aligning ``model`` to ``reference`` (buffers that move with units do not count).
 
     Raises:
@@ -191,11 +197,15 @@ def _cells(
         yield tuple(span for span, _ in combination), sorted(owners, key=members.index)
 
 
-def _ranges(length: int, owners: Sequence[Owner], spec: PermutationSpec) -> list[tuple[slice, Owner | None]]:
+def _ranges(
+    length: int, owners: Sequence[Owner], spec: PermutationSpec
+) -> list[tuple[slice, Owner | None]]:
     """An axis cut where its owners change; stretches between them belong to nobody."""
     result: list[tuple[slice, Owner | None]] = []
     end = 0
-    for place, owner in sorted(((range(length)[m.span(spec.groups[g].width)], (g, m)) for g, m in owners), key=_begin):
+    for place, owner in sorted(
+        ((range(length)[m.span(spec.groups[g].width)], (g, m)) for g, m in owners), key=_begin
+    ):
         if place.start < end:
             raise UsageError("two groups claim one tensor axis", code="spec-mismatch")
         result += [(slice(end, place.start), None)] if place.start > end else []
@@ -231,7 +241,8 @@ def check_compatible(model: Posterior, reference: Posterior, spec: PermutationSp
             shape = model.shapes.get(member.tensor)
             if shape is not None and not member.fits(shape[member.axis], group.width):
                 raise UsageError(
-                    f"group {group.name} does not fit {member.tensor} of shape {shape}", code="spec-mismatch"
+                    f"group {group.name} does not fit {member.tensor} of shape {shape}",
+                    code="spec-mismatch",
                 )
 
 
@@ -241,14 +252,18 @@ def _weights(loc: Array, scale: Array, floor: float | None) -> Weights:
 
 def _width_floor(model: Posterior, reference: Posterior) -> float:
     """Smallest positive std of the two posteriors, 1 if all weights are deterministic."""
-    smallest = [s[s > 0].min() for p in (model, reference) for s in p.scale.values() if (s > 0).any()]
+    smallest = [
+        s[s > 0].min() for p in (model, reference) for s in p.scale.values() if (s > 0).any()
+    ]
     return float(min(smallest, default=1.0))
 
 
 def _bring_forward(weights: Weights, owners: list[Owner], spec: PermutationSpec) -> Weights:
     members, widths = [m for _, m in owners], [spec.groups[g].width for g, _ in owners]
     loc = _axes_first(weights.loc, members, widths)
-    return Weights(loc, None if weights.scale is None else _axes_first(weights.scale, members, widths))
+    return Weights(
+        loc, None if weights.scale is None else _axes_first(weights.scale, members, widths)
+    )
 
 
 def _axes_first(array: Array, members: list[Member], widths: list[int]) -> Array:

@@ -105,8 +105,12 @@ def relabelled(
     draws: Mapping[str, Array], spec: PermutationSpec, actions: Sequence[Mapping[str, Element]]
 ) -> dict[str, Array]:
     """Every draw moved by its own action: tensor name → (S, *shape)."""
-    moved = [act(spec, action, {n: v[s] for n, v in draws.items()}) for s, action in enumerate(actions)]
-    return {name: np.stack([m[name] for m in moved]).astype(np.float64, copy=False) for name in draws}
+    moved = [
+        act(spec, action, {n: v[s] for n, v in draws.items()}) for s, action in enumerate(actions)
+    ]
+    return {
+        name: np.stack([m[name] for m in moved]).astype(np.float64, copy=False) for name in draws
+    }
 
 
 def _affordable(pool: Pool) -> int:
@@ -142,7 +146,9 @@ def _in_turn(pool: Pool, order: Sequence[int], generator: np.random.Generator) -
 
 
 def _wide(problem: Problem, state: State, enough: float, generator: np.random.Generator) -> State:
-    return assign(problem, state, restarts=_DRAW_RESTARTS, enough=enough, seed=int(generator.integers(2**31)))
+    return assign(
+        problem, state, restarts=_DRAW_RESTARTS, enough=enough, seed=int(generator.integers(2**31))
+    )
 
 
 def _usual(costs: Sequence[float]) -> float:
@@ -160,8 +166,12 @@ def _wide_round(pool: Pool, run: _Run, generator: np.random.Generator) -> tuple[
     """The same by a wider search for draws that fit badly."""
     reference, _ = fitted(pool, run.states)
     problems = [pool.against(s, reference) for s in range(len(pool))]
-    enough = _usual([problem.distance(state) for problem, state in zip(problems, run.states, strict=True)])
-    return tuple(_wide(p, state, enough, generator) for p, state in zip(problems, run.states, strict=True))
+    enough = _usual(
+        [problem.distance(state) for problem, state in zip(problems, run.states, strict=True)]
+    )
+    return tuple(
+        _wide(p, state, enough, generator) for p, state in zip(problems, run.states, strict=True)
+    )
 
 
 def _descend(pool: Pool, states: tuple[State, ...], before: _Run | None = None) -> _Run:

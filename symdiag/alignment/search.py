@@ -15,11 +15,15 @@ from symdiag.alignment.problem import Problem, State
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group
 
-_ROUND_WORK = 3e10  # multiply-adds of one round of joint moves and kicks that we are willing to spend
+_ROUND_WORK = (
+    3e10  # multiply-adds of one round of joint moves and kicks that we are willing to spend
+)
 _SWEEPS = 10  # of a typical descent
 _SAME = 1e-9  # relative differences of distances that are not an improvement
 _SAME_SINGLE = 1e-6
-_DECISIVE = 0.5  # share of the distance left at which one descent is enough where no restarts are wanted
+_DECISIVE = (
+    0.5  # share of the distance left at which one descent is enough where no restarts are wanted
+)
 _SINGLE_ABOVE = 500_000  # weights from which the search works in float32, as point matchers do
 _INDEPENDENT = frozenset({"identity", "signature", "random"})
 
@@ -143,7 +147,9 @@ def signature_state(solver: Solver) -> State:
     problem, done = solver.problem, frozenset[int]()
     state = problem.identity()
     while len(done) < len(state):
-        group = max((g for g in range(len(state)) if g not in done), key=lambda g: _known(problem, g, done))
+        group = max(
+            (g for g in range(len(state)) if g not in done), key=lambda g: _known(problem, g, done)
+        )
         element, _ = solver.solve(group, state, free=problem.neighbours[group] - done)
         state = (*state[:group], element, *state[group + 1 :])
         done |= {group}
@@ -159,7 +165,9 @@ def _known(problem: Problem, group: int, done: frozenset[int]) -> float:
 
 def scrambled(problem: Problem, state: State, generator: np.random.Generator) -> State:
     """A uniformly random state, drawn relative to ``state`` in the reference's order of units."""
-    return tuple(e.compose(Element.random(g, generator)) for e, g in zip(state, problem.groups, strict=True))
+    return tuple(
+        e.compose(Element.random(g, generator)) for e, g in zip(state, problem.groups, strict=True)
+    )
 
 
 def kicked(problem: Problem, state: State, generator: np.random.Generator) -> State:
@@ -167,7 +175,10 @@ def kicked(problem: Problem, state: State, generator: np.random.Generator) -> St
     coupled = [g for g, near in enumerate(problem.neighbours) if near]
     first = int(generator.choice(coupled))
     chosen = {first, int(generator.choice(sorted(problem.neighbours[first])))}
-    return tuple(e.compose(_shuffle(problem.groups[g], generator)) if g in chosen else e for g, e in enumerate(state))
+    return tuple(
+        e.compose(_shuffle(problem.groups[g], generator)) if g in chosen else e
+        for g, e in enumerate(state)
+    )
 
 
 def _shuffle(group: Group, generator: np.random.Generator) -> Element:
@@ -190,5 +201,9 @@ def adjacent_pairs(problem: Problem) -> list[tuple[int, int]]:
 def descent_work(problem: Problem) -> float:
     """Multiply-adds of a typical descent."""
     return _SWEEPS * float(
-        sum(b.model.loc.size * b.model.loc.shape[k] for b in problem.blocks for k in range(len(b.axes)))
+        sum(
+            b.model.loc.size * b.model.loc.shape[k]
+            for b in problem.blocks
+            for k in range(len(b.axes))
+        )
     )

@@ -122,7 +122,9 @@ def barycentre(posteriors: Sequence[Posterior]) -> Posterior:
     def average(pick: str) -> dict[str, Array]:
         return {n: np.mean([getattr(p, pick)[n] for p in posteriors], axis=0) for n in names}
 
-    return posteriors[0].replace(loc=average("loc"), scale=average("scale"), covariance=None, source=None)
+    return posteriors[0].replace(
+        loc=average("loc"), scale=average("scale"), covariance=None, source=None
+    )
 
 
 def spread(posteriors: Sequence[Posterior]) -> Spread:

@@ -57,7 +57,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {error}", code="bad-config") from error
 
 
-def default_map(settings: Mapping[str, Any], commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def default_map(
+    settings: Mapping[str, Any], commands: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Command → parameter → value, for click. Top-level keys hold for every command that has the option.
 
     Raises:
@@ -76,7 +78,9 @@ def default_map(settings: Mapping[str, Any], commands: Mapping[str, Any]) -> dic
         merged = {**shared, **own}
         result[name] = {parameters[_key(k)]: v for k, v in merged.items() if _key(k) in parameters}
         repeatable = {p.name for p in commands[name].params if p.multiple}
-        result[name] |= {k: [v] for k, v in result[name].items() if k in repeatable and not isinstance(v, list)}
+        result[name] |= {
+            k: [v] for k, v in result[name].items() if k in repeatable and not isinstance(v, list)
+        }
     return result
 
 

@@ -19,7 +19,8 @@ def exit_code(reports: Iterable[Any], *, exit_zero: bool = False, strict: bool =
     """
     failing = {"straddling", "regressed"} | ({"inconclusive"} if strict else set())
     found = any(
-        report.verdict in failing or any(f.severity == "error" for f in getattr(report, "findings", ()))
+        report.verdict in failing
+        or any(f.severity == "error" for f in getattr(report, "findings", ()))
         for report in reports
     )
     return FINDING if found and not exit_zero else OK
@@ -35,7 +36,9 @@ def explained(error: BaseException) -> SymdiagError:
     if hasattr(error, "format_message"):
         return _usage(error)
     if isinstance(error, MemoryError):
-        return LimitError("out of memory", code="out-of-memory", hint="fewer --samples, or a larger machine")
+        return LimitError(
+            "out of memory", code="out-of-memory", hint="fewer --samples, or a larger machine"
+        )
     if isinstance(error, OSError) and error.filename is not None:
         return UnreadableError(f"{error.filename}: {error.strerror}")
     return SymdiagError(f"{type(error).__name__}: {error}", code="internal-error", hint=_BUG_HINT)

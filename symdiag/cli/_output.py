@@ -65,9 +65,13 @@ def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Pa
     for spec in output:
         name, path = _split(spec)
         if os.path.realpath(path) in taken:
-            raise UsageError(f"{path} is an input or is written twice", hint="choose another -o FILE")
+            raise UsageError(
+                f"{path} is an input or is written twice", hint="choose another -o FILE"
+            )
         if path.is_dir() or not Path(os.path.realpath(path)).parent.is_dir():
-            raise OutputError(f"{path} is a folder, or its folder does not exist", hint="create the folder first")
+            raise OutputError(
+                f"{path} is a folder, or its folder does not exist", hint="create the folder first"
+            )
         taken.add(os.path.realpath(path))
         files.append((name, path))
     return tuple(files)
@@ -92,6 +96,16 @@ def emit(output: Output, items: Sequence[Renderable]) -> None:
     from symdiag.report import render_all
 
     for name, path in output.files:
-        options = replace(output.options, color=False, ascii=False, width=100, detail=max(1, output.options.detail))
-        atomic_write(path, render_all(items, name, options).encode("utf-8", "backslashreplace"), overwrite=True)
+        options = replace(
+            output.options,
+            color=False,
+            ascii=False,
+            width=100,
+            detail=max(1, output.options.detail),
+        )
+        atomic_write(
+            path,
+            render_all(items, name, options).encode("utf-8", "backslashreplace"),
+            overwrite=True,
+        )
     write_stdout(render_all(items, output.format, output.options))

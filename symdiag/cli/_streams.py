@@ -51,7 +51,9 @@ def write_stdout(text: str) -> None:
         _abandon(sys.stdout)
     except (OSError, ValueError) as error:
         _abandon(sys.stdout)
-        if getattr(error, "errno", None) == errno.EINVAL and os.name == "nt":  # how Windows spells EPIPE
+        if (
+            getattr(error, "errno", None) == errno.EINVAL and os.name == "nt"
+        ):  # how Windows spells EPIPE
             return
         raise StdoutError(f"cannot write to standard output: {error}") from error
 

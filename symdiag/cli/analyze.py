@@ -22,11 +22,17 @@ EXAMPLE = "Example: symdiag analyze posterior.pt --activation relu --format json
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("analyze", short_help="Diagnose what symmetry has done to trained posteriors.", epilog=EXAMPLE)(analyze)
+    app.command(
+        "analyze",
+        short_help="Diagnose what symmetry has done to trained posteriors.",
+        epilog=EXAMPLE,
+    )(analyze)
 
 
 def analyze(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Checkpoints to diagnose.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Checkpoints to diagnose.")
+    ],
     format: opt.Format = None,
     output: opt.Output = None,
     activation: opt.Activation = None,
@@ -34,21 +40,36 @@ def analyze(
     companion: opt.Companions = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Test data: adds predictive scores.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Target column of csv or parquet.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Test data: adds predictive scores.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Target column of csv or parquet.")
+    ] = None,
     likelihood: Annotated[
         str, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
     ] = "gaussian",
     noise: Annotated[
-        float | None, typer.Option("--noise", min=1e-12, help="Noise std, gaussian only. Default: the residuals'.")
+        float | None,
+        typer.Option(
+            "--noise", min=1e-12, help="Noise std, gaussian only. Default: the residuals'."
+        ),
     ] = None,
     prior_std: Annotated[
-        float | None, typer.Option("--prior-std", min=1e-12, help="Prior std. Default: the checkpoint's prior.")
+        float | None,
+        typer.Option("--prior-std", min=1e-12, help="Prior std. Default: the checkpoint's prior."),
     ] = None,
-    reference: Annotated[Path | None, typer.Option("--reference", help="Align to this posterior first.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Align to this posterior first.")
+    ] = None,
     infonce: Annotated[
-        int | None, typer.Option("--infonce", metavar="K", min=2, help="Show the paper's estimate I^K beside ours.")
+        int | None,
+        typer.Option(
+            "--infonce", metavar="K", min=2, help="Show the paper's estimate I^K beside ours."
+        ),
     ] = None,
     max_straddling: opt.MaxStraddling = 1.0,
     precision: opt.Precision = None,
@@ -68,8 +89,12 @@ def analyze(
     Exits 0 below the limit, 1 above it, 2 without a verdict.
     """
     out = resolve_output(format, output or (), color, quiet, verbose, paths)
-    given: dict[str, Any] = dict(activation=activation, scale_transform=scale_transform, model=model, spec=spec)
-    given |= dict(samples=samples, precision=precision, budget=budget, reference=reference, infonce=infonce)
+    given: dict[str, Any] = dict(
+        activation=activation, scale_transform=scale_transform, model=model, spec=spec
+    )
+    given |= dict(
+        samples=samples, precision=precision, budget=budget, reference=reference, infonce=infonce
+    )
     given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
@@ -82,18 +107,27 @@ def analyze(
     return _code(items, exit_zero, strict)
 
 
-def _companions(given: list[Path] | None, paths: list[Path], reference: Path | None) -> list[dict[str, Any]]:
+def _companions(
+    given: list[Path] | None, paths: list[Path], reference: Path | None
+) -> list[dict[str, Any]]:
     """For each checkpoint, the option that names its companion and that of the reference, which comes last."""
     if not given:
         return [{}] * len(paths)
     from symdiag.formats import companions_of
 
-    *seconds, last = companions_of(given, len(paths) + 1 if reference else len(paths)) + ([] if reference else [None])
+    *seconds, last = companions_of(given, len(paths) + 1 if reference else len(paths)) + (
+        [] if reference else [None]
+    )
     return [{"companion": [second, last]} for second in seconds]
 
 
 def _data(
-    train: Path | None, test: Path | None, target: str | None, likelihood: str, noise: float | None, prior: float | None
+    train: Path | None,
+    test: Path | None,
+    target: str | None,
+    likelihood: str,
+    noise: float | None,
+    prior: float | None,
 ) -> Data | None:
     if train is None:
         if test is not None:

@@ -21,16 +21,25 @@ EXAMPLE = "Example: symdiag compare baseline.json retrained.pt --activation relu
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("compare", short_help="Compare the straddling of two posteriors.", epilog=EXAMPLE)(compare)
+    app.command("compare", short_help="Compare the straddling of two posteriors.", epilog=EXAMPLE)(
+        compare
+    )
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="A", help="Checkpoint or JSON report to compare with.")],
-    after: Annotated[Path, typer.Argument(metavar="B", help="Checkpoint or JSON report that may have regressed.")],
+    before: Annotated[
+        Path, typer.Argument(metavar="A", help="Checkpoint or JSON report to compare with.")
+    ],
+    after: Annotated[
+        Path, typer.Argument(metavar="B", help="Checkpoint or JSON report that may have regressed.")
+    ],
     format: opt.Format = None,
     output: opt.Output = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", envvar="SYMDIAG_TOLERANCE", min=0, help="Nats of H that B may add.")
+        float,
+        typer.Option(
+            "--tolerance", envvar="SYMDIAG_TOLERANCE", min=0, help="Nats of H that B may add."
+        ),
     ] = 0.1,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
@@ -61,7 +70,10 @@ def compare(
     given |= dict(model=model, spec=spec, precision=precision, budget=budget, samples=samples)
     settings = {"seed": seed, "device": device, **{k: v for k, v in given.items() if v is not None}}
     seconds = companions_of(companion or None, 2)
-    reports = [_report(p, {**settings, "companion": c}, quiet) for p, c in zip((before, after), seconds, strict=True)]
+    reports = [
+        _report(p, {**settings, "companion": c}, quiet)
+        for p, c in zip((before, after), seconds, strict=True)
+    ]
     comparison = compare_reports(reports[0], reports[1], tolerance)
     emit(out, [comparison])
     return exit_code([comparison], exit_zero=exit_zero, strict=strict)

@@ -32,7 +32,9 @@ def _codes(incomplete: str) -> list[str]:
 def explain(
     codes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CODE]...", help="Such as SYM001 or unsafe-checkpoint.", autocompletion=_codes),
+        typer.Argument(
+            metavar="[CODE]...", help="Such as SYM001 or unsafe-checkpoint.", autocompletion=_codes
+        ),
     ] = None,
     format: opt.Format = None,
     color: opt.Color = "auto",
@@ -88,4 +90,6 @@ def _index(catalogue: dict[str, Explanation]) -> Entry:
     data = {"schema_version": SCHEMA_VERSION, "kind": "explain-index"}
     data["codes"] = {e.code: e.title for e in catalogue.values()}
     headline = "Finding codes (SYM...) and error codes; `symdiag explain CODE` tells more."
-    return Entry(data, Document("symdiag explain", "", "plain", headline, (Section("Codes", (table,)),)))
+    return Entry(
+        data, Document("symdiag explain", "", "plain", headline, (Section("Codes", (table,)),))
+    )

@@ -22,7 +22,9 @@ EXAMPLE = "Example: symdiag inspect posterior.safetensors --write-spec spec.toml
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("inspect", short_help="Show what a checkpoint holds and its symmetry group.", epilog=EXAMPLE)(inspect)
+    app.command(
+        "inspect", short_help="Show what a checkpoint holds and its symmetry group.", epilog=EXAMPLE
+    )(inspect)
 
 
 def inspect(
@@ -35,7 +37,8 @@ def inspect(
     model: opt.Model = None,
     spec: opt.Spec = None,
     write_spec: Annotated[
-        Path | None, typer.Option("--write-spec", help="Write the permutation spec found, for editing (TOML).")
+        Path | None,
+        typer.Option("--write-spec", help="Write the permutation spec found, for editing (TOML)."),
     ] = None,
     color: opt.Color = "auto",
     quiet: opt.Quiet = False,
@@ -82,7 +85,9 @@ def _posterior(path: Path, scale_transform: str | None, companion: Path | None) 
     return formats.load(path, scale_transform=scale_transform, companion=companion)
 
 
-def _symmetry(posterior: Posterior, activation: str | None, model: str | None, spec: Path | None) -> tuple[Any, ...]:
+def _symmetry(
+    posterior: Posterior, activation: str | None, model: str | None, spec: Path | None
+) -> tuple[Any, ...]:
     """Network, spec, assumptions and activation; torch is imported only where a model has to be traced."""
     if model is not None:
         import numpy as np
@@ -90,7 +95,11 @@ def _symmetry(posterior: Posterior, activation: str | None, model: str | None, s
         from symdiag.symmetry.discovery import discover
 
         found = discover(
-            posterior, activation=activation, model=model, spec_file=spec, generator=np.random.default_rng(0)
+            posterior,
+            activation=activation,
+            model=model,
+            spec_file=spec,
+            generator=np.random.default_rng(0),
         )
         dropped = (f"left out: {failure.message}" for failure in found.failures)
         return found.network, found.spec, (*found.notes, *dropped), found.activation
@@ -115,13 +124,18 @@ def _described(seen: Inspection, posterior: Posterior) -> Inspection:
     assert source is not None
     positive = {name: scale[scale > 0] for name, scale in posterior.scale.items()}
     ranges = {name: (float(s.min()), float(s.max())) for name, s in positive.items() if s.size}
-    tensors = (WeightTensor(n, shape, *ranges.get(n, (None, None))) for n, shape in posterior.shapes.items())
+    tensors = (
+        WeightTensor(n, shape, *ranges.get(n, (None, None)))
+        for n, shape in posterior.shapes.items()
+    )
     return dataclasses.replace(
         seen,
         sha256=source.sha256,
         dialect=source.dialect,
         scale_transform=source.scale_transform,
-        scale_range=(min(low for low, _ in ranges.values()), max(h for _, h in ranges.values())) if ranges else None,
+        scale_range=(min(low for low, _ in ranges.values()), max(h for _, h in ranges.values()))
+        if ranges
+        else None,
         parameters=posterior.num_parameters,
         tensors=tuple(tensors),
         ignored=tuple((i.key, i.reason) for i in source.ignored),
@@ -130,13 +144,21 @@ def _described(seen: Inspection, posterior: Posterior) -> Inspection:
 
 
 def _with_groups(
-    seen: Inspection, network: Any, spec: Any, notes: tuple[str, ...], activation: str, *, verified: bool
+    seen: Inspection,
+    network: Any,
+    spec: Any,
+    notes: tuple[str, ...],
+    activation: str,
+    *,
+    verified: bool,
 ) -> Inspection:
     """The inspection with the network and its groups."""
     from symdiag.report.inspection import GroupOutline
     from symdiag.report.model import LayerInfo
 
-    layers = () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    layers = (
+        () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    )
     return dataclasses.replace(
         seen,
         activation=activation,

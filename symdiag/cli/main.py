@@ -32,7 +32,11 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True, epilog="Example: symdiag analyze posterior.pt")(_root)
-    names = [m.name for m in pkgutil.iter_modules(cli.__path__) if m.name != "main" and not m.name.startswith("_")]
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(cli.__path__)
+        if m.name != "main" and not m.name.startswith("_")
+    ]
     for name in sorted(names, key=lambda n: (_FIRST.index(n) if n in _FIRST else len(_FIRST), n)):
         importlib.import_module(f"{cli.__name__}.{name}").register(app)
     return app
@@ -49,10 +53,14 @@ def _print_version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option("--config", envvar="SYMDIAG_CONFIG", help="Settings instead of symdiag.toml.")
+        Path | None,
+        typer.Option("--config", envvar="SYMDIAG_CONFIG", help="Settings instead of symdiag.toml."),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:

@@ -16,11 +16,16 @@ EXAMPLE = "Example: symdiag report report.json --format markdown -o report.html"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("report", short_help="Show a JSON report in another format.", epilog=EXAMPLE)(report)
+    app.command("report", short_help="Show a JSON report in another format.", epilog=EXAMPLE)(
+        report
+    )
 
 
 def report(
-    path: Annotated[Path, typer.Argument(metavar="REPORT.json", help="Written by --format json or -o FILE.json.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="REPORT.json", help="Written by --format json or -o FILE.json."),
+    ],
     format: opt.Format = None,
     output: opt.Output = None,
     color: opt.Color = "auto",

@@ -24,31 +24,60 @@ EXAMPLE = (
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("retrain", short_help="Retrain on the symmetrised objective, with a control.", epilog=EXAMPLE)(retrain)
+    app.command(
+        "retrain",
+        short_help="Retrain on the symmetrised objective, with a control.",
+        epilog=EXAMPLE,
+    )(retrain)
 
 
 def retrain(
-    path: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint to start from; never overwritten.")],
-    data: Annotated[Path, typer.Option("--data", help="Training data: npz, csv, safetensors, .pt or parquet.")],
-    test: Annotated[Path | None, typer.Option("--test", help="Test data: adds NLL, RMSE or accuracy.")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="Target column of csv or parquet.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Retrained checkpoint, same format.")] = None,
-    start: Annotated[str, typer.Option("--from", help="checkpoint, or scratch: random means.")] = "checkpoint",
-    objective: Annotated[str, typer.Option("--objective", help="symmetrized, infonce or elbo.")] = "symmetrized",
+    path: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Checkpoint to start from; never overwritten.")
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", help="Training data: npz, csv, safetensors, .pt or parquet.")
+    ],
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Test data: adds NLL, RMSE or accuracy.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Target column of csv or parquet.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Retrained checkpoint, same format.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--from", help="checkpoint, or scratch: random means.")
+    ] = "checkpoint",
+    objective: Annotated[
+        str, typer.Option("--objective", help="symmetrized, infonce or elbo.")
+    ] = "symmetrized",
     elements: Annotated[int, typer.Option("--K", min=2, help="Group elements of infonce.")] = 20,
-    marginals: Annotated[str, typer.Option("--marginals", help="auto, exact, mcmc or bethe.")] = "auto",
+    marginals: Annotated[
+        str, typer.Option("--marginals", help="auto, exact, mcmc or bethe.")
+    ] = "auto",
     likelihood: Annotated[
         str, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
     ] = "gaussian",
-    noise: Annotated[str | None, typer.Option("--noise", help="Noise std, or learn (default). Gaussian only.")] = None,
+    noise: Annotated[
+        str | None, typer.Option("--noise", help="Noise std, or learn (default). Gaussian only.")
+    ] = None,
     prior_std: Annotated[
         list[str] | None,
-        typer.Option("--prior-std", metavar="STD", help="Prior std, or LAYER=STD; repeatable. Default: the file's."),
+        typer.Option(
+            "--prior-std",
+            metavar="STD",
+            help="Prior std, or LAYER=STD; repeatable. Default: the file's.",
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Optimiser steps. Default: 5000, or 20 epochs.")
+        int | None,
+        typer.Option("--steps", min=1, help="Optimiser steps. Default: 5000, or 20 epochs."),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak rate. Default: by size.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Peak rate. Default: by size.")
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Default: all up to 1024, else 256.")
     ] = None,
@@ -56,17 +85,38 @@ def retrain(
         int | None, typer.Option("--draws", min=1, help="Weight draws per step. Default: by size.")
     ] = None,
     patience: Annotated[
-        int, typer.Option("--patience", min=0, help="Intervals without progress before stopping; 0: never.")
+        int,
+        typer.Option(
+            "--patience", min=0, help="Intervals without progress before stopping; 0: never."
+        ),
     ] = 12,
-    interval: Annotated[int | None, typer.Option("--interval", min=1, help="Steps between checkpoints.")] = None,
-    control: Annotated[bool, typer.Option("--control/--no-control", help="Also train with the plain ELBO.")] = True,
-    control_runs: Annotated[int, typer.Option("--control-runs", min=1, help="More than one measures run noise.")] = 3,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run's state.")] = False,
-    state: Annotated[Path | None, typer.Option("--state", help="Where that is kept. Default: OUTPUT.state.")] = None,
-    keep_worse: Annotated[bool, typer.Option("--keep-worse", help="Write the output even if it is worse.")] = False,
-    metrics: Annotated[Path | None, typer.Option("--metrics", help="JSON-lines file of training metrics.")] = None,
-    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="TensorBoard folder.")] = None,
-    samples: Annotated[int, typer.Option("--samples", min=2, help="Weight draws of the evaluation.")] = 1000,
+    interval: Annotated[
+        int | None, typer.Option("--interval", min=1, help="Steps between checkpoints.")
+    ] = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Also train with the plain ELBO.")
+    ] = True,
+    control_runs: Annotated[
+        int, typer.Option("--control-runs", min=1, help="More than one measures run noise.")
+    ] = 3,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from an interrupted run's state.")
+    ] = False,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Where that is kept. Default: OUTPUT.state.")
+    ] = None,
+    keep_worse: Annotated[
+        bool, typer.Option("--keep-worse", help="Write the output even if it is worse.")
+    ] = False,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", help="JSON-lines file of training metrics.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", help="TensorBoard folder.")
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", min=2, help="Weight draws of the evaluation.")
+    ] = 1000,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,
     companion: opt.Companion = None,
@@ -78,7 +128,8 @@ def retrain(
     device: opt.Device = "cpu",
     format: opt.Format = None,
     report: Annotated[
-        list[str] | None, typer.Option("--report", metavar="FILE", help="Also write the report; repeatable.")
+        list[str] | None,
+        typer.Option("--report", metavar="FILE", help="Also write the report; repeatable."),
     ] = None,
     exit_zero: opt.ExitZero = False,
     color: opt.Color = "auto",
@@ -91,8 +142,12 @@ def retrain(
     Exits 0 when improved or without measurable benefit, 1 when worse (nothing is written then), 2 on failure.
     """
     if start not in ("checkpoint", "scratch"):
-        raise UsageError(f"unknown --from {start!r}", code="bad-option", hint="checkpoint or scratch")
-    out = resolve_output(format, report or (), color, quiet, verbose, [p for p in (path, data, test, output) if p])
+        raise UsageError(
+            f"unknown --from {start!r}", code="bad-option", hint="checkpoint or scratch"
+        )
+    out = resolve_output(
+        format, report or (), color, quiet, verbose, [p for p in (path, data, test, output) if p]
+    )
     training = dict(
         objective=objective,
         num_elements=elements,
@@ -122,7 +177,13 @@ def retrain(
         training,
         dict(likelihood=likelihood, noise=parse_noise(noise), **parse_prior(prior_std or [])),
         dict(activation=activation, model=model, spec=spec),
-        dict(output=output, state=state, metrics=metrics, tensorboard=tensorboard, keep_worse=keep_worse),
+        dict(
+            output=output,
+            state=state,
+            metrics=metrics,
+            tensorboard=tensorboard,
+            keep_worse=keep_worse,
+        ),
         dict(samples=samples, seed=seed, precision=precision, budget=budget),
         options,
     )

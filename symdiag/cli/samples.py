@@ -17,20 +17,27 @@ EXAMPLE = "Example: symdiag samples draws.npz --activation tanh -o aligned.npz"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("samples", short_help="Measure label switching in weight samples.", epilog=EXAMPLE)(samples)
+    app.command("samples", short_help="Measure label switching in weight samples.", epilog=EXAMPLE)(
+        samples
+    )
 
 
 def samples(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="One file with all draws, or one file per draw.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="One file with all draws, or one file per draw."),
     ],
     chains: Annotated[
-        bool, typer.Option("--chains", help="Tensors have axes (chain, draw, ...), not (draw, ...).")
+        bool,
+        typer.Option("--chains", help="Tensors have axes (chain, draw, ...), not (draw, ...)."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the aligned draws as npz.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the aligned draws as npz."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it is there.")
+    ] = False,
     max_switching: Annotated[
         float,
         typer.Option(
@@ -42,18 +49,23 @@ def samples(
         ),
     ] = 0.05,
     starts: Annotated[
-        int | None, typer.Option("--starts", min=1, help="Orders of the draws tried. Default: up to 6.")
+        int | None,
+        typer.Option("--starts", min=1, help="Orders of the draws tried. Default: up to 6."),
     ] = None,
     activation: opt.Activation = None,
     model: opt.Model = None,
     spec: opt.Spec = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Weight draws from the fitted Gaussians, for H(g|w).")
+        int | None,
+        typer.Option(
+            "--samples", min=1, help="Weight draws from the fitted Gaussians, for H(g|w)."
+        ),
     ] = None,
     seed: opt.Seed = 0,
     format: opt.Format = None,
     report: Annotated[
-        list[str] | None, typer.Option("--report", metavar="FILE", help="Also write the report; repeatable.")
+        list[str] | None,
+        typer.Option("--report", metavar="FILE", help="Also write the report; repeatable."),
     ] = None,
     exit_zero: opt.ExitZero = False,
     color: opt.Color = "auto",
@@ -65,7 +77,9 @@ def samples(
 
     Exits 1 when more draws than --max-switching are off the majority labelling, 2 without a report.
     """
-    out = resolve_output(format, report or (), color, quiet, verbose, [*paths, *([output] if output else [])])
+    out = resolve_output(
+        format, report or (), color, quiet, verbose, [*paths, *([output] if output else [])]
+    )
     from symdiag.sampling import analyze_samples, check_output
 
     check_output(output, paths, overwrite=overwrite)

@@ -19,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME]", help="analyze, compare, align, retrain, samples, list or error.")
+        str,
+        typer.Argument(
+            metavar="[NAME]", help="analyze, compare, align, retrain, samples, list or error."
+        ),
     ] = "analyze",
 ) -> int:
     """Print the JSON Schema of a report.

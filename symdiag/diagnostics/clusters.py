@@ -45,6 +45,8 @@ def find_clusters(
     result = []
     for units in components(confusion):
         block = np.ascontiguousarray(matrices[:, units][:, :, units])
-        entropy = log_permanent(block, generator=generator, effort=effort, bounds=False).value.mean()
+        entropy = log_permanent(
+            block, generator=generator, effort=effort, bounds=False
+        ).value.mean()
         result.append(Cluster(units, bool(collapsed[list(units)].all()), float(max(entropy, 0.0))))
     return tuple(result)

@@ -34,7 +34,9 @@ class Diagnosis:
 
 def sensitivity_draws(parameters: int, width: int) -> int:
     """Draws for marginals and gradients: 64, fewer for large networks and groups, always even and at least 2."""
-    affordable = min(_SENSITIVITY_ENTRIES // max(1, 8 * parameters), _SENSITIVITY_CUBES // max(1, width**3))
+    affordable = min(
+        _SENSITIVITY_ENTRIES // max(1, 8 * parameters), _SENSITIVITY_CUBES // max(1, width**3)
+    )
     return max(2, min(64, affordable)) // 2 * 2
 
 
@@ -75,7 +77,9 @@ def _group_report(
     draws = sensitivity_draws(posterior.num_parameters, group.width)
     found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
     off = collapsed(posterior, result.group)
-    clusters = find_clusters(found.confusion, found.matrices[:_CLUSTER_DRAWS], off, generator=generator)
+    clusters = find_clusters(
+        found.confusion, found.matrices[:_CLUSTER_DRAWS], off, generator=generator
+    )
     return GroupReport(
         name=result.group.name,
         width=result.group.width,

@@ -9,7 +9,9 @@ DEFAULT_MAX_STRADDLING = 1.0
 """Nats of straddling entropy above which a posterior counts as straddling."""
 
 
-def judge(entropy: Estimate, log_order: float, max_straddling: float = DEFAULT_MAX_STRADDLING) -> Verdict:
+def judge(
+    entropy: Estimate, log_order: float, max_straddling: float = DEFAULT_MAX_STRADDLING
+) -> Verdict:
     """``ok`` when the whole interval lies below the threshold, ``straddling`` when it lies above."""
     if log_order <= 0.0:
         return "not-applicable"

@@ -20,7 +20,11 @@ from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.spec import Group, PermutationSpec
 
-_STARTS, _FEW, _AGREE = 24, 6, 3  # in large nets few starts, and the others where fewer than 3 of them end at the best
+_STARTS, _FEW, _AGREE = (
+    24,
+    6,
+    3,
+)  # in large nets few starts, and the others where fewer than 3 of them end at the best
 SMALL = 64
 """Up to this many units in total every start is cheap."""
 _SWEEPS = 8
@@ -34,7 +38,11 @@ class Anchor:
     """Relabels draws uniformly and aligns them to q."""
 
     def __init__(
-        self, spec: PermutationSpec, ratio: LogRatio, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor]
+        self,
+        spec: PermutationSpec,
+        ratio: LogRatio,
+        loc: Mapping[str, Tensor],
+        scale: Mapping[str, Tensor],
     ) -> None:
         self.spec, self.ratio = spec, ratio
         groups = spec.groups
@@ -77,7 +85,8 @@ class Anchor:
         """log q(aω) − log q(ω) of each draw, (S,)."""
         count = len(next(iter(draws.values())))
         one = (
-            ({n: v[s] for n, v in draws.items()}, {k: a.take([s]) for k, a in actions.items()}) for s in range(count)
+            ({n: v[s] for n, v in draws.items()}, {k: a.take([s]) for k, a in actions.items()})
+            for s in range(count)
         )
         return np.array([self.ratio(draw, action)[0] for draw, action in one])
 
@@ -105,13 +114,17 @@ class Anchor:
                 moved = self._act(moved, {group.name: elements})
         return actions
 
-    def _act(self, draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]) -> dict[str, Tensor]:
+    def _act(
+        self, draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]
+    ) -> dict[str, Tensor]:
         """Each draw moved by its own element."""
         moved = dict(draws)
         for group in self.spec:
             if group.name in actions:
                 for member in group.members:
-                    moved[member.tensor] = act_on_batch(moved[member.tensor], member, actions[group.name])
+                    moved[member.tensor] = act_on_batch(
+                        moved[member.tensor], member, actions[group.name]
+                    )
         return moved
 
 
@@ -156,7 +169,9 @@ def _improve(
     score[rows[better]] = theirs[better]
 
 
-def _uniform(group: Group, density: SlotDensity, count: int, generator: np.random.Generator) -> ElementBatch:
+def _uniform(
+    group: Group, density: SlotDensity, count: int, generator: np.random.Generator
+) -> ElementBatch:
     """Uniform elements of the part of the group that leaves deterministic weights alone."""
     classes = density.interchangeable()
     permutations = np.tile(np.arange(group.width), (count, 1))

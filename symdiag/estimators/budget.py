@@ -57,7 +57,9 @@ def effort_for(spec: PermutationSpec) -> Effort:
 
 def target(value: float, precision: float | None) -> float:
     """The half-width aimed at: ``precision``, or 0.05 nats + 1 % of the value."""
-    return precision if precision is not None else ABSOLUTE_PRECISION + RELATIVE_PRECISION * abs(value)
+    return (
+        precision if precision is not None else ABSOLUTE_PRECISION + RELATIVE_PRECISION * abs(value)
+    )
 
 
 def block_size(posterior: Posterior, group: Group) -> int:
@@ -81,7 +83,10 @@ def _matrix_cost(posterior: Posterior, group: Group) -> float:
 def guessed_operations(spec: PermutationSpec, effort: Effort) -> float:
     """Steps of one draw's permanents if no matrix splits into blocks; measured once the first draws are done."""
     return sum(
-        3.0 * g.width * 2.0**g.width if g.width <= effort.max_exact else sampling_steps(g.width, effort) for g in spec
+        3.0 * g.width * 2.0**g.width
+        if g.width <= effort.max_exact
+        else sampling_steps(g.width, effort)
+        for g in spec
     )
 
 
@@ -100,7 +105,9 @@ def pilot_draws(cost: float, budget: float) -> int:
     return max(MIN_DRAWS, min(PILOT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))
 
 
-def further_draws(std: float, value: float, done: int, cost: float, budget: float, precision: float | None) -> int:
+def further_draws(
+    std: float, value: float, done: int, cost: float, budget: float, precision: float | None
+) -> int:
     """Draws still needed for ``2 std/√S ≤ target``, as far as affordable."""
     wanted = min(MAX_DRAWS, math.ceil((2.0 * std / target(value, precision)) ** 2))
     affordable = max(0, int((budget - done * cost) / max(cost, 1e-12)))

@@ -29,7 +29,9 @@ def coupled(spec: PermutationSpec) -> bool:
     return any(spec.adjacent(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :])
 
 
-def chain_orders(posterior: Posterior, spec: PermutationSpec, *, both: bool) -> tuple[tuple[Group, ...], ...]:
+def chain_orders(
+    posterior: Posterior, spec: PermutationSpec, *, both: bool
+) -> tuple[tuple[Group, ...], ...]:
     """Orders worth trying: first to last and last to first, or only the one that drops fewer weights."""
     forward = spec.groups
     orders = (forward, forward[::-1])
@@ -38,7 +40,9 @@ def chain_orders(posterior: Posterior, spec: PermutationSpec, *, both: bool) -> 
 
 def _dropped(posterior: Posterior, order: tuple[Group, ...]) -> int:
     """Weights left out over all terms."""
-    names = [(set(g.tensors) - set(exclusive_tensors(g, order[k + 1 :]))) for k, g in enumerate(order)]
+    names = [
+        (set(g.tensors) - set(exclusive_tensors(g, order[k + 1 :]))) for k, g in enumerate(order)
+    ]
     return sum(posterior.loc[name].size for dropped in names for name in dropped)
 
 
@@ -65,7 +69,14 @@ def chain_values(
         elif kept:
             terms.append(
                 group_values(
-                    group, loc, scale, draws, generator=generator, effort=effort, certify=certify, tensors=kept
+                    group,
+                    loc,
+                    scale,
+                    draws,
+                    generator=generator,
+                    effort=effort,
+                    certify=certify,
+                    tensors=kept,
                 )
             )
         else:

@@ -17,14 +17,18 @@ from torch import Tensor
 
 from symdiag.symmetry.spec import Group, Member
 
-_DIRECT_LIMIT = 1 << 18  # entries of the (S, n, n, D) difference array below which no expansion is used
+_DIRECT_LIMIT = (
+    1 << 18
+)  # entries of the (S, n, n, D) difference array below which no expansion is used
 _COLUMN_CHUNK = 512
 
 
 def unit_blocks(tensor: Tensor, member: Member, width: int, *, batched: bool = False) -> Tensor:
     """The member's entries by unit: (*shape) → (n, D), or (S, *shape) → (S, n, D) when ``batched``."""
     lead = 1 if batched else 0
-    moved = torch.movedim(tensor, member.axis + lead, lead)[(slice(None),) * lead + (member.span(width),)]
+    moved = torch.movedim(tensor, member.axis + lead, lead)[
+        (slice(None),) * lead + (member.span(width),)
+    ]
     split = moved.reshape(*moved.shape[:lead], member.outer, width, member.inner, -1)
     return split.movedim(lead + 1, lead).reshape(*moved.shape[:lead], width, -1)
 
@@ -57,12 +61,18 @@ class SlotDensity:
         tensors: Sequence[str] | None = None,
     ) -> None:
         if not group.is_matrix_permanent:
-            raise ValueError(f"group {group.name} acts on two axes of one tensor: not a matrix permanent")
+            raise ValueError(
+                f"group {group.name} acts on two axes of one tensor: not a matrix permanent"
+            )
         self.group = group
         self.members = tuple(m for m in group.members if tensors is None or m.tensor in tensors)
         self.signed = group.signed
-        self._slots = [self._slot(m, loc[m.tensor].double(), scale[m.tensor].double()) for m in self.members]
-        self._allowed = [self._allowed_pairs(loc, scale, flipped) for flipped in (False, True)[: 1 + self.signed]]
+        self._slots = [
+            self._slot(m, loc[m.tensor].double(), scale[m.tensor].double()) for m in self.members
+        ]
+        self._allowed = [
+            self._allowed_pairs(loc, scale, flipped) for flipped in (False, True)[: 1 + self.signed]
+        ]
 
     def _slot(self, member: Member, loc: Tensor, scale: Tensor) -> _Slots:
         mean = unit_blocks(loc, member, self.group.width)
@@ -72,7 +82,9 @@ class SlotDensity:
         precision = torch.where(random, 1.0 / safe, torch.zeros_like(std)) ** 2
         return _Slots(member, mean, precision, torch.log(safe).sum(-1))
 
-    def _allowed_pairs(self, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], flipped: bool) -> Tensor | None:
+    def _allowed_pairs(
+        self, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], flipped: bool
+    ) -> Tensor | None:
         """Pairs whose deterministic weights agree (n, n); None when there are no deterministic weights.
 
         A deterministic weight is a density of zero width: units that differ in one cannot swap.
@@ -124,7 +136,8 @@ class SlotDensity:
     def signed_parts(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """The two terms of a signed entry, (S, n, n) each: without and with a flip (None if unsigned)."""
         blocks = [
-            unit_blocks(draws[s.member.tensor].double(), s.member, self.group.width, batched=True) for s in self._slots
+            unit_blocks(draws[s.member.tensor].double(), s.member, self.group.width, batched=True)
+            for s in self._slots
         ]
         own = self._own_log_density(blocks)  # (S, n)
         kept = self._masked(self._log_density(blocks, flip=False) - own[:, None, :], 0)
@@ -150,7 +163,9 @@ class SlotDensity:
         total: Tensor | None = None
         for x, slot in zip(blocks, self._slots, strict=True):
             point = -x if flip and slot.member.flips else x
-            term = -0.5 * squared_distances(slot.loc, slot.precision, point) - slot.log_scale[:, None]
+            term = (
+                -0.5 * squared_distances(slot.loc, slot.precision, point) - slot.log_scale[:, None]
+            )
             total = term if total is None else total + term
         assert total is not None
         return total
@@ -187,8 +202,13 @@ def squared_distances(loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
     """
     draws, width, size = points.shape
     if draws * width * width * size <= _DIRECT_LIMIT:
-        return (precision[None, :, None, :] * (points[:, None, :, :] - loc[None, :, None, :]) ** 2).sum(-1)
-    squares, products = points.new_zeros(draws * width, width), points.new_zeros(draws * width, width)
+        return (
+            precision[None, :, None, :] * (points[:, None, :, :] - loc[None, :, None, :]) ** 2
+        ).sum(-1)
+    squares, products = (
+        points.new_zeros(draws * width, width),
+        points.new_zeros(draws * width, width),
+    )
     for start in range(0, size, _COLUMN_CHUNK):
         cols = slice(start, start + _COLUMN_CHUNK)
         centre = loc[:, cols].detach().mean(0)
@@ -201,7 +221,9 @@ def squared_distances(loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
     return _refine(total, squares.detach().reshape(draws, width, width).mT, loc, precision, points)
 
 
-def _refine(total: Tensor, magnitude: Tensor, loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
+def _refine(
+    total: Tensor, magnitude: Tensor, loc: Tensor, precision: Tensor, points: Tensor
+) -> Tensor:
     """Recompute directly the entries that matter and whose cancellation error may exceed 1e-8."""
     error = 8 * torch.finfo(torch.float64).eps * magnitude
     matter = (total.detach() < 200.0 + points.shape[-1] * 4.0) & (error > 1e-8)
@@ -216,7 +238,10 @@ def _refine(total: Tensor, magnitude: Tensor, loc: Tensor, precision: Tensor, po
 
 
 def log_density_matrices(
-    group: Group, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], draws: Mapping[str, Tensor]
+    group: Group,
+    loc: Mapping[str, Tensor],
+    scale: Mapping[str, Tensor],
+    draws: Mapping[str, Tensor],
 ) -> Tensor:
     """Differentiable relative log-density matrices (S, n, n) of one group; see :class:`SlotDensity`."""
     return SlotDensity(group, loc, scale)(draws)

@@ -19,8 +19,16 @@ def check_device(device: str) -> None:
         return
     found = re.fullmatch(r"cuda(?::(\d+))?", device)
     if found is None:
-        raise UsageError(f"unknown --device {device!r}", code="bad-option", hint="cpu, cuda or cuda:N")
+        raise UsageError(
+            f"unknown --device {device!r}", code="bad-option", hint="cpu, cuda or cuda:N"
+        )
     count = torch.cuda.device_count()
     if int(found[1] or 0) >= count:
-        has = f"only {count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device that torch can use"
-        raise UsageError(f"--device {device}: this machine has {has}", code="bad-option", hint="use --device cpu")
+        has = (
+            f"only {count} CUDA device{'s' if count > 1 else ''}"
+            if count
+            else "no CUDA device that torch can use"
+        )
+        raise UsageError(
+            f"--device {device}: this machine has {has}", code="bad-option", hint="use --device cpu"
+        )

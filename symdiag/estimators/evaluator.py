@@ -36,7 +36,9 @@ class Batch:
 class StraddlingEstimator:
     """Evaluates all groups on batches of weight draws."""
 
-    def __init__(self, posterior: Posterior, spec: PermutationSpec, *, effort: Effort, device: str = "cpu") -> None:
+    def __init__(
+        self, posterior: Posterior, spec: PermutationSpec, *, effort: Effort, device: str = "cpu"
+    ) -> None:
         self.posterior, self.spec, self.effort, self.device = posterior, spec, effort, device
         touched = dict.fromkeys(m.tensor for g in spec for m in g.members)
         self.loc = {n: self._tensor(posterior.loc[n]) for n in touched}
@@ -62,9 +64,16 @@ class StraddlingEstimator:
 
     def draws(self, generator: np.random.Generator, count: int) -> dict[str, Tensor]:
         """``count`` weight draws as tensors, name → (S, *shape)."""
-        correlated = self.posterior.covariance.order if self.posterior.covariance is not None else ()
-        needed = {*self.loc, *correlated}  # the true density of one correlated weight involves all of them
-        return self.tensors({n: v for n, v in self.posterior.sample(generator, count).items() if n in needed})
+        correlated = (
+            self.posterior.covariance.order if self.posterior.covariance is not None else ()
+        )
+        needed = {
+            *self.loc,
+            *correlated,
+        }  # the true density of one correlated weight involves all of them
+        return self.tensors(
+            {n: v for n, v in self.posterior.sample(generator, count).items() if n in needed}
+        )
 
     def tensors(self, draws: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Draws as tensors on the device."""
@@ -81,7 +90,11 @@ class StraddlingEstimator:
     ) -> Batch:
         """Every group on all draws; coupling bounds and joint sandwich on as many of the first as asked for."""
         groups = {g.name: self._group(g, draws, generator, certify) for g in self.spec}
-        chains = self._chains(groups, _first(draws, chain_draws), generator, certify) if chain_draws > 0 else ()
+        chains = (
+            self._chains(groups, _first(draws, chain_draws), generator, certify)
+            if chain_draws > 0
+            else ()
+        )
         joint = None
         if self.wants_joint and joint_draws > 0:
             joint = self.joint(self._host(_first(draws, joint_draws)), self.elements, generator)
@@ -91,12 +104,22 @@ class StraddlingEstimator:
         return {name: value.cpu() for name, value in draws.items()}
 
     def _group(
-        self, group: Group, draws: Mapping[str, Tensor], generator: np.random.Generator, certify: bool
+        self,
+        group: Group,
+        draws: Mapping[str, Tensor],
+        generator: np.random.Generator,
+        certify: bool,
     ) -> DrawValues:
         if group.name in self.singles:
             return self.singles[group.name](self._host(draws), SANDWICH_ELEMENTS, generator)
         return group_values(
-            group, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify
+            group,
+            self.loc,
+            self.scale,
+            draws,
+            generator=generator,
+            effort=self.effort,
+            certify=certify,
         )
 
     def _chains(
@@ -110,7 +133,14 @@ class StraddlingEstimator:
         known = {name: values.first(count) for name, values in groups.items()}
         return tuple(
             chain_values(
-                order, known, self.loc, self.scale, draws, generator=generator, effort=self.effort, certify=certify
+                order,
+                known,
+                self.loc,
+                self.scale,
+                draws,
+                generator=generator,
+                effort=self.effort,
+                certify=certify,
             )
             for order in self.orders
         )

@@ -51,7 +51,10 @@ class ElementBatch:
     @classmethod
     def concatenate(cls, parts: Sequence[ElementBatch]) -> ElementBatch:
         """Several batches as one."""
-        return cls(np.concatenate([p.permutations for p in parts]), np.concatenate([p.signs for p in parts]))
+        return cls(
+            np.concatenate([p.permutations for p in parts]),
+            np.concatenate([p.signs for p in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.permutations)
@@ -63,7 +66,9 @@ class ElementBatch:
     def compose(self, after: ElementBatch) -> ElementBatch:
         """Each element followed by the one of ``after`` (as ``Element.compose``)."""
         signs = after.signs * np.take_along_axis(self.signs, after.permutations, axis=1)
-        return ElementBatch(np.take_along_axis(self.permutations, after.permutations, axis=1), signs)
+        return ElementBatch(
+            np.take_along_axis(self.permutations, after.permutations, axis=1), signs
+        )
 
     def inverse(self) -> ElementBatch:
         """The elements that undo these."""
@@ -73,7 +78,10 @@ class ElementBatch:
     @property
     def is_identity(self) -> bool:
         """Whether no element moves or flips anything."""
-        return bool((self.permutations == np.arange(self.permutations.shape[1])).all() and (self.signs > 0).all())
+        return bool(
+            (self.permutations == np.arange(self.permutations.shape[1])).all()
+            and (self.signs > 0).all()
+        )
 
 
 ActionBatch = Mapping[str, ElementBatch]
@@ -104,7 +112,9 @@ def _moved_units(moved: Tensor, member: Member, elements: ElementBatch) -> Tenso
     return taken.reshape(len(elements), *moved.shape[1:])
 
 
-def act_on_draw(spec: PermutationSpec, draw: Mapping[str, Tensor], actions: ActionBatch) -> dict[str, Tensor]:
+def act_on_draw(
+    spec: PermutationSpec, draw: Mapping[str, Tensor], actions: ActionBatch
+) -> dict[str, Tensor]:
     """K actions on one draw: tensor name → (K, *shape) for the tensors that any of the groups touches."""
     moved: dict[str, Tensor] = {}
     for group in spec:
@@ -124,7 +134,11 @@ class LogRatio:
         touched = dict.fromkeys(m.tensor for g in spec for m in g.members)
         self._loc = {name: posterior.loc[name] for name in touched}
         self._scale = {name: posterior.scale[name] for name in touched}
-        self._dense = None if posterior.covariance is None else _DenseGaussian(posterior, posterior.covariance)
+        self._dense = (
+            None
+            if posterior.covariance is None
+            else _DenseGaussian(posterior, posterior.covariance)
+        )
 
     def __call__(self, draw: Mapping[str, Tensor], actions: ActionBatch) -> Array:
         """log q(gω) − log q(ω) for K actions on one draw (name → (*shape)), shape (K,), nats."""
@@ -151,13 +165,19 @@ class _DenseGaussian:
     def _energy(self, flat: Tensor) -> Tensor:
         return 0.5 * ((flat @ self.precision) * flat).sum(-1)
 
-    def log_ratio(self, draw: Mapping[str, Tensor], moved: Mapping[str, Tensor], count: int) -> Array:
+    def log_ratio(
+        self, draw: Mapping[str, Tensor], moved: Mapping[str, Tensor], count: int
+    ) -> Array:
         """log q(moved) − log q(draw), (K,)."""
         rows, base = [], []
         for name in self.order:
             centre = torch.from_numpy(self.loc[name])
             base.append((draw[name] - centre).reshape(1, -1))
-            rows.append((moved.get(name, draw[name][None]) - centre).reshape(-1, centre.numel()).expand(count, -1))
+            rows.append(
+                (moved.get(name, draw[name][None]) - centre)
+                .reshape(-1, centre.numel())
+                .expand(count, -1)
+            )
         result = (self._energy(torch.cat(base, 1)) - self._energy(torch.cat(rows, 1))).numpy()
         for name, scale in self.rest.items():
             if name in moved:

@@ -85,7 +85,11 @@ class ProposalFamily:
     """Builds :class:`GroupProposal` objects of one group for given draws; slot parameters prepared once."""
 
     def __init__(
-        self, group: Group, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], later: Sequence[Group]
+        self,
+        group: Group,
+        loc: Mapping[str, Tensor],
+        scale: Mapping[str, Tensor],
+        later: Sequence[Group],
     ) -> None:
         self.group = group
         once = one_axis_per_tensor(group)
@@ -100,7 +104,8 @@ class ProposalFamily:
         parts = [d.signed_parts(draws) for d in self._densities]
         count = len(parts[0][0])
         return [
-            GroupProposal(self.group, [_component(kept, flipped, s) for kept, flipped in parts]) for s in range(count)
+            GroupProposal(self.group, [_component(kept, flipped, s) for kept, flipped in parts])
+            for s in range(count)
         ]
 
 

@@ -45,27 +45,47 @@ class JointSandwich:
         self.ratio = self.sum.ratio
         self.anchor = Anchor(spec, self.ratio, loc, scale)
         order = (*self.sum.rest, *self.sum.summed)
-        self.families = [ProposalFamily(g, loc, scale, order[k + 1 :]) for k, g in enumerate(self.sum.rest)]
+        self.families = [
+            ProposalFamily(g, loc, scale, order[k + 1 :]) for k, g in enumerate(self.sum.rest)
+        ]
 
-    def __call__(self, draws: Mapping[str, Tensor], num_elements: int, generator: np.random.Generator) -> DrawValues:
+    def __call__(
+        self, draws: Mapping[str, Tensor], num_elements: int, generator: np.random.Generator
+    ) -> DrawValues:
         """Both bounds for each of S draws (name → (S, *shape)) with K = ``num_elements``; exact where affordable."""
         count = len(next(iter(draws.values())))
         if self.sum.enumerable:
-            values = [self.sum.exact({name: value[s] for name, value in draws.items()}) for s in range(count)]
+            values = [
+                self.sum.exact({name: value[s] for name, value in draws.items()})
+                for s in range(count)
+            ]
             return DrawValues.of_exact(np.array(values), "enumerated")
         anchored, actions = self.anchor(draws, generator)
-        ends = np.array([self._ends(*_pick(anchored, actions, s), num_elements, generator) for s in range(count)])
+        ends = np.array(
+            [
+                self._ends(*_pick(anchored, actions, s), num_elements, generator)
+                for s in range(count)
+            ]
+        )
         lower, upper = ends.reshape(-1, 2).T
         unknown = np.full(count, np.nan)
         never = np.zeros(count, dtype=bool)
         method = f"sandwich-K{num_elements}"
         free = np.zeros(count)  # budgeted by the number of elements
-        most = self.spec.log_order  # an end may be infinite where τ misses what matters; the value stays finite
+        most = (
+            self.spec.log_order
+        )  # an end may be infinite where τ misses what matters; the value stays finite
         value = 0.5 * (np.clip(lower, -most, most) + np.clip(upper, -most, most))
-        return DrawValues(value, value, unknown, unknown, lower, upper, unknown, never, free, (method,))
+        return DrawValues(
+            value, value, unknown, unknown, lower, upper, unknown, never, free, (method,)
+        )
 
     def _ends(
-        self, moved: Mapping[str, Tensor], undo: Mapping[str, ElementBatch], count: int, generator: np.random.Generator
+        self,
+        moved: Mapping[str, Tensor],
+        undo: Mapping[str, ElementBatch],
+        count: int,
+        generator: np.random.Generator,
     ) -> tuple[float, float]:
         """Both ends for the draw that ``undo`` makes of ``moved``; the proposal knows nothing but ``moved``."""
         own = {family.group.name: undo[family.group.name] for family in self.families}
@@ -75,7 +95,9 @@ class JointSandwich:
         lower = float(logsumexp(weights)) - math.log(count)
         return lower, float(logsumexp(np.append(weights[1:], exact))) - math.log(count)
 
-    def _importance_weights(self, draw: Mapping[str, Tensor], count: int, generator: np.random.Generator) -> Array:
+    def _importance_weights(
+        self, draw: Mapping[str, Tensor], count: int, generator: np.random.Generator
+    ) -> Array:
         """log r(g_k)/τ(g_k | ω) for g_k ~ τ, (K,), the summed groups summed over."""
         first, *rest = self.families
         proposal = first({name: value[None] for name, value in draw.items()})[0]
@@ -96,12 +118,19 @@ class JointSandwich:
         generator: np.random.Generator,
     ) -> tuple[ElementBatch, Array]:
         """One element of the family's group for each history, sharing work among equal histories."""
-        rows = np.concatenate([part for b in actions.values() for part in (b.permutations, b.signs)], axis=1)
+        rows = np.concatenate(
+            [part for b in actions.values() for part in (b.permutations, b.signs)], axis=1
+        )
         _, first, label = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-        distinct = {k: ElementBatch(b.permutations[first], b.signs[first]) for k, b in actions.items()}
+        distinct = {
+            k: ElementBatch(b.permutations[first], b.signs[first]) for k, b in actions.items()
+        }
         proposals = family(self._moved(draw, distinct, family))
         width = family.group.width
-        permutations, signs = np.empty((len(rows), width), dtype=np.intp), np.empty((len(rows), width))
+        permutations, signs = (
+            np.empty((len(rows), width), dtype=np.intp),
+            np.empty((len(rows), width)),
+        )
         log_prob = np.empty(len(rows))
         for k, proposal in enumerate(proposals):
             mine = np.flatnonzero(label.reshape(-1) == k)
@@ -110,7 +139,10 @@ class JointSandwich:
         return ElementBatch(permutations, signs), log_prob
 
     def _moved(
-        self, draw: Mapping[str, Tensor], actions: Mapping[str, ElementBatch], family: ProposalFamily
+        self,
+        draw: Mapping[str, Tensor],
+        actions: Mapping[str, ElementBatch],
+        family: ProposalFamily,
     ) -> dict[str, Tensor]:
         """The family's tensors after the groups already drawn have acted: name → (K, *shape)."""
         moved = act_on_draw(self.spec, draw, actions)
@@ -122,7 +154,11 @@ class JointSandwich:
         """log τ of one element of the whole group."""
         total, actions = 0.0, dict[str, ElementBatch]()
         for family in self.families:
-            current = self._moved(draw, actions, family) if actions else {n: v[None] for n, v in draw.items()}
+            current = (
+                self._moved(draw, actions, family)
+                if actions
+                else {n: v[None] for n, v in draw.items()}
+            )
             total += float(family(current)[0].log_prob(elements[family.group.name])[0])
             actions[family.group.name] = elements[family.group.name]
         return total
@@ -132,4 +168,6 @@ def _pick(
     draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch], s: int
 ) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
     """Draw s, and the element that undoes what was done to it."""
-    return {n: v[s] for n, v in draws.items()}, {n: batch.take([s]).inverse() for n, batch in actions.items()}
+    return {n: v[s] for n, v in draws.items()}, {
+        n: batch.take([s]).inverse() for n, batch in actions.items()
+    }

@@ -60,7 +60,9 @@ def sensitivity(
     count = first.count + second.count
     pairs = zip(first.shift, second.shift, strict=True)
     inner = torch.stack([(a * b).sum(-1) for a, b in pairs]).sum(0) / (first.count * second.count)
-    log_std = torch.stack([(a + b).sum(-1) for a, b in zip(first.log_std, second.log_std, strict=True)]).sum(0)
+    log_std = torch.stack(
+        [(a + b).sum(-1) for a, b in zip(first.log_std, second.log_std, strict=True)]
+    ).sum(0)
     weights = sum(block.shape[1] for block in first.shift)
     return Sensitivity(
         confusion=(first.confusion + second.confusion) / count,
@@ -94,7 +96,10 @@ class _Half:
 
     def accumulate(self, count: int, generator: np.random.Generator, effort: Effort) -> None:
         """``count`` more draws: marginals, and the reparameterised gradient of log perm A."""
-        noise = {n: torch.from_numpy(generator.standard_normal((count, *v.shape))).to(v) for n, v in self.loc.items()}
+        noise = {
+            n: torch.from_numpy(generator.standard_normal((count, *v.shape))).to(v)
+            for n, v in self.loc.items()
+        }
         draws = {n: self.loc[n] + self.scale[n] * noise[n] for n in self.loc}
         kept, flipped = self.density.signed_parts(draws)
         matrices = kept if flipped is None else log_add(kept, flipped)
@@ -103,29 +108,43 @@ class _Half:
             self.matrices.append(array)
         result = marginals(array, generator=generator, effort=effort)
         probabilities = torch.from_numpy(result.probabilities).to(matrices)
-        signed = probabilities if flipped is None else probabilities * torch.tanh(0.5 * _odds(kept, flipped))
+        signed = (
+            probabilities
+            if flipped is None
+            else probabilities * torch.tanh(0.5 * _odds(kept, flipped))
+        )
         own = torch.diagonal(probabilities + signed, dim1=1, dim2=2) / 2.0
         for s in range(count):
-            self._add_gradient(probabilities[s], signed[s], own[s], {n: v[s] for n, v in draws.items()})
+            self._add_gradient(
+                probabilities[s], signed[s], own[s], {n: v[s] for n, v in draws.items()}
+            )
         self.confusion += result.probabilities.sum(0)
         self.retention += own.sum(0).cpu().numpy()
         self.methods.extend(dict.fromkeys(result.method))
         self.count += count
 
-    def _add_gradient(self, joint: Tensor, signed: Tensor, own: Tensor, draw: Mapping[str, Tensor]) -> None:
+    def _add_gradient(
+        self, joint: Tensor, signed: Tensor, own: Tensor, draw: Mapping[str, Tensor]
+    ) -> None:
         """Gradients of Σ_ij P_ij A_ij with P held fixed; units that keep their label contribute nothing."""
         active = (own < 1.0 - _SURE).nonzero().flatten()
         if len(active) == 0:
             return
         joint, signed = joint[active][:, active], signed[active][:, active]
         for k, member in enumerate(self.group.members):
-            loc, scale, point = (self._blocks(a, member)[active] for a in (self.loc, self.scale, draw))
-            shift, log_std = unit_gradients(joint, signed if member.flips else joint, loc, scale, point)
+            loc, scale, point = (
+                self._blocks(a, member)[active] for a in (self.loc, self.scale, draw)
+            )
+            shift, log_std = unit_gradients(
+                joint, signed if member.flips else joint, loc, scale, point
+            )
             self.shift[k][active] += shift
             self.log_std[k][active] += log_std
 
 
-def unit_gradients(joint: Tensor, signed: Tensor, loc: Tensor, scale: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+def unit_gradients(
+    joint: Tensor, signed: Tensor, loc: Tensor, scale: Tensor, point: Tensor
+) -> tuple[Tensor, Tensor]:
     """σ·∂/∂μ and ∂/∂log σ of Σ_ij P_ij A_ij through densities and reparameterised draws, (n, D) each.
 
     Args:
@@ -145,4 +164,6 @@ def unit_gradients(joint: Tensor, signed: Tensor, loc: Tensor, scale: Tensor, po
 
 def _odds(kept: Tensor, flipped: Tensor) -> Tensor:
     """Log odds of not flipping; 0 where the exchange is impossible either way."""
-    return torch.where(torch.isneginf(kept) & torch.isneginf(flipped), torch.zeros_like(kept), kept - flipped)
+    return torch.where(
+        torch.isneginf(kept) & torch.isneginf(flipped), torch.zeros_like(kept), kept - flipped
+    )

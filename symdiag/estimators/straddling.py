@@ -12,7 +12,14 @@ from symdiag.estimators import budget as budgets
 from symdiag.estimators.evaluator import Batch, StraddlingEstimator
 from symdiag.estimators.summation import rest_of, size
 from symdiag.estimators.total import total_estimate
-from symdiag.estimators.values import DrawValues, add, complement, concatenate, mean_and_error, summarise
+from symdiag.estimators.values import (
+    DrawValues,
+    add,
+    complement,
+    concatenate,
+    mean_and_error,
+    summarise,
+)
 from symdiag.permanents import Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
@@ -77,14 +84,18 @@ def estimate_straddling(
     if len(spec) == 0:
         zero = summarise(DrawValues.of_exact(np.zeros(2), "trivial-group"), 0.0)
         return Straddling((), zero, zero, 0)
-    estimator = StraddlingEstimator(posterior, spec, effort=effort or budgets.effort_for(spec), device=device)
+    estimator = StraddlingEstimator(
+        posterior, spec, effort=effort or budgets.effort_for(spec), device=device
+    )
     batches, notes = _run(estimator, samples, seed, precision, budget or DEFAULT_BUDGET, progress)
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
     groups = tuple(_group_result(g, per_group[g.name]) for g in spec)
     chains = [concatenate(c) for c in zip(*(b.chains for b in batches if b.chains), strict=True)]
     parts = [b.joint for b in batches if b.joint is not None]
     joint = concatenate(parts) if parts else None
-    total = total_estimate(add(list(per_group.values())), chains, joint, spec.log_order, coupled=estimator.coupled)
+    total = total_estimate(
+        add(list(per_group.values())), chains, joint, spec.log_order, coupled=estimator.coupled
+    )
     return Straddling(groups, total, complement(total, spec.log_order), total.samples, notes)
 
 
@@ -106,14 +117,22 @@ def _run(
     cost = fixed + budgets.seconds(budgets.guessed_operations(estimator.spec, estimator.effort))
     chunk = _chunk(estimator.posterior, estimator.spec)
     pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
-    certified = budgets.certified_draws(budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot)
+    certified = budgets.certified_draws(
+        budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot
+    )
     joint = _joint_draws(estimator, budget, pilot)
     chain = budgets.chain_draws(cost, budget, pilot)
     runner = _Runner(estimator, seed, chunk, budgets.Allocation(certified, chain, joint), progress)
     runner.run(pilot)
-    notes = [] if certified else ["deterministic bounds not computed: they would take more than the budget"]
+    notes = (
+        []
+        if certified
+        else ["deterministic bounds not computed: they would take more than the budget"]
+    )
     if samples is None and not _refine(runner, fixed, budget, precision):
-        notes.append("the target precision was not reached within the budget; raise --budget or --precision")
+        notes.append(
+            "the target precision was not reached within the budget; raise --budget or --precision"
+        )
     return runner.batches, tuple(notes)
 
 
@@ -141,7 +160,9 @@ def _joint_draws(estimator: StraddlingEstimator, budget: float, pilot: int) -> i
     """How many draws get the joint sandwich; where the sum is exact, all of the pilot draws that are affordable."""
     if not estimator.wants_joint:
         return 0
-    count = budgets.joint_draws(_joint_cost(estimator), budget, pilot if estimator.enumerated else None)
+    count = budgets.joint_draws(
+        _joint_cost(estimator), budget, pilot if estimator.enumerated else None
+    )
     return max(2, count) if estimator.enumerated else count
 
 
@@ -186,7 +207,11 @@ class _Runner:
             left = self.allocation.after(self.done)
             self.batches.append(
                 self.estimator.evaluate(
-                    draws, generator, certify=certify, chain_draws=left.chain, joint_draws=left.joint
+                    draws,
+                    generator,
+                    certify=certify,
+                    chain_draws=left.chain,
+                    joint_draws=left.joint,
                 )
             )
             self.done += size
@@ -201,4 +226,6 @@ class _Runner:
 
     def operations(self) -> float:
         """Steps that one draw's permanents took on average."""
-        return float(np.concatenate([add(list(b.groups.values())).operations for b in self.batches]).mean())
+        return float(
+            np.concatenate([add(list(b.groups.values())).operations for b in self.batches]).mean()
+        )

@@ -25,7 +25,9 @@ MAX_ENUMERATED = 1000
 
 def summed_groups(posterior: Posterior, spec: PermutationSpec) -> tuple[Group, ...]:
     """The groups to sum by permanents: independent given the rest; the largest are taken first."""
-    fit = [g for g in spec if posterior.is_mean_field and g.is_matrix_permanent and g.width <= WIDEST]
+    fit = [
+        g for g in spec if posterior.is_mean_field and g.is_matrix_permanent and g.width <= WIDEST
+    ]
     taken: list[Group] = []
     for group in sorted(fit, key=lambda g: -g.log_order):
         if not any(spec.adjacent(group, other) for other in taken):
@@ -53,7 +55,11 @@ class GroupSum:
     """log Σ r over the summed groups, for given elements of the rest."""
 
     def __init__(
-        self, posterior: Posterior, spec: PermutationSpec, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor]
+        self,
+        posterior: Posterior,
+        spec: PermutationSpec,
+        loc: Mapping[str, Tensor],
+        scale: Mapping[str, Tensor],
     ) -> None:
         self.spec, self.ratio = spec, LogRatio(posterior, spec)
         self.summed, self.rest = summed_groups(posterior, spec), rest_of(posterior, spec)
@@ -67,7 +73,10 @@ class GroupSum:
         total = self.ratio(draw, actions) if actions else np.zeros(1)
         moved = act_on_draw(self.spec, draw, actions)
         for group, density in zip(self.summed, self._densities, strict=True):
-            blocks = {n: moved[n] if n in moved else draw[n].expand(count, *draw[n].shape) for n in group.tensors}
+            blocks = {
+                n: moved[n] if n in moved else draw[n].expand(count, *draw[n].shape)
+                for n in group.tensors
+            }
             total = total + small_log_permanents(density(blocks).numpy())
         return total
 

@@ -45,7 +45,9 @@ def total_estimate(
     upper = max(min(candidates), base.value)
     # Σ H_l and the bounds above enclose H_G on average over ω ~ q; on a single draw either may fail
     bracket = Bracket("expectation", base.lower, upper)
-    return dataclasses.replace(base, upper=upper, interval=bracket.kind, method=method, brackets=(bracket,))
+    return dataclasses.replace(
+        base, upper=upper, interval=bracket.kind, method=method, brackets=(bracket,)
+    )
 
 
 def _exact_total(layerwise: DrawValues, joint: DrawValues, log_order: float) -> Estimate:

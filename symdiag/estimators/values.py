@@ -52,14 +52,20 @@ class DrawValues:
     def of_exact(cls, value: Array, method: str) -> DrawValues:
         """Values known exactly."""
         every = np.ones(len(value), dtype=bool)
-        return cls(value, value, value, value, value, value, value, every, np.zeros(len(value)), (method,))
+        return cls(
+            value, value, value, value, value, value, value, every, np.zeros(len(value)), (method,)
+        )
 
     def __len__(self) -> int:
         return len(self.value)
 
     def first(self, count: int) -> DrawValues:
         """The first ``count`` draws."""
-        arrays = {f.name: getattr(self, f.name)[:count] for f in dataclasses.fields(self) if f.name != "methods"}
+        arrays = {
+            f.name: getattr(self, f.name)[:count]
+            for f in dataclasses.fields(self)
+            if f.name != "methods"
+        }
         return DrawValues(**arrays, methods=self.methods)
 
 
@@ -129,12 +135,22 @@ def summarise(values: DrawValues, ceiling: float) -> Estimate:
     where it is as tight as the sandwich, else the sandwich (valid because ω ~ q; Sobolev & Vetrov 2019).
     """
     centre, error = mean_and_error(values.averaged)
-    brackets = [_bracket("certified", values, values.certified_lower, values.certified_upper, ceiling)]
+    brackets = [
+        _bracket("certified", values, values.certified_lower, values.certified_upper, ceiling)
+    ]
     if not values.exact.all():
-        brackets.append(_bracket("expectation", values, values.expected_lower, values.expected_upper, ceiling))
+        brackets.append(
+            _bracket("expectation", values, values.expected_lower, values.expected_upper, ceiling)
+        )
         if np.isfinite(values.probable_lower).any():
             brackets.append(
-                _bracket("probability", values, values.probable_lower, np.full(len(values), np.nan), ceiling)
+                _bracket(
+                    "probability",
+                    values,
+                    values.probable_lower,
+                    np.full(len(values), np.nan),
+                    ceiling,
+                )
             )
     best = _headline(brackets, exact=bool(values.exact.all()))
     value = min(max(centre, 0.0), ceiling)
@@ -151,7 +167,9 @@ def summarise(values: DrawValues, ceiling: float) -> Estimate:
     )
 
 
-def _bracket(kind: Interval, values: DrawValues, lower: Array, upper: Array, ceiling: float) -> Bracket:
+def _bracket(
+    kind: Interval, values: DrawValues, lower: Array, upper: Array, ceiling: float
+) -> Bracket:
     low, high = _bound(values, lower, -1.0), _bound(values, upper, 1.0)
     return Bracket(kind, min(max(low, 0.0), ceiling), max(min(high, ceiling), 0.0))
 
@@ -172,5 +190,7 @@ def complement(estimate: Estimate, ceiling: float) -> Estimate:
         value=ceiling - estimate.value,
         lower=ceiling - estimate.upper,
         upper=ceiling - estimate.lower,
-        brackets=tuple(Bracket(b.kind, ceiling - b.upper, ceiling - b.lower) for b in estimate.brackets),
+        brackets=tuple(
+            Bracket(b.kind, ceiling - b.upper, ceiling - b.lower) for b in estimate.brackets
+        ),
     )

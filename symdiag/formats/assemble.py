@@ -80,7 +80,9 @@ def _why_ignored(key: str, array: NDArray[Any]) -> str:
     return "" if _PLAIN_WEIGHT.match(key.rsplit(".", 1)[-1]) else "not recognised as a weight"
 
 
-def in_file_order(fields: Iterable[Field], arrays: Mapping[str, Any], paths: Mapping[str, Path]) -> tuple[Field, ...]:
+def in_file_order(
+    fields: Iterable[Field], arrays: Mapping[str, Any], paths: Mapping[str, Path]
+) -> tuple[Field, ...]:
     """Fields sorted by where their means stand in the file."""
     position = {paths[key]: i for i, key in enumerate(arrays)}
     return tuple(sorted(fields, key=lambda item: position[item.loc.path]))
@@ -149,7 +151,8 @@ def _without_prefix(draft: Draft) -> Draft:
         priors=short(draft.priors),
         notes=(*draft.notes, f"wrapper prefix {prefix!r} left out of the names"),
         prior=prior and GaussianPrior(short(prior.loc), short(prior.scale)),
-        covariance=covariance and replace(covariance, order=tuple(n.removeprefix(prefix) for n in covariance.order)),
+        covariance=covariance
+        and replace(covariance, order=tuple(n.removeprefix(prefix) for n in covariance.order)),
     )
 
 
@@ -164,13 +167,19 @@ def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     if plain:
         shown = ", ".join(plain[:4]) + (", …" if len(plain) > 4 else "")
         notes.append(f"{len(plain)} deterministic tensors (std 0): {shown}")
-    arrays = [slot.get(raw.tree) for f in draft.fields for slot in (f.loc, f.scale) if slot is not None]
-    half = {str(a.dtype) for a in arrays if a.dtype == np.float16} | set(raw.foreign_dtypes.values())
+    arrays = [
+        slot.get(raw.tree) for f in draft.fields for slot in (f.loc, f.scale) if slot is not None
+    ]
+    half = {str(a.dtype) for a in arrays if a.dtype == np.float16} | set(
+        raw.foreign_dtypes.values()
+    )
     if half:
         notes.append(f"stored in {', '.join(sorted(half))}: means and stds carry its rounding")
     unknown = [item.key for item in draft.ignored if item.reason == "not recognised as a weight"]
     if unknown:
-        notes.append(f"{len(unknown)} tensors not recognised as weights were left out: {', '.join(unknown[:4])}")
+        notes.append(
+            f"{len(unknown)} tensors not recognised as weights were left out: {', '.join(unknown[:4])}"
+        )
     return notes
 
 
@@ -179,7 +188,11 @@ def _tied_note(names: Sequence[str]) -> str:
 
 
 def draft_from_pairs(
-    raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]], fields: Sequence[Field], used: Iterable[str], **parts: Any
+    raw: RawCheckpoint,
+    arrays: Mapping[str, NDArray[Any]],
+    fields: Sequence[Field],
+    used: Iterable[str],
+    **parts: Any,
 ) -> Draft:
     """A draft of the given Bayesian fields plus everything else the state dict holds."""
     found = find_state_dict(raw.tree)

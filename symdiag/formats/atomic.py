@@ -15,7 +15,9 @@ from symdiag.errors import OutputError
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:
+def atomic_write(
+    path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool = False
+) -> None:
     """Write ``data`` (text as UTF-8) to ``path`` atomically. Pipes and devices are written to directly.
 
     Raises:
@@ -41,7 +43,9 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
     """
     target = Path(path)
     try:
-        target = Path(os.path.realpath(target))  # a link keeps pointing; the file behind it is replaced
+        target = Path(
+            os.path.realpath(target)
+        )  # a link keeps pointing; the file behind it is replaced
         _check_target(target, overwrite)
         temporary = _create_beside(target)
     except (OSError, ValueError) as error:
@@ -81,7 +85,9 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
     else:
         _link_new(temporary, target)
     if os.name == "posix":
-        with contextlib.suppress(OSError):  # some filesystems cannot sync a folder; the file itself is safe
+        with contextlib.suppress(
+            OSError
+        ):  # some filesystems cannot sync a folder; the file itself is safe
             _fsync(target.parent)
 
 
@@ -128,9 +134,13 @@ def _write_stream(target: Path, data: bytes) -> None:
 
 
 def _refuse_existing(target: Path) -> NoReturn:
-    raise OutputError(f"{target} exists already", code="exists", hint="Choose another name, or allow overwriting.")
+    raise OutputError(
+        f"{target} exists already", code="exists", hint="Choose another name, or allow overwriting."
+    )
 
 
 def _refuse(target: Path, error: Exception) -> NoReturn:
     reason = getattr(error, "strerror", None) or type(error).__name__
-    raise OutputError(f"cannot write {target}: {reason}", hint="Check the folder, its permissions and free space.")
+    raise OutputError(
+        f"cannot write {target}: {reason}", hint="Check the folder, its permissions and free space."
+    )

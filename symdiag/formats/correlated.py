@@ -16,7 +16,9 @@ from symdiag.formats.transforms import Array
 from symdiag.posterior import Covariance, Posterior
 
 
-def with_covariance(posterior: Posterior, order: Sequence[str], factor: Array, diagonal: Array) -> Posterior:
+def with_covariance(
+    posterior: Posterior, order: Sequence[str], factor: Array, diagonal: Array
+) -> Posterior:
     """``posterior``, just read, with covariance factor factor^T + diag(diagonal) over ``order``, and its marginal stds.
 
     Args:
@@ -26,7 +28,10 @@ def with_covariance(posterior: Posterior, order: Sequence[str], factor: Array, d
         diagonal: (D,).
     """
     marginal = np.sqrt(np.einsum("dr,dr->d", factor, factor) + diagonal)
-    scale = {**posterior.scale, **split(marginal, {name: posterior.loc[name].shape for name in order})}
+    scale = {
+        **posterior.scale,
+        **split(marginal, {name: posterior.loc[name].shape for name in order}),
+    }
     covariance = Covariance(tuple(order), factor, diagonal)
     source = posterior.source
     assert source is not None

@@ -69,6 +69,7 @@ def kron_factors(curvature: Array, old: Sequence[Array]) -> list[Array]:
     left = np.einsum("iaja->ij", blocks) / np.trace(right)
     if np.abs(np.kron(left, right) - curvature).max() > _KRON_TOLERANCE * np.abs(curvature).max():
         raise OutputError(
-            "the covariance is no longer Kronecker-factored, as the file needs it", code="cannot-represent"
+            "the covariance is no longer Kronecker-factored, as the file needs it",
+            code="cannot-represent",
         )
     return [left, right]

@@ -7,7 +7,20 @@ from numpy.typing import NDArray
 
 FOREIGN_ITEMSIZE = {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 NATIVE = frozenset(
-    {"float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"}
+    {
+        "float64",
+        "float32",
+        "float16",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint64",
+        "uint32",
+        "uint16",
+        "uint8",
+        "bool",
+    }
 )
 
 
@@ -43,7 +56,9 @@ def _float8_table(name: str) -> NDArray[np.float32]:
     code = np.arange(256)
     exponent = (code & 0x7F) >> mantissa_bits
     fraction = (code & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
-    value = np.where(exponent == 0, fraction * 2.0 ** (1 - bias), (1 + fraction) * 2.0 ** (exponent - bias))
+    value = np.where(
+        exponent == 0, fraction * 2.0 ** (1 - bias), (1 + fraction) * 2.0 ** (exponent - bias)
+    )
     if name == "float8_e4m3fn":
         value = np.where((code & 0x7F) == 0x7F, np.nan, value)
     else:
@@ -59,7 +74,9 @@ def _float8_bits(flat: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
     above = np.clip(np.searchsorted(table[:finite], size), 1, finite - 1)
     low, high = size - table[above - 1], table[above] - size
     code = np.where((low < high) | ((low == high) & ((above - 1) % 2 == 0)), above - 1, above)
-    beyond = 0x7E if name == "float8_e4m3fn" else 0x7C  # the largest value (it has no infinity); infinity
+    beyond = (
+        0x7E if name == "float8_e4m3fn" else 0x7C
+    )  # the largest value (it has no infinity); infinity
     overflow = table[finite - 1] + (table[finite - 1] - table[finite - 2]) / 2
     code = np.where(size >= overflow, beyond, code)
     code = np.where(np.isnan(size), 0x7F, code)

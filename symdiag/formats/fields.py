@@ -91,7 +91,9 @@ def read_scale(item: Field, tree: Tree) -> Array:
         return np.zeros(item.loc.shape)
     key = dotted(item.scale.path)
     stored = read_finite(item.scale, tree)
-    scale = np.asarray(item.transform.forward(stored))  # numpy gives a scalar for an array without axes
+    scale = np.asarray(
+        item.transform.forward(stored)
+    )  # numpy gives a scalar for an array without axes
     check_scale(scale, stored, key, item.transform)
     return scale
 
@@ -148,12 +150,17 @@ def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
         if item.scale is not None:
             put(changes, tree, (item.scale, *item.scale_copies), _stored_scale(scale, item, old))
         elif not item.joint and np.any(scale != 0):
-            raise OutputError(f"{item.name}: deterministic in the file, cannot be given a std", code="cannot-represent")
+            raise OutputError(
+                f"{item.name}: deterministic in the file, cannot be given a std",
+                code="cannot-represent",
+            )
     for name, slot in template.buffers.items():
         put(changes, tree, (slot,), _stored(posterior.buffers[name], slot, old))
     if posterior.prior is not None:
         for name, slots in template.priors.items():
-            for values, slot in zip((posterior.prior.loc[name], posterior.prior.scale[name]), slots, strict=True):
+            for values, slot in zip(
+                (posterior.prior.loc[name], posterior.prior.scale[name]), slots, strict=True
+            ):
                 put(changes, tree, (slot,), _stored(np.broadcast_to(values, slot.shape), slot, old))
     return replaced(tree, changes)
 
@@ -168,10 +175,13 @@ def _stored_scale(scale: Array, item: Field, tree: Tree) -> NDArray[Any]:
     assert item.scale is not None
     assert item.transform is not None
     raw = item.scale.get(tree)
-    result = recovered(scale, item.transform.forward(to_float64(raw)), raw, item.transform.inverse(scale))
+    result = recovered(
+        scale, item.transform.forward(to_float64(raw)), raw, item.transform.inverse(scale)
+    )
     if not np.all(np.isfinite(result.astype(np.float64))):
         raise OutputError(
-            f"{item.name}: a std has no stored form in {dotted(item.scale.path)}", code="cannot-represent"
+            f"{item.name}: a std has no stored form in {dotted(item.scale.path)}",
+            code="cannot-represent",
         )
     return result
 
@@ -189,7 +199,9 @@ def recovered(new: Array, old: Array, raw: NDArray[Any], computed: Array) -> NDA
     return np.where(new == old, raw, result).astype(raw.dtype, copy=False)
 
 
-def put(changes: dict[Path, NDArray[Any]], tree: Tree, slots: Sequence[Slot], values: NDArray[Any]) -> None:
+def put(
+    changes: dict[Path, NDArray[Any]], tree: Tree, slots: Sequence[Slot], values: NDArray[Any]
+) -> None:
     """Note in ``changes`` that ``values`` go into ``slots`` of ``tree`` (pieces of one flat vector add up)."""
     for slot in slots:
         array = changes.get(slot.path)
@@ -201,7 +213,9 @@ def put(changes: dict[Path, NDArray[Any]], tree: Tree, slots: Sequence[Slot], va
             array.reshape(-1)[slot.start : slot.start + values.size] = values.reshape(-1)
 
 
-def flat_slots(path: Path, shapes: Mapping[str, tuple[int, ...]], start: int = 0) -> dict[str, Slot]:
+def flat_slots(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], start: int = 0
+) -> dict[str, Slot]:
     """One slot per tensor of ``shapes`` (in that order) in the flat vector at ``path``."""
     slots: dict[str, Slot] = {}
     for name, shape in shapes.items():

@@ -43,7 +43,10 @@ def stub(global_name: str) -> type[Inert]:
 
 def to_dict(thing: Inert) -> dict[str, Any]:
     """The tree's plain form of a stand-in."""
-    return {CLASS_KEY: thing.global_name, **{str(k): v for k, v in getattr(thing, "state", {}).items()}}
+    return {
+        CLASS_KEY: thing.global_name,
+        **{str(k): v for k, v in getattr(thing, "state", {}).items()},
+    }
 
 
 def from_dict(node: dict[str, Any]) -> Inert:
@@ -55,4 +58,8 @@ def from_dict(node: dict[str, Any]) -> Inert:
 
 def is_inert_dict(node: object) -> bool:
     """Whether ``node`` is the plain form of a stand-in."""
-    return isinstance(node, dict) and isinstance(node.get(CLASS_KEY), str) and is_inert(node[CLASS_KEY])
+    return (
+        isinstance(node, dict)
+        and isinstance(node.get(CLASS_KEY), str)
+        and is_inert(node[CLASS_KEY])
+    )

@@ -44,18 +44,30 @@ def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoi
     h5py = _h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            group = file.get(_GROUP) if isinstance(file.get(_GROUP, getlink=True), h5py.HardLink) else None
+            group = (
+                file.get(_GROUP)
+                if isinstance(file.get(_GROUP, getlink=True), h5py.HardLink)
+                else None
+            )
             if not isinstance(group, h5py.Group):
                 raise UnsupportedError(
                     f"{path} is an HDF5 file without a group {_GROUP!r}: no ArviZ InferenceData",
                     code="not-samples",
                     hint="save it with InferenceData.to_netcdf, or the draws alone with numpy.savez",
                 )
-            tree = {name: _variable(h5py, group, name, limits) for name in group if name not in _COORDINATES}
+            tree = {
+                name: _variable(h5py, group, name, limits)
+                for name in group
+                if name not in _COORDINATES
+            }
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise UnreadableError(f"{path}: damaged HDF5 file ({type(error).__name__}: {error})", code="corrupt") from error
+        raise UnreadableError(
+            f"{path}: damaged HDF5 file ({type(error).__name__}: {error})", code="corrupt"
+        ) from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return RawCheckpoint(str(path), digest, "netcdf", {name: values for name, values in tree.items() if values.ndim})
+    return RawCheckpoint(
+        str(path), digest, "netcdf", {name: values for name, values in tree.items() if values.ndim}
+    )
 
 
 def _h5py(path: Path) -> ModuleType:
@@ -74,12 +86,16 @@ def _h5py(path: Path) -> ModuleType:
 def _variable(h5py: Any, group: Any, name: str, limits: Limits) -> NDArray[Any]:
     """One dataset; an array without axes for anything that is no floating-point dataset."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise InputError(f"{shown(name)} is a link out of the posterior group", code="unsupported-tensor")
+        raise InputError(
+            f"{shown(name)} is a link out of the posterior group", code="unsupported-tensor"
+        )
     found = group[name]
     if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
         return np.zeros(())
     if found.is_virtual or found.external:
-        raise InputError(f"the values of {shown(name)} are stored in another file", code="unsupported-tensor")
+        raise InputError(
+            f"the values of {shown(name)} are stored in another file", code="unsupported-tensor"
+        )
     extent = limits.check_shape(found.shape, found.dtype.itemsize, f"array {shown(name)}")
     limits.check_unfolded(extent, found.id.get_storage_size(), f"array {shown(name)}")
     values: NDArray[Any] = found[()]

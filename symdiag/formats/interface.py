@@ -20,9 +20,7 @@ Tree: TypeAlias = Any
 """Nested dicts and lists of numpy arrays and plain scalars (int, float, bool, str, None)."""
 
 
-SHAPES_HINT = (
-    'list the tensors in order in CHECKPOINT.symdiag.json: {"model_shapes": {"fc1.weight": [16, 1], "fc1.bias": [16]}}'
-)
+SHAPES_HINT = 'list the tensors in order in CHECKPOINT.symdiag.json: {"model_shapes": {"fc1.weight": [16, 1], "fc1.bias": [16]}}'
 """What to do where a file does not say which tensors its numbers are."""
 
 
@@ -92,7 +90,9 @@ class Container(Protocol):
         """Whether the content is this format's (never the extension). May raise InputError for a broken file."""
         ...
 
-    def header(self, stream: BinaryIO, limits: Limits) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
+    def header(
+        self, stream: BinaryIO, limits: Limits
+    ) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
         """Names, shapes and dtypes without reading data or importing torch, and the file's metadata."""
         ...
 
@@ -115,7 +115,9 @@ class Dialect(Protocol):
         """Whether the full key pattern of this dialect is present. ``arrays``: the chosen state dict, flat."""
         ...
 
-    def read(self, raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]], options: ReadOptions) -> Posterior:
+    def read(
+        self, raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]], options: ReadOptions
+    ) -> Posterior:
         """The posterior, float64, names like ``fc1.weight``; ``source.template`` remembers what write needs."""
         ...
 

@@ -87,7 +87,9 @@ class KeyedDialect:
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
         """Whether at least one pair shows the library's full key pattern, and none like it would be left unread."""
-        return any(self.complete(pair, arrays) for pair in self.pairs(arrays)) and not self._strangers(arrays)
+        return any(
+            self.complete(pair, arrays) for pair in self.pairs(arrays)
+        ) and not self._strangers(arrays)
 
     def _strangers(self, arrays: Arrays) -> bool:
         """Whether pairs are spelt like the library's but hold tensors its layers do not have (an LSTM's, a norm's).
@@ -98,7 +100,8 @@ class KeyedDialect:
             return False
         found = (match for key in arrays if (match := _compiled(self.loc, _ANY).match(key)))
         return any(
-            match["part"] not in self.parts and self.scale.format(layer=match["layer"], part=match["part"]) in arrays
+            match["part"] not in self.parts
+            and self.scale.format(layer=match["layer"], part=match["part"]) in arrays
             for match in found
         )
 
@@ -112,20 +115,36 @@ class KeyedDialect:
             copies = [self._existing(t, pair, arrays) for t in (self.loc_copies, self.scale_copies)]
             used |= {pair.loc, pair.scale, *copies[0], *copies[1]}
             if self.unpaired and not self.complete(pair, arrays):
-                ignored += [Ignored(key, self.unpaired) for key in (pair.loc, pair.scale) if key in arrays]
+                ignored += [
+                    Ignored(key, self.unpaired) for key in (pair.loc, pair.scale) if key in arrays
+                ]
                 continue
             check_pair(pair.loc, pair.scale, arrays)
             check_copies(pair.loc, copies[0], arrays)
             check_copies(pair.scale, copies[1], arrays)
-            loc, *loc_copies = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, *copies[0]))
-            scale, *scale_copies = (Slot(paths[key], arrays[key].shape) for key in (pair.scale, *copies[1]))
+            loc, *loc_copies = (
+                Slot(paths[key], arrays[key].shape) for key in (pair.loc, *copies[0])
+            )
+            scale, *scale_copies = (
+                Slot(paths[key], arrays[key].shape) for key in (pair.scale, *copies[1])
+            )
             transform = self._transform(pair, raw, paths[pair.scale], arrays, options)
-            fields[pair.loc] = Field(pair.name, loc, scale, transform, tuple(loc_copies), tuple(scale_copies))
-            ignored += [Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])]
+            fields[pair.loc] = Field(
+                pair.name, loc, scale, transform, tuple(loc_copies), tuple(scale_copies)
+            )
+            ignored += [
+                Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])
+            ]
         fields |= self.deterministic(arrays, paths)
-        parts = {"ignored": tuple(ignored), "notes": self.notes(arrays), "priors": self._prior_slots(arrays, paths)}
+        parts = {
+            "ignored": tuple(ignored),
+            "notes": self.notes(arrays),
+            "priors": self._prior_slots(arrays, paths),
+        }
         found = list(fields.values())
-        draft = draft_from_pairs(raw, arrays, found, used | fields.keys(), prior=self.prior(arrays), **parts)
+        draft = draft_from_pairs(
+            raw, arrays, found, used | fields.keys(), prior=self.prior(arrays), **parts
+        )
         return assemble(raw, self.name, draft)
 
     def _transform(
@@ -136,7 +155,9 @@ class KeyedDialect:
             return transform_named(options.scale_transform)
         return stored_transform(raw.tree, place) or self.transform_for(pair, raw, place, arrays)
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
+    def transform_for(
+        self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays
+    ) -> Transform:
         """The transform of one pair, whose scale is at ``place``; the dialect's, unless the file says more."""
         return self.transform
 
@@ -152,12 +173,17 @@ class KeyedDialect:
         """A prior the file holds in a form that cannot be read tensor by tensor; None here."""
         return None
 
-    def _prior_slots(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, tuple[Slot, Slot]]:
+    def _prior_slots(
+        self, arrays: Arrays, paths: Mapping[str, Path]
+    ) -> dict[str, tuple[Slot, Slot]]:
         """Where the prior of each tensor is, for those whose full-shape prior the file holds."""
         slots = {}
         for pair in self.pairs(arrays) if self.prior_loc else ():
             word = self.parts.get(pair.part, pair.part)
-            keys = [t.format(layer=pair.layer, part=pair.part, word=word) for t in (self.prior_loc, self.prior_scale)]
+            keys = [
+                t.format(layer=pair.layer, part=pair.part, word=word)
+                for t in (self.prior_loc, self.prior_scale)
+            ]
             if all(key in arrays and arrays[key].shape == arrays[pair.loc].shape for key in keys):
                 loc, scale = (Slot(paths[key], arrays[key].shape) for key in keys)
                 slots[pair.name] = (loc, scale)
@@ -182,7 +208,11 @@ class KeyedDialect:
 
 def _compiled(template: str, part: str) -> re.Pattern[str]:
     """The pattern of a template whose ``{part}`` matches ``part``."""
-    text = re.escape(template).replace(r"\{layer\}", r"(?P<layer>(?:.*\.)?)").replace(r"\{part\}", f"(?P<part>{part})")
+    text = (
+        re.escape(template)
+        .replace(r"\{layer\}", r"(?P<layer>(?:.*\.)?)")
+        .replace(r"\{part\}", f"(?P<part>{part})")
+    )
     return re.compile(f"^{text}$")
 
 

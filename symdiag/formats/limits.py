@@ -57,7 +57,8 @@ class Limits:
         """
         if len(shape) > self.max_dimensions:
             raise LimitError(
-                f"{what} has {len(shape)} axes; at most {self.max_dimensions} are read", hint="The file is damaged."
+                f"{what} has {len(shape)} axes; at most {self.max_dimensions} are read",
+                hint="The file is damaged.",
             )
         if math.prod(max(n, 1) for n in shape) * itemsize > self.max_total_bytes:
             raise LimitError(

@@ -29,15 +29,20 @@ PREFIX = "symdiag."
 
 _SCALE_LIKE = re.compile(r"rho|sigma|std|scale|(?<!running_)var|alpha|tril|cov|prec", re.I)
 _LONGEST, _COMPARED = 80, 100
-_RENAME = (
-    "If that is a log variance, name the two keys LAYER.weight_mu and LAYER.weight_logvar; a std: LAYER.weight_std"
-)
+_RENAME = "If that is a log variance, name the two keys LAYER.weight_mu and LAYER.weight_logvar; a std: LAYER.weight_std"
 _ELSEWHERE = (
     "Scales may be elsewhere: laplace-torch has a file of its own (name that one, and this as --companion), IVON has "
     "them in the optimizer's state (save both in one file); draws of an ensemble or of HMC are for symdiag samples"
 )
 
-_CONTENT_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, np.linalg.LinAlgError)
+_CONTENT_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    np.linalg.LinAlgError,
+)
 """What a dialect's arithmetic raises over entries that are not the arrays and numbers its library writes."""
 
 
@@ -66,7 +71,11 @@ def load(
 
 
 def save(
-    posterior: Posterior, path: str | Path, *, overwrite: bool = False, companion: str | Path | None = None
+    posterior: Posterior,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    companion: str | Path | None = None,
 ) -> None:
     """Write ``posterior`` in the dialect and container it was read from: the library's own keys, shapes and dtypes.
 
@@ -95,7 +104,9 @@ def save(
     write_raw(raw, Path(path), overwrite=overwrite)
 
 
-def companions_of(given: str | Path | Sequence[str | Path | None] | None, count: int) -> list[str | Path | None]:
+def companions_of(
+    given: str | Path | Sequence[str | Path | None] | None, count: int
+) -> list[str | Path | None]:
     """The companion of each of ``count`` checkpoints: none, one for all of them, or one each.
 
     Raises:
@@ -117,7 +128,9 @@ def to_raw(posterior: Posterior) -> RawCheckpoint:
     source = posterior.source
     if source is None or source.template is None:
         raise UsageError(
-            "this posterior was not read from a file", code="no-source", hint="only a loaded one can be saved"
+            "this posterior was not read from a file",
+            code="no-source",
+            hint="only a loaded one can be saved",
         )
     raw: RawCheckpoint = source.template.raw
     return replace(raw, tree=dialect_named(source.dialect).write(posterior, raw))
@@ -185,7 +198,9 @@ def _refuse_complex(tree: Tree) -> None:
     """Raise UnsupportedError ``unsupported-dtype`` when an array is complex."""
     for path, leaf in walk(tree):
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "c":
-            raise UnsupportedError(f"{dotted(path)} is complex; only real weights are read", code="unsupported-dtype")
+            raise UnsupportedError(
+                f"{dotted(path)} is complex; only real weights are read", code="unsupported-dtype"
+            )
 
 
 def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
@@ -200,7 +215,9 @@ def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{sidecar.name}: not readable as JSON ({error})", code="bad-sidecar") from None
+        raise InputError(
+            f"{sidecar.name}: not readable as JSON ({error})", code="bad-sidecar"
+        ) from None
     if not isinstance(content, dict):
         raise InputError(f"{sidecar.name}: not a JSON object", code="bad-sidecar")
     ours = {
@@ -235,12 +252,18 @@ def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
     """The refusal of a file without a posterior: what was seen, and what came nearest."""
     if not arrays:
         return UnsupportedError(
-            "no arrays found in the file", code="no-scales-found", hint="save the model's state dict, not its settings"
+            "no arrays found in the file",
+            code="no-scales-found",
+            hint="save the model's state dict, not its settings",
         )
     keys = list(arrays)
     seen = ", ".join(map(shown, keys[:6])) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
     likely = next((key for key in keys if _SCALE_LIKE.search(key.rsplit(".", 1)[-1])), None)
-    what = f"{shown(likely)} fits no known pattern" if likely else "this looks like a deterministic network"
+    what = (
+        f"{shown(likely)} fits no known pattern"
+        if likely
+        else "this looks like a deterministic network"
+    )
     return UnsupportedError(
         f"no scales found: {what} (keys: {seen})",
         code="no-scales-found",
@@ -259,6 +282,8 @@ def _nearest(keys: Iterable[str]) -> str:
         part = next(iter(dialect.parts), "weight")
         pair = [text.format(layer="LAYER.", part=part) for text in (dialect.loc, dialect.scale)]
         words = [word.removeprefix("LAYER.") for word in pair]
-        ratio = max(difflib.SequenceMatcher(None, word, leaf).ratio() for word in words for leaf in leaves)
+        ratio = max(
+            difflib.SequenceMatcher(None, word, leaf).ratio() for word in words for leaf in leaves
+        )
         best = max(best, (ratio, f"{dialect.name} ({', '.join(pair)})"), key=lambda found: found[0])
     return best[1]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
-_WORDS = {"W": "weight", "w": "weight", "kernel": "weight", "weights": "weight", "b": "bias", "B": "bias"}
+_WORDS = {
+    "W": "weight",
+    "w": "weight",
+    "kernel": "weight",
+    "weights": "weight",
+    "b": "bias",
+    "B": "bias",
+}
 _NUMBERED = re.compile(r"^(weights?|kernel|bias|[wWbB])_?(\d+)$")
 _JOINED = re.compile(r"^(.+)(?<!proj)_(weights?|kernel|bias|[wWbB])$")
 

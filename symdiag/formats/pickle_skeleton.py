@@ -69,21 +69,28 @@ def skeleton(data: bytes, limits: Limits) -> Any:
         for count, (op, arg, _) in enumerate(pickletools.genops(data)):
             if count > limits.max_pickle_ops:
                 raise LimitError(
-                    f"pickle has more than {limits.max_pickle_ops} instructions", hint="Save only the state dict."
+                    f"pickle has more than {limits.max_pickle_ops} instructions",
+                    hint="Save only the state dict.",
                 )
             if op.name == "STOP":
                 return machine.stack.pop()
             handler = _HANDLERS.get(op.name)
             if handler is None:
-                raise UnsupportedError(f"pickle instruction {op.name} is not one torch.save writes", hint=RECIPE)
+                raise UnsupportedError(
+                    f"pickle instruction {op.name} is not one torch.save writes", hint=RECIPE
+                )
             handler(machine, arg)
     except (LimitError, UnsupportedError, UnsafeError, UnreadableError):
         raise
     except Exception as error:  # a malformed program can fail in any way; none of them matters
         raise UnreadableError(
-            f"damaged pickle in the archive ({type(error).__name__})", code="corrupt", hint="Save the file anew."
+            f"damaged pickle in the archive ({type(error).__name__})",
+            code="corrupt",
+            hint="Save the file anew.",
         ) from error
-    raise UnreadableError("damaged pickle in the archive (no end)", code="corrupt", hint="Save the file anew.")
+    raise UnreadableError(
+        "damaged pickle in the archive (no end)", code="corrupt", hint="Save the file anew."
+    )
 
 
 class _Machine:
@@ -124,7 +131,9 @@ class _Machine:
 
     def protocol(self, number: Any) -> None:
         if number != 2:
-            raise UnsupportedError(f"pickle protocol {number} is not the one torch.save writes (2)", hint=RECIPE)
+            raise UnsupportedError(
+                f"pickle protocol {number} is not the one torch.save writes (2)", hint=RECIPE
+            )
 
     def append(self, _: Any) -> None:
         item = self.stack.pop()
@@ -152,13 +161,17 @@ class _Machine:
         if key not in others:
             others.append(key)
         if len(others) > _MAX_SAME_HASH:
-            raise LimitError(f"pickle has more than {_MAX_SAME_HASH} dict keys of one hash", hint=RECIPE)
+            raise LimitError(
+                f"pickle has more than {_MAX_SAME_HASH} dict keys of one hash", hint=RECIPE
+            )
         return _key(key)
 
     def new_object(self, _: Any) -> None:
         _args, cls = self.stack.pop(), self.stack.pop()
         if not (isinstance(cls, Global) and is_inert(cls.name)):
-            raise UnsafeError(f"a pickle creates an object of {shown(getattr(cls, 'name', cls))}", hint=RECIPE)
+            raise UnsafeError(
+                f"a pickle creates an object of {shown(getattr(cls, 'name', cls))}", hint=RECIPE
+            )
         self.stack.append(stub(cls.name)())
 
     def reduce(self, _: Any) -> None:
@@ -169,7 +182,9 @@ class _Machine:
         state = self.stack.pop()
         if isinstance(self.stack[-1], Inert):
             self.stack[-1].__setstate__(state)
-        elif not isinstance(self.stack[-1], dict):  # an OrderedDict's attributes (_metadata) are not ours to read
+        elif not isinstance(
+            self.stack[-1], dict
+        ):  # an OrderedDict's attributes (_metadata) are not ours to read
             raise UnsafeError("a pickle sets the state of something other than a dict", hint=RECIPE)
 
     def persistent(self, _: Any) -> None:
@@ -197,7 +212,9 @@ def _count(value: Any) -> int:
 def _key(key: Any) -> Any:
     """A dict key: a plain scalar, or a flat tuple of them (hashing a nested one could take for ever)."""
     parts = key if type(key) is tuple else (key,)
-    if len(parts) > 16 or not all(isinstance(p, (str, int, float, bool, type(None))) for p in parts):
+    if len(parts) > 16 or not all(
+        isinstance(p, (str, int, float, bool, type(None))) for p in parts
+    ):
         raise TypeError("not a plain dict key")
     return key
 
@@ -271,7 +288,10 @@ _HANDLERS: dict[str, _Handler] = {
     "REDUCE": _Machine.reduce,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent,
-    **{name: _push(lambda arg: arg) for name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")},
+    **{
+        name: _push(lambda arg: arg)
+        for name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")
+    },
     **{name: _Machine.put for name in ("BINPUT", "LONG_BINPUT")},
     **{name: _Machine.get for name in ("BINGET", "LONG_BINGET")},
 }

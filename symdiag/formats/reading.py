@@ -101,7 +101,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """The regular file at ``path``, opened so that a pipe put in its place cannot block us."""
     try:
         _check_kind(path.stat().st_mode, path)
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = (
+            os.O_RDONLY
+            | getattr(os, "O_NONBLOCK", 0)
+            | getattr(os, "O_BINARY", 0)
+            | getattr(os, "O_CLOEXEC", 0)
+        )
         file: BinaryIO = os.fdopen(os.open(path, flags), "rb")
     except (OSError, ValueError) as error:
         _refuse_open(path, error)
@@ -119,13 +124,17 @@ def _check_kind(mode: int, path: Path) -> None:
     if not stat.S_ISREG(mode):
         kind = next((word for test, word in kinds.items() if test(mode)), "not a regular file")
         raise UnreadableError(
-            f"{path} is {kind}, not a file", code="not-a-file", hint="Name the checkpoint file itself."
+            f"{path} is {kind}, not a file",
+            code="not-a-file",
+            hint="Name the checkpoint file itself.",
         )
 
 
 def _check_size(size: int, path: Path, limits: Limits) -> None:
     if size == 0:
-        raise UnreadableError(f"{path} is empty (0 bytes)", code="empty-file", hint="Save or fetch it again.")
+        raise UnreadableError(
+            f"{path} is empty (0 bytes)", code="empty-file", hint="Save or fetch it again."
+        )
     if size > limits.max_file_bytes:
         raise LimitError(
             f"{path} has {size} bytes; at most {limits.max_file_bytes} are read",
@@ -162,7 +171,9 @@ def _refuse_text(head: bytes, path: Path) -> None:
     """Say so when the file is what a failed download leaves behind."""
     if head.startswith(_LFS):
         raise UnreadableError(
-            f"{path} is a git-LFS pointer, not the file itself", code="lfs-pointer", hint="Run: git lfs pull"
+            f"{path} is a git-LFS pointer, not the file itself",
+            code="lfs-pointer",
+            hint="Run: git lfs pull",
         )
     start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
@@ -176,25 +187,40 @@ def _refuse_text(head: bytes, path: Path) -> None:
 def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
-            raise UnsupportedError(f"{path} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz.")
+            raise UnsupportedError(
+                f"{path} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz."
+            )
     if head.startswith(_LEGACY_TORCH):
-        refuse_pickle(scan_globals(head[len(_LEGACY_TORCH) :], limits)[0], "a torch file older than the zip format")
+        refuse_pickle(
+            scan_globals(head[len(_LEGACY_TORCH) :], limits)[0],
+            "a torch file older than the zip format",
+        )
     names, complete = scan_globals(head, limits)
     begins_as_pickle = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     if names or begins_as_pickle or (complete and len(head) > 1):
         refuse_pickle(names, "a bare pickle")
-    kind = "a zip archive without arrays" if head.startswith(LOCAL_MAGIC) else "not a checkpoint in any known format"
+    kind = (
+        "a zip archive without arrays"
+        if head.startswith(LOCAL_MAGIC)
+        else "not a checkpoint in any known format"
+    )
     raise UnreadableError(
-        f"{path} is {kind}", code="unrecognised", hint="symdiag reads torch (.pt), safetensors and npz files."
+        f"{path} is {kind}",
+        code="unrecognised",
+        hint="symdiag reads torch (.pt), safetensors and npz files.",
     )
 
 
 def _refuse_open(path: Path, error: Exception) -> NoReturn:
     if isinstance(error, FileNotFoundError):
-        raise UnreadableError(f"no such file: {path}", code="not-found", hint="Check the path.") from error
+        raise UnreadableError(
+            f"no such file: {path}", code="not-found", hint="Check the path."
+        ) from error
     if isinstance(error, PermissionError):
         raise UnreadableError(
-            f"no permission to read {path}", code="permission-denied", hint="Check the file's mode and owner."
+            f"no permission to read {path}",
+            code="permission-denied",
+            hint="Check the file's mode and owner.",
         ) from error
     reason = getattr(error, "strerror", None) or type(error).__name__
     raise UnreadableError(f"cannot read {path}: {reason}", hint="Check the path.") from error

@@ -56,11 +56,17 @@ class WeightSamples:
 
         Meaningful only for draws from one mode: align them first.
         """
-        loc, buffers = ({n: v.mean(axis=0) for n, v in part.items()} for part in (self.draws, self.buffers))
-        return Posterior(loc, {name: values.std(axis=0, ddof=1) for name, values in self.draws.items()}, buffers)
+        loc, buffers = (
+            {n: v.mean(axis=0) for n, v in part.items()} for part in (self.draws, self.buffers)
+        )
+        return Posterior(
+            loc, {name: values.std(axis=0, ddof=1) for name, values in self.draws.items()}, buffers
+        )
 
 
-def load_samples(paths: str | Path | Sequence[str | Path], *, sample_axes: int = 1) -> WeightSamples:
+def load_samples(
+    paths: str | Path | Sequence[str | Path], *, sample_axes: int = 1
+) -> WeightSamples:
     """Read draws of a network's weights; nothing in the files is executed.
 
     Args:
@@ -113,7 +119,11 @@ def _listed(tree: Tree) -> list[Tree]:
     """The state dicts of a list of them, at the root or as the one list in a dict; empty when there is none."""
     places: Iterator[Any] = iter([tree, *(tree.values() if isinstance(tree, Mapping) else ())])
     for place in places:
-        if isinstance(place, list | tuple) and len(place) > 1 and all(isinstance(item, Mapping) for item in place):
+        if (
+            isinstance(place, list | tuple)
+            and len(place) > 1
+            and all(isinstance(item, Mapping) for item in place)
+        ):
             return list(place)
     return []
 
@@ -136,10 +146,14 @@ def _stacked(trees: Sequence[Tree]) -> tuple[dict[str, Array], tuple[Ignored, ..
                 code="shape-mismatch",
                 hint="all draws must be of one network, saved alike",
             )
-    return {name: to_float64(np.stack([member[name] for member in members])) for name in first}, tuple(ignored)
+    return {
+        name: to_float64(np.stack([member[name] for member in members])) for name in first
+    }, tuple(ignored)
 
 
-def _with_axes(raw: RawCheckpoint, sample_axes: int) -> tuple[dict[str, Array], tuple[Ignored, ...]]:
+def _with_axes(
+    raw: RawCheckpoint, sample_axes: int
+) -> tuple[dict[str, Array], tuple[Ignored, ...]]:
     """Tensors (S, *shape), or (C, S, *shape) flattened to (C * S, *shape); single numbers per draw are left out."""
     found = find_state_dict(raw.tree)
     draws: dict[str, Array] = {}
@@ -151,7 +165,9 @@ def _with_axes(raw: RawCheckpoint, sample_axes: int) -> tuple[dict[str, Array], 
             draws[key] = _flattened(values, sample_axes)
     if len({len(values) for values in draws.values()}) > 1:
         raise InputError(
-            "the leading axes differ: these tensors are not all one number of draws", code="shape-mismatch", hint=_FORMS
+            "the leading axes differ: these tensors are not all one number of draws",
+            code="shape-mismatch",
+            hint=_FORMS,
         )
     if all(values.ndim < 3 for values in draws.values()):
         draws = {}  # no weight matrix per draw: one network's own state dict looks like this

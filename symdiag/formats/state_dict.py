@@ -34,7 +34,9 @@ WRAPPERS = (
 STRIPPED = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """Prefixes that wrappers (DataParallel, torch.compile, Lightning modules) put before every name."""
 
-_NOT_MODEL = re.compile(r"optim|sched|scaler|callback|loop|hyper_?param|history|metric|\bema\b|rng|sampler_state", re.I)
+_NOT_MODEL = re.compile(
+    r"optim|sched|scaler|callback|loop|hyper_?param|history|metric|\bema\b|rng|sampler_state", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,23 @@ def find_state_dict(tree: Tree) -> StateDict:
 
 def _foreign(tail: Path) -> bool:
     """Whether a branch on the way to the leaf is an optimiser's or the like (the leaf's own name does not count)."""
-    return any(isinstance(part, str) and "." not in part and _NOT_MODEL.search(part) for part in tail[:-1])
+    return any(
+        isinstance(part, str) and "." not in part and _NOT_MODEL.search(part) for part in tail[:-1]
+    )
 
 
 def _descend(tree: Tree, path: Path) -> Path:
     """Follow wrapper keys as long as they lead to a dict that holds arrays."""
     node = at(tree, path)
-    if not isinstance(node, Mapping) or any(isinstance(v, np.ndarray) and v.ndim for v in node.values()):
+    if not isinstance(node, Mapping) or any(
+        isinstance(v, np.ndarray) and v.ndim for v in node.values()
+    ):
         return path
     for key in WRAPPERS:
         child = node.get(key)
-        if isinstance(child, Mapping) and any(isinstance(leaf, np.ndarray) for _, leaf in walk(child)):
+        if isinstance(child, Mapping) and any(
+            isinstance(leaf, np.ndarray) for _, leaf in walk(child)
+        ):
             return _descend(tree, (*path, key))
     return path
 
@@ -141,7 +149,9 @@ def common_prefix(names: Iterable[str]) -> str:
     rest = list(names)
     prefix = ""
     while rest:
-        step = next((p for p in STRIPPED if all(n.startswith(p) and "." in n[len(p) :] for n in rest)), None)
+        step = next(
+            (p for p in STRIPPED if all(n.startswith(p) and "." in n[len(p) :] for n in rest)), None
+        )
         if step is None:
             break
         prefix += step

@@ -41,10 +41,14 @@ def softplus_inverse(std: Array) -> Array:
     return np.asarray(std + np.log(-np.expm1(-std)))
 
 
-SOFTPLUS = Transform("softplus", _quiet(lambda rho: np.logaddexp(0.0, rho)), _quiet(softplus_inverse))
+SOFTPLUS = Transform(
+    "softplus", _quiet(lambda rho: np.logaddexp(0.0, rho)), _quiet(softplus_inverse)
+)
 EXP = Transform("exp", _quiet(np.exp), _quiet(np.log))
 IDENTITY = Transform("identity", _quiet(lambda std: std), _quiet(lambda std: std), positive=True)
-EXP_HALF = Transform("exp-half", _quiet(lambda logvar: np.exp(0.5 * logvar)), _quiet(lambda std: 2.0 * np.log(std)))
+EXP_HALF = Transform(
+    "exp-half", _quiet(lambda logvar: np.exp(0.5 * logvar)), _quiet(lambda std: 2.0 * np.log(std))
+)
 SQRT = Transform("sqrt", _quiet(np.sqrt), _quiet(np.square), positive=True)
 
 
@@ -59,7 +63,11 @@ def shifted_softplus(shift: float) -> Transform:
 
 def shifted_exp(shift: float) -> Transform:
     """std = shift + exp(rho)."""
-    return Transform(f"{shift:g}+exp", _quiet(lambda rho: shift + np.exp(rho)), _quiet(lambda std: np.log(std - shift)))
+    return Transform(
+        f"{shift:g}+exp",
+        _quiet(lambda rho: shift + np.exp(rho)),
+        _quiet(lambda std: np.log(std - shift)),
+    )
 
 
 def interval(lower: float, upper: float) -> Transform:
@@ -91,5 +99,7 @@ def transform_named(name: str) -> Transform:
         return BY_NAME[name]
     except KeyError:
         raise UsageError(
-            f"unknown scale transform {name!r}", code="unknown-scale-transform", hint=f"one of {', '.join(BY_NAME)}"
+            f"unknown scale transform {name!r}",
+            code="unknown-scale-transform",
+            hint=f"one of {', '.join(BY_NAME)}",
         ) from None

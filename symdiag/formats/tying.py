@@ -12,7 +12,9 @@ from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.state_dict import dotted
 
 
-def merge_tied(fields: Sequence[Field], raw: RawCheckpoint) -> tuple[tuple[Field, ...], tuple[tuple[str, ...], ...]]:
+def merge_tied(
+    fields: Sequence[Field], raw: RawCheckpoint
+) -> tuple[tuple[Field, ...], tuple[tuple[str, ...], ...]]:
     """``fields`` with every repeated tensor once, its other places as copies to write to; and the sets of names.
 
     A tensor repeats another if both means are one tensor in the file, and both stds too, or only one has a std (an
@@ -41,7 +43,9 @@ def _joined(known: Field, again: Field) -> Field:
     """``known`` with the places of ``again`` as copies, and its std if only ``again`` has one."""
     copies = (*known.loc_copies, again.loc, *again.loc_copies)
     if known.scale is None and again.scale is not None:
-        known = replace(known, scale=again.scale, transform=again.transform, scale_copies=again.scale_copies)
+        known = replace(
+            known, scale=again.scale, transform=again.transform, scale_copies=again.scale_copies
+        )
     elif again.scale is not None:
         known = replace(known, scale_copies=(*known.scale_copies, again.scale, *again.scale_copies))
     return replace(known, loc_copies=copies, joint=known.joint or again.joint)

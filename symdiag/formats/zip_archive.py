@@ -18,7 +18,12 @@ from symdiag.formats.quoting import shown
 
 LOCAL_MAGIC = b"PK\x03\x04"
 STORED, DEFLATED = 0, 8
-_CENTRAL_MAGIC, _END_MAGIC, _END64_MAGIC, _LOCATOR_MAGIC = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_CENTRAL_MAGIC, _END_MAGIC, _END64_MAGIC, _LOCATOR_MAGIC = (
+    b"PK\x01\x02",
+    b"PK\x05\x06",
+    b"PK\x06\x06",
+    b"PK\x06\x07",
+)
 _ALLOWED_FLAGS = 0x0808  # sizes in a trailing descriptor; UTF-8 names
 _DESCRIPTOR_FLAG = 0x0008
 _MAX_DESCRIPTOR = 24
@@ -70,7 +75,9 @@ class Archive:
                 hint="The archive is damaged or a decompression bomb.",
             )
         if len(data) != member.size:
-            _corrupt(f"member {shown(name)} has {len(data)} bytes, its directory entry says {member.size}")
+            _corrupt(
+                f"member {shown(name)} has {len(data)} bytes, its directory entry says {member.size}"
+            )
         if zlib.crc32(data) != member.crc:
             _corrupt(f"member {shown(name)} fails its checksum (CRC-32)")
         return data
@@ -98,7 +105,9 @@ def open_archive(stream: BinaryIO, limits: Limits, *, allow_deflate: bool) -> Ar
     stream.seek(start)
     members = _parse_directory(stream, stream.read(length), count, start, allow_deflate)
     _check_no_overlap(members, start)
-    limits.check_unfolded(sum(m.size for m in members), sum(m.packed_size for m in members), "zip archive")
+    limits.check_unfolded(
+        sum(m.size for m in members), sum(m.packed_size for m in members), "zip archive"
+    )
     return Archive(stream, {m.name: m for m in members})
 
 
@@ -128,7 +137,9 @@ def _end64(stream: BinaryIO, locator: int) -> tuple[int, int, int, int, int]:
     return offset, here, count, length, start
 
 
-def _parse_directory(stream: BinaryIO, data: bytes, count: int, limit: int, allow_deflate: bool) -> list[Member]:
+def _parse_directory(
+    stream: BinaryIO, data: bytes, count: int, limit: int, allow_deflate: bool
+) -> list[Member]:
     """Every entry of the central directory, each checked against its local header."""
     members: list[Member] = []
     names: set[str] = set()
@@ -155,13 +166,20 @@ def _parse_directory(stream: BinaryIO, data: bytes, count: int, limit: int, allo
 
 
 def _member(
-    stream: BinaryIO, fields: tuple[int, ...], name: str, extra: bytes, limit: int, allow_deflate: bool
+    stream: BinaryIO,
+    fields: tuple[int, ...],
+    name: str,
+    extra: bytes,
+    limit: int,
+    allow_deflate: bool,
 ) -> Member:
     """One directory entry as a `Member`, after checking flags, method and the local header."""
     flags, method, crc = fields[2], fields[3], fields[6]
     packed, size, offset = _wide(fields[7], fields[8], fields[15], extra)
     if flags & ~_ALLOWED_FLAGS:
-        _ambiguous(f"member {shown(name)} sets flag bits {flags:#06x} (encryption or other features)")
+        _ambiguous(
+            f"member {shown(name)} sets flag bits {flags:#06x} (encryption or other features)"
+        )
     if method not in ((STORED, DEFLATED) if allow_deflate else (STORED,)):
         _ambiguous(f"member {shown(name)} is compressed with method {method}")
     if method == STORED and packed != size:
@@ -196,7 +214,13 @@ def _extra_field(extra: bytes, tag: int) -> bytes:
 
 
 def _check_local(
-    stream: BinaryIO, name: str, flags: int, method: int, sizes: tuple[int, int, int], offset: int, limit: int
+    stream: BinaryIO,
+    name: str,
+    flags: int,
+    method: int,
+    sizes: tuple[int, int, int],
+    offset: int,
+    limit: int,
 ) -> int:
     """Where the member's bytes start, once its local header agrees with the directory."""
     header = _peek(stream, offset, 30) if offset + 30 <= limit else b""
@@ -221,8 +245,12 @@ def _check_no_overlap(members: list[Member], directory: int) -> None:
     """Members must tile the file from its first byte up to the directory, bar their data descriptors."""
     end = 0
     for member in sorted(members, key=lambda m: m.header_offset):
-        if not end <= member.header_offset <= end + _MAX_DESCRIPTOR or (end == 0 and member.header_offset):
-            _ambiguous(f"member {shown(member.name)} overlaps another, or bytes lie hidden before it")
+        if not end <= member.header_offset <= end + _MAX_DESCRIPTOR or (
+            end == 0 and member.header_offset
+        ):
+            _ambiguous(
+                f"member {shown(member.name)} overlaps another, or bytes lie hidden before it"
+            )
         end = member.start + member.packed_size
     if not end <= directory <= end + _MAX_DESCRIPTOR:
         _ambiguous("bytes lie hidden before its central directory")
@@ -267,7 +295,9 @@ def _refuse_no_end(stream: BinaryIO, size: int) -> NoReturn:
 
 def _corrupt(message: str) -> NoReturn:
     raise UnreadableError(
-        f"damaged zip archive: {message}", code="corrupt", hint="Copy or download the file again, or save it anew."
+        f"damaged zip archive: {message}",
+        code="corrupt",
+        hint="Copy or download the file again, or save it anew.",
     )
 
 

@@ -21,10 +21,21 @@ LayerKind = Literal[
     "other",
 ]
 
-ODD_ACTIVATIONS = frozenset({"tanh", "erf", "sin", "identity", "softsign", "hardtanh", "tanhshrink"})
+ODD_ACTIVATIONS = frozenset(
+    {"tanh", "erf", "sin", "identity", "softsign", "hardtanh", "tanhshrink"}
+)
 """Activations with phi(-x) = -phi(x): sign flips of a unit are then symmetries too (DESIGN.md 1.4)."""
 
-ACTIVATIONS = ODD_ACTIVATIONS | {"relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid"}
+ACTIVATIONS = ODD_ACTIVATIONS | {
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+    "sigmoid",
+}
 """Names accepted by ``--activation``."""
 
 NORMS = frozenset({"batchnorm", "layernorm", "groupnorm"})

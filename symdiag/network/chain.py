@@ -43,7 +43,10 @@ def read_chain(modules: Sequence[Module], shapes: Shapes, in_out: bool | None) -
     readings = {orientation: _read(modules, shapes, orientation) for orientation in (False, True)}
     fitting = {key: value for key, value in readings.items() if isinstance(value, Reading)}
     if not fitting:
-        return max((r for r in readings.values() if isinstance(r, Break)), key=lambda broken: broken.position)
+        return max(
+            (r for r in readings.values() if isinstance(r, Break)),
+            key=lambda broken: broken.position,
+        )
     if len(fitting) == 1:
         return next(iter(fitting.values()))
     if in_out is not None:
@@ -53,7 +56,9 @@ def read_chain(modules: Sequence[Module], shapes: Shapes, in_out: bool | None) -
 
 def _settle_ambiguous(fitting: Mapping[bool, Reading]) -> Reading:
     """Both orientations fit: PyTorch's unless it leaves one-unit bottlenecks only; noted whenever it matters."""
-    widths = {key: [layer.out_features for layer in value.layers[:-1]] for key, value in fitting.items()}
+    widths = {
+        key: [layer.out_features for layer in value.layers[:-1]] for key, value in fitting.items()
+    }
     bottleneck = bool(widths[False]) and max(widths[False]) == 1 < max(widths[True])
     chosen = fitting[bottleneck]
     if not any(layer.kind == "linear" for layer in chosen.layers):
@@ -88,7 +93,9 @@ def _assumed(layer: Layer) -> list[str]:
         return [f"{layer.name}: read as LayerNorm by its name (no running statistics in the file)"]
     if layer.inner > 1:
         channels = layer.in_features // layer.inner
-        return [f"{layer.name}: inputs read as {channels} channels of {layer.inner} positions each, channels first"]
+        return [
+            f"{layer.name}: inputs read as {channels} channels of {layer.inner} positions each, channels first"
+        ]
     return []
 
 
@@ -98,14 +105,27 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
     weight = next(iter(module.tensors.values())) if weight is None else weight
     shape = shapes[weight]
     bias = module.get("bias")
-    extras = tuple((role, name) for role, name in module.tensors.items() if name not in {weight, bias})
+    extras = tuple(
+        (role, name) for role, name in module.tensors.items() if name not in {weight, bias}
+    )
     if module.get("recurrent") is not None:
         return _recurrent_layer(module, shapes, in_out)
     if len(shape) == 0 or (shape == (1,) and len(module.tensors) == 1):
         return None
     bias = None if bias == weight else bias
     if len(shape) == 1:
-        return Layer(module.name, _norm_kind(module), weight, bias, shape[0], shape[0], shape, False, 1, extras)
+        return Layer(
+            module.name,
+            _norm_kind(module),
+            weight,
+            bias,
+            shape[0],
+            shape[0],
+            shape,
+            False,
+            1,
+            extras,
+        )
     if len(shape) > 2:
         kind = _CONV_KINDS.get(len(shape), "other")
         return Layer(module.name, kind, weight, bias, shape[1], shape[0], shape, False, 1, extras)
@@ -119,13 +139,30 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
 def _recurrent_layer(module: Module, shapes: Shapes, in_out: bool) -> Layer:
     """One level of an LSTM, GRU or plain RNN: its gates are the ratio of stacked rows to hidden units."""
     shape = shapes[module.tensors["weight"]]
-    stacked, hidden = shapes[module.tensors["recurrent"]] if not in_out else shapes[module.tensors["recurrent"]][::-1]
+    stacked, hidden = (
+        shapes[module.tensors["recurrent"]]
+        if not in_out
+        else shapes[module.tensors["recurrent"]][::-1]
+    )
     kind = RECURRENT_KINDS.get(stacked // hidden if stacked % hidden == 0 else 0, "other")
     units_in, rows = shape if in_out else shape[::-1]
-    extras = tuple((role, module.tensors[role]) for role in ("recurrent", "recurrent_bias") if role in module.tensors)
+    extras = tuple(
+        (role, module.tensors[role])
+        for role in ("recurrent", "recurrent_bias")
+        if role in module.tensors
+    )
     kind = kind if rows == stacked else "other"
     return Layer(
-        module.name, kind, module.tensors["weight"], module.get("bias"), units_in, hidden, shape, in_out, 1, extras
+        module.name,
+        kind,
+        module.tensors["weight"],
+        module.get("bias"),
+        units_in,
+        hidden,
+        shape,
+        in_out,
+        1,
+        extras,
     )
 
 
@@ -152,7 +189,11 @@ def _problem(before: Layer | None, layer: Layer, shapes: Shapes) -> str:
         sizes = f"{layer.bias} {shapes[layer.bias]} does not fit {layer.weight} {layer.shape}"
         return f"{sizes}: layer {layer.name} gives {layer.out_features} units"
     if before is None:
-        return f"{layer.name} {layer.shape} scales units that no layer before it gives" if layer.is_norm else ""
+        return (
+            f"{layer.name} {layer.shape} scales units that no layer before it gives"
+            if layer.is_norm
+            else ""
+        )
     misplaced = _misplaced(before, layer)
     inner = max(_inner(before, layer), 1)
     if misplaced or layer.in_features == before.out_features * inner:
@@ -164,9 +205,7 @@ def _problem(before: Layer | None, layer: Layer, shapes: Shapes) -> str:
 def _misplaced(before: Layer, layer: Layer) -> str:
     """What keeps a layer of this kind from following ``before``, whatever the shapes; empty when nothing does."""
     if layer.kind == "embedding":
-        return (
-            f"{layer.name} {layer.shape} looks like an embedding, which reads indices, not the units of {before.name}"
-        )
+        return f"{layer.name} {layer.shape} looks like an embedding, which reads indices, not the units of {before.name}"
     if layer.kind.startswith("conv") and before.kind == "linear":
         return f"{layer.name} {layer.shape} looks like a convolution, but {before.name} {before.shape} gives flat units"
     return ""

@@ -15,15 +15,25 @@ from symdiag.posterior import Posterior
 ASK = "describe the network with --model package.module:factory or --spec spec.toml"
 
 _PROJECTION = re.compile(
-    r"^(?:w_?|to_?|lin_?|fc_?)?(q|k|v)(?:uery|ey|alue)?(?:_?(?:proj|lin|linear|fc))?$", re.IGNORECASE
+    r"^(?:w_?|to_?|lin_?|fc_?)?(q|k|v)(?:uery|ey|alue)?(?:_?(?:proj|lin|linear|fc))?$",
+    re.IGNORECASE,
 )
 _LEVEL = re.compile(r"^(weight|bias)_(ih|hh)(?:_l(\d+))?$")
-_ROLES = {"weight_ih": "weight", "bias_ih": "bias", "weight_hh": "recurrent", "bias_hh": "recurrent_bias"}
+_ROLES = {
+    "weight_ih": "weight",
+    "bias_ih": "bias",
+    "weight_hh": "recurrent",
+    "bias_hh": "recurrent_bias",
+}
 
 
 def refuse_tied(posterior: Posterior) -> None:
     """Raise UnsupportedError ``undetermined-architecture`` for tied tensors: they make the net no plain chain."""
-    names = posterior.source.tied[0] if posterior.source is not None and posterior.source.tied else _copies(posterior)
+    names = (
+        posterior.source.tied[0]
+        if posterior.source is not None and posterior.source.tied
+        else _copies(posterior)
+    )
     if names:
         raise UnsupportedError(
             f"{', '.join(names)} are one tensor, which ties groups of units in a way that a file cannot show",
@@ -57,7 +67,9 @@ def determined(modules: Sequence[Module]) -> list[Module]:
     _refuse_projections(modules)
     for module in _merge_halves(modules):
         _refuse(module)
-        result += _levels(module) if any(_LEVEL.match(role) for role in module.tensors) else [module]
+        result += (
+            _levels(module) if any(_LEVEL.match(role) for role in module.tensors) else [module]
+        )
     return result
 
 
@@ -71,9 +83,7 @@ def _refuse_projections(modules: Sequence[Module]) -> None:
             found.setdefault(parent, set()).add(match[1].lower())
             if len(found[parent]) == len("qkv"):
                 where = parent or "the network"
-                message = (
-                    f"{where} holds attention (q, k and v): a file says neither its heads nor its skip connections"
-                )
+                message = f"{where} holds attention (q, k and v): a file says neither its heads nor its skip connections"
                 raise UnsupportedError(message, code="undetermined-architecture", hint=ASK)
 
 
@@ -98,7 +108,9 @@ def _levels(module: Module) -> list[Module]:
         else:  # one bias for both halves
             levels.setdefault(0, {})[role] = name
     single = len(levels) == 1
-    return [Module(module.name if single else f"{module.name}.l{k}", levels[k]) for k in sorted(levels)]
+    return [
+        Module(module.name if single else f"{module.name}.l{k}", levels[k]) for k in sorted(levels)
+    ]
 
 
 def _merge_halves(modules: Sequence[Module]) -> list[Module]:
@@ -112,7 +124,9 @@ def _merge_halves(modules: Sequence[Module]) -> list[Module]:
             result.append(module)
         elif half == "ih":
             tensors = {
-                f"{role}_{h}": name for h in ("ih", "hh") for role, name in halves[f"{stem}.{h}"].tensors.items()
+                f"{role}_{h}": name
+                for h in ("ih", "hh")
+                for role, name in halves[f"{stem}.{h}"].tensors.items()
             }
             result.append(Module(stem, tensors))
     return result

@@ -31,7 +31,10 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def forward(
-    network: Network, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor] | None, inputs: Tensor
+    network: Network,
+    weights: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor] | None,
+    inputs: Tensor,
 ) -> Tensor:
     """Outputs of a chain of linear (and norm) layers.
 
@@ -90,11 +93,15 @@ def _linear(layer: Layer, weights: Mapping[str, Tensor], inputs: Tensor) -> Tens
         )
     weight = weights[layer.weight]
     matrix = weight if layer.in_out else weight.mT  # (..., in, out)
-    product = _shared_inputs(inputs, matrix) if inputs.ndim == 2 and matrix.ndim == 3 else inputs @ matrix
+    product = (
+        _shared_inputs(inputs, matrix) if inputs.ndim == 2 and matrix.ndim == 3 else inputs @ matrix
+    )
     if layer.bias is None:
         return product
     bias = weights[layer.bias]
-    return product + (bias.reshape(-1) if weight.ndim == 2 else bias.reshape(weight.shape[0], 1, -1))
+    return product + (
+        bias.reshape(-1) if weight.ndim == 2 else bias.reshape(weight.shape[0], 1, -1)
+    )
 
 
 def _shared_inputs(inputs: Tensor, matrix: Tensor) -> Tensor:
@@ -104,10 +111,15 @@ def _shared_inputs(inputs: Tensor, matrix: Tensor) -> Tensor:
     return flat.view(-1, draws, units).transpose(0, 1)
 
 
-def normalise(layer: Layer, weights: Mapping[str, Tensor], hidden: Tensor, epsilon: float = 1e-5) -> Tensor:
+def normalise(
+    layer: Layer, weights: Mapping[str, Tensor], hidden: Tensor, epsilon: float = 1e-5
+) -> Tensor:
     """Evaluation-mode BatchNorm, or LayerNorm over the last axis, with PyTorch's default epsilon."""
     if layer.kind == "batchnorm":
-        mean, variance = weights[layer.tensor_for("running_mean") or ""], weights[layer.tensor_for("running_var") or ""]
+        mean, variance = (
+            weights[layer.tensor_for("running_mean") or ""],
+            weights[layer.tensor_for("running_var") or ""],
+        )
         standard = (hidden - _row(mean)) * torch.rsqrt(_row(variance) + epsilon)
     elif layer.kind == "layernorm":
         standard = F.layer_norm(hidden, hidden.shape[-1:], eps=epsilon)

@@ -19,7 +19,9 @@ from symdiag.network.ordering import fitting_orders
 from symdiag.network.suspicions import order_suspicion, residual_suspicion
 from symdiag.posterior import Posterior
 
-_NUMERICAL = "layers were put in the numerical order of their names: the file lists them in another order"
+_NUMERICAL = (
+    "layers were put in the numerical order of their names: the file lists them in another order"
+)
 _SEVERAL = "the layers fit together in several orders, and the file lists them alphabetically"
 _ONLY = "layers were put in the only order in which their shapes fit: the file lists them alphabetically"
 
@@ -46,9 +48,15 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
     modules, buffer_notes = set_buffers_aside(group_modules(shapes), posterior.loc)
     modules, bias_notes = adopt_biases(determined(modules), shapes)
     notes += [*buffer_notes, *bias_notes]
-    reading, order_notes = _in_some_order(modules, shapes, _layout_hint(posterior), sorted_names=_sorts(posterior))
+    reading, order_notes = _in_some_order(
+        modules, shapes, _layout_hint(posterior), sorted_names=_sorts(posterior)
+    )
     notes += [*order_notes, *reading.notes]
-    notes += [note for note in (residual_suspicion(reading.layers), order_suspicion(reading.layers)) if note]
+    notes += [
+        note
+        for note in (residual_suspicion(reading.layers), order_suspicion(reading.layers))
+        if note
+    ]
     return Network(tuple(reading.layers), name, tuple(notes))
 
 
@@ -59,7 +67,9 @@ def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, li
     name = name.strip().lower()
     if name not in ACTIVATIONS:
         known = ", ".join(sorted(ACTIVATIONS))
-        raise UsageError(f"unknown activation '{name}'", code="unknown-activation", hint=f"known: {known}")
+        raise UsageError(
+            f"unknown activation '{name}'", code="unknown-activation", hint=f"known: {known}"
+        )
     return name, []
 
 
@@ -97,7 +107,9 @@ def _in_some_order(
         orders.insert(0 if alphabetical else 1, (natural, _NUMERICAL))
     results = [(read_chain(order, shapes, hint), note) for order, note in orders]
     fits = any(isinstance(result, Reading) for result, _ in results)
-    others = fitting_orders(given, shapes, hint) if alphabetical and (sorted_names or not fits) else []
+    others = (
+        fitting_orders(given, shapes, hint) if alphabetical and (sorted_names or not fits) else []
+    )
     if fits and len(others) > 1:
         raise UnsupportedError(_SEVERAL, code="undetermined-architecture", hint=ASK)
     if not fits and len(others) == 1:

@@ -17,7 +17,9 @@ from symdiag.errors import UnsupportedError, UsageError
 from symdiag.posterior import Posterior
 
 _FACTORY_HINT = "--model package.module:factory names a function without arguments that returns the plain torch module"
-_OUTPUT_HINT = "its forward must return the outputs as a tensor, or a tuple, list or dict of tensors"
+_OUTPUT_HINT = (
+    "its forward must return the outputs as a tensor, or a tuple, list or dict of tensors"
+)
 _SPATIAL_SIZES = (8, 16, 28, 32, 64, 96, 224)
 
 
@@ -40,19 +42,25 @@ class UserModel:
         """
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         mine = self._mine(weights)
-        axes = {own: 0 if value.ndim > self._tensor(own).ndim else None for own, value in mine.items()}
+        axes = {
+            own: 0 if value.ndim > self._tensor(own).ndim else None for own, value in mine.items()
+        }
         if 0 not in axes.values():
             return self._call(mine, arguments)
         try:
             return torch.func.vmap(self._call, in_dims=(axes, None))(mine, arguments)
         except RuntimeError:  # the module does something vmap has no rule for
             count = next(mine[own].shape[0] for own, axis in axes.items() if axis == 0)
-            one = [{k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)]
+            one = [
+                {k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)
+            ]
             return torch.stack([self._call(draw, arguments) for draw in one])
 
     def all_outputs(self, weights: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
         """Every number the module returns, in whichever output, as one vector; for weights without a draw axis."""
-        results = _tensors_in(torch.func.functional_call(self.module, self._mine(weights), inputs, tie_weights=True))
+        results = _tensors_in(
+            torch.func.functional_call(self.module, self._mine(weights), inputs, tie_weights=True)
+        )
         return torch.cat([result.detach().double().reshape(-1) for result in results])
 
     @property
@@ -75,7 +83,9 @@ class UserModel:
         return getattr(self.module.get_submodule(owner), last)  # type: ignore[no-any-return]
 
     def _call(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> Tensor:
-        return _tensors_in(torch.func.functional_call(self.module, tensors, arguments, tie_weights=True))[0]
+        return _tensors_in(
+            torch.func.functional_call(self.module, tensors, arguments, tie_weights=True)
+        )[0]
 
 
 def _tensors_in(result: Any) -> list[Tensor]:
@@ -102,7 +112,9 @@ def load_factory(target: str) -> Any:
     """
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
-        raise UsageError(f"'{target}' is not package.module:factory", code="bad-model-option", hint=_FACTORY_HINT)
+        raise UsageError(
+            f"'{target}' is not package.module:factory", code="bad-model-option", hint=_FACTORY_HINT
+        )
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
@@ -154,7 +166,10 @@ def match_names(module: nn.Module, posterior: Posterior) -> dict[str, str]:
     """
     own = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
     buffers = {name: tuple(b.shape) for name, b in module.named_buffers(remove_duplicate=False)}
-    theirs = {**posterior.shapes, **{name: value.shape for name, value in posterior.buffers.items()}}
+    theirs = {
+        **posterior.shapes,
+        **{name: value.shape for name, value in posterior.buffers.items()},
+    }
     names = _by_prefix(own, theirs)
     names |= {k: v for k, v in _by_prefix(buffers, theirs).items() if k not in names}
     tied = _tied_names(module, names)
@@ -163,7 +178,9 @@ def match_names(module: nn.Module, posterior: Posterior) -> dict[str, str]:
     wrong = [n for n, t in names.items() if {**own, **buffers}[n] != theirs[t]]
     if missing or unused or wrong:
         raise UnsupportedError(
-            _mismatch(missing, unused, wrong, {**own, **buffers}, {n: theirs[names[n]] for n in wrong}),
+            _mismatch(
+                missing, unused, wrong, {**own, **buffers}, {n: theirs[names[n]] for n in wrong}
+            ),
             code="model-mismatch",
             hint="the factory must build a plain torch module with the file's tensor names and shapes",
         )
@@ -177,7 +194,9 @@ def _mismatch(
     own: Mapping[str, Any],
     theirs: Mapping[str, Any],
 ) -> str:
-    parts = [f"{name} is {own[name]} in the module and {theirs[name]} in the file" for name in wrong[:2]]
+    parts = [
+        f"{name} is {own[name]} in the module and {theirs[name]} in the file" for name in wrong[:2]
+    ]
     parts += [f"the file lacks {', '.join(missing[:3])}"] if missing else []
     parts += [f"the module lacks {', '.join(unused[:3])}"] if unused else []
     return "the module does not fit the file: " + "; ".join(parts)
@@ -193,7 +212,11 @@ def _by_prefix(own: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, s
                 found = {n: prefix + n for n in own if prefix + n in theirs}
             elif other != name and name.endswith("." + other):
                 prefix = name[: -len(other)]
-                found = {n: n[len(prefix) :] for n in own if n.startswith(prefix) and n[len(prefix) :] in theirs}
+                found = {
+                    n: n[len(prefix) :]
+                    for n in own
+                    if n.startswith(prefix) and n[len(prefix) :] in theirs
+                }
             else:
                 continue
             best = max(best, found, key=len)
@@ -210,7 +233,9 @@ def _tied_names(module: nn.Module, names: Mapping[str, str]) -> set[str]:
 
 def _as_arguments(example: Any) -> tuple[Any, ...]:
     arguments = tuple(example) if isinstance(example, (tuple, list)) else (example,)
-    return tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments)
+    return tuple(
+        a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments
+    )
 
 
 def _guess_inputs(module: nn.Module) -> tuple[Any, ...]:
@@ -231,18 +256,32 @@ def _guess_inputs(module: nn.Module) -> tuple[Any, ...]:
 
 def _candidates(module: nn.Module) -> list[Tensor]:
     first = next(
-        (m for m in module.modules() if isinstance(m, (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd))), None
+        (
+            m
+            for m in module.modules()
+            if isinstance(m, (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd))
+        ),
+        None,
     )
     if isinstance(first, nn.Linear):
-        return [torch.zeros(2, first.in_features).double(), torch.zeros(2, 3, first.in_features).double()]
+        return [
+            torch.zeros(2, first.in_features).double(),
+            torch.zeros(2, 3, first.in_features).double(),
+        ]
     if isinstance(first, nn.Embedding):
-        tokens = torch.arange(10).reshape(2, 5) % first.num_embeddings  # differing: equal ones would hide attention
+        tokens = (
+            torch.arange(10).reshape(2, 5) % first.num_embeddings
+        )  # differing: equal ones would hide attention
         return [tokens, tokens[:, 0]]
     if first is not None:
         rank = len(first.kernel_size)
-        return [torch.zeros(2, first.in_channels, *(size,) * rank).double() for size in _SPATIAL_SIZES]
+        return [
+            torch.zeros(2, first.in_channels, *(size,) * rank).double() for size in _SPATIAL_SIZES
+        ]
     parameter = next((p for p in module.parameters() if p.ndim == 2), None)
-    return [torch.zeros(2, size).double() for size in (parameter.shape if parameter is not None else ())]
+    return [
+        torch.zeros(2, size).double() for size in (parameter.shape if parameter is not None else ())
+    ]
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,9 @@ def fitting_orders(modules: Sequence[Module], shapes: Shapes, hint: bool | None)
     return found
 
 
-def _orders(chosen: list[Module], rest: list[Module], shapes: Shapes, hint: bool | None) -> Iterator[Reading | None]:
+def _orders(
+    chosen: list[Module], rest: list[Module], shapes: Shapes, hint: bool | None
+) -> Iterator[Reading | None]:
     """Depth-first over orders whose beginnings are chains; yields None at every step and a reading at every leaf."""
     reading = read_chain(chosen, shapes, hint) if chosen else None
     if isinstance(reading, Break):

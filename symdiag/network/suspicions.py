@@ -9,7 +9,8 @@ from symdiag.network.architecture import Layer
 from symdiag.network.naming import numbered
 
 _RESIDUAL_NAMES = re.compile(
-    r"(^|[._])(res\w*|\w*block\w*|shortcut|downsample|skip\w*|layer\d+\.\d+)([._]|\d|$)", re.IGNORECASE
+    r"(^|[._])(res\w*|\w*block\w*|shortcut|downsample|skip\w*|layer\d+\.\d+)([._]|\d|$)",
+    re.IGNORECASE,
 )
 
 

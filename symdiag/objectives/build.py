@@ -15,7 +15,12 @@ OBJECTIVES = ("symmetrized", "infonce", "elbo")
 
 
 def build_objective(
-    name: str, spec: PermutationSpec, q: Variational, *, marginals: str = "auto", num_elements: int = 20
+    name: str,
+    spec: PermutationSpec,
+    q: Variational,
+    *,
+    marginals: str = "auto",
+    num_elements: int = 20,
 ) -> Objective:
     """The objective called ``name`` for weights laid out like ``q``; UsageError for an unknown name."""
     if name == "symmetrized":
@@ -24,4 +29,8 @@ def build_objective(
         return InfoNCE(spec, num_elements)
     if name == "elbo":
         return Elbo()
-    raise UsageError(f"unknown objective '{name}'", code="bad-option", hint=f"Choose one of: {', '.join(OBJECTIVES)}.")
+    raise UsageError(
+        f"unknown objective '{name}'",
+        code="bad-option",
+        hint=f"Choose one of: {', '.join(OBJECTIVES)}.",
+    )

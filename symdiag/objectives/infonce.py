@@ -33,7 +33,8 @@ class InfoNCE:
         """−I^K in nats, averaged over draws (S, D); fresh elements for every call, shared by its draws."""
         if q.free is not None:
             raise UnsupportedError(
-                "the infonce objective needs every weight to be random", code="deterministic-weights"
+                "the infonce objective needs every weight to be random",
+                code="deterministic-weights",
             )
         index, sign = _signed_permutations(self.spec, q.layout, self.num_elements - 1, generator)
         moved = draws[:, torch.from_numpy(index).to(draws.device)]  # (S, K-1, D)
@@ -51,7 +52,9 @@ def _signed_permutations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Uniform group elements as (count, D) gather indices and signs of the flat weight vector."""
     starts = np.arange(layout.size, dtype=np.float64)
-    positions = {name: part.numpy() for name, part in layout.split(torch.from_numpy(starts)).items()}
+    positions = {
+        name: part.numpy() for name, part in layout.split(torch.from_numpy(starts)).items()
+    }
     ones = {name: np.ones_like(part) for name, part in positions.items()}
     index = np.empty((count, layout.size), dtype=np.int64)
     sign = np.empty((count, layout.size))

@@ -49,7 +49,9 @@ class LiveTensor:
         return self.transform(self.stored_scale)
 
 
-def read_module(module: nn.Module, scale_transform: str | None = None) -> tuple[Posterior, tuple[LiveTensor, ...]]:
+def read_module(
+    module: nn.Module, scale_transform: str | None = None
+) -> tuple[Posterior, tuple[LiveTensor, ...]]:
     """The posterior that ``module`` holds now, and its live parameters in the same order.
 
     Args:
@@ -82,13 +84,20 @@ def _live(name: str, field: Field, live: dict[str, Tensor]) -> LiveTensor:
     loc = _used(field.loc, field.loc_copies, live)
     if field.scale is None or field.transform is None:
         return LiveTensor(name, loc.detach(), None, None)
-    return LiveTensor(name, loc, _used(field.scale, field.scale_copies, live), torch_transform(field.transform.name))
+    return LiveTensor(
+        name,
+        loc,
+        _used(field.scale, field.scale_copies, live),
+        torch_transform(field.transform.name),
+    )
 
 
 def _used(slot: Slot, copies: tuple[Slot, ...], live: dict[str, Tensor]) -> Tensor:
     """The parameter that the forward pass reads: of two over one storage (blitz), the sampler's copy."""
     if slot.start is not None:
-        raise UnsupportedError("a flat parameter vector has no live tensors per layer", code="unsupported")
+        raise UnsupportedError(
+            "a flat parameter vector has no live tensors per layer", code="unsupported"
+        )
     return live[dotted((copies or (slot,))[-1].path)].reshape(slot.shape)
 
 

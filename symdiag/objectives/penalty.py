@@ -57,9 +57,13 @@ class StraddlingPenalty:
     ) -> None:
         posterior, self._tensors = read_module(model, scale_transform)
         if posterior.covariance is not None:
-            raise UnsupportedError("the weights are correlated under this posterior", code="correlated-posterior")
+            raise UnsupportedError(
+                "the weights are correlated under this posterior", code="correlated-posterior"
+            )
         if spec is None:
-            spec = discover(posterior, activation=activation, generator=np.random.default_rng(seed)).spec
+            spec = discover(
+                posterior, activation=activation, generator=np.random.default_rng(seed)
+            ).spec
         self.spec = spec
         self.names = posterior.names
         self.draws, self.weight = draws, weight
@@ -95,9 +99,15 @@ class StraddlingPenalty:
     def _flatten(self, draws: Mapping[str, Tensor]) -> Tensor:
         missing = [name for name in self.names if name not in draws]
         if missing:
-            raise UsageError(f"no draws given for {missing[0]}", code="usage", hint=f"All of: {', '.join(self.names)}.")
+            raise UsageError(
+                f"no draws given for {missing[0]}",
+                code="usage",
+                hint=f"All of: {', '.join(self.names)}.",
+            )
         parts = []
         for name, shape in self._layout.shapes:
             value = draws[name]
-            parts.append((value if value.ndim > len(shape) else value[None]).reshape(-1, int(np.prod(shape))))
+            parts.append(
+                (value if value.ndim > len(shape) else value[None]).reshape(-1, int(np.prod(shape)))
+            )
         return torch.cat(parts, dim=1).double()

@@ -46,7 +46,9 @@ def _accept(gain: float, state: np.uint64) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, burn: int, occupation: Array) -> None:
+def _swap_occupation(
+    log_weights: Array, seeds: NDArray[np.uint64], steps: int, burn: int, occupation: Array
+) -> None:
     """Fill ``occupation`` (B, n, n) with the share of time that row i holds column j after ``burn`` of ``steps``."""
     batch, n, _ = log_weights.shape
     held = np.empty(n, dtype=np.int64)
@@ -60,7 +62,12 @@ def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, 
             state = _next(state)
             i, k = _pair(state * _SCRAMBLE, n)
             a, c = held[i], held[k]
-            gain = log_weights[b, i, c] + log_weights[b, k, a] - log_weights[b, i, a] - log_weights[b, k, c]
+            gain = (
+                log_weights[b, i, c]
+                + log_weights[b, k, a]
+                - log_weights[b, i, a]
+                - log_weights[b, k, c]
+            )
             if gain < 0.0 or gain != gain:
                 state = _next(state)
                 if not _accept(gain, state * _SCRAMBLE):
@@ -78,7 +85,9 @@ def _swap_occupation(log_weights: Array, seeds: NDArray[np.uint64], steps: int, 
                 occupation[b, row, column] /= steps - burn
 
 
-def swap_marginals(log_weights: Array, generator: np.random.Generator, *, steps: int | None = None) -> Array:
+def swap_marginals(
+    log_weights: Array, generator: np.random.Generator, *, steps: int | None = None
+) -> Array:
     """Doubly stochastic estimates (B, n, n) of P(π(i) = j) ∝ Π exp A[i, π(i)].
 
     Args:

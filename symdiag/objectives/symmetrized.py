@@ -50,7 +50,9 @@ def _sampled_gradient(log_weights: Array, generator: np.random.Generator) -> tup
 
 
 def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
-    found = marginals(log_weights, generator=generator, method="bethe", effort=Effort(max_exact=8)).probabilities
+    found = marginals(
+        log_weights, generator=generator, method="bethe", effort=Effort(max_exact=8)
+    ).probabilities
     return bethe_functional(log_weights, found), found
 
 
@@ -65,7 +67,9 @@ def find_marginals(method: str, width: int, *, value: bool = True) -> Marginals:
         method = "exact" if width <= EXACT_LIMIT else "mcmc"
     if method not in _METHODS:
         raise UsageError(
-            f"unknown marginals '{method}'", code="bad-option", hint=f"Choose one of: {', '.join(MARGINALS)}."
+            f"unknown marginals '{method}'",
+            code="bad-option",
+            hint=f"Choose one of: {', '.join(MARGINALS)}.",
         )
     return _sampled_gradient if method == "mcmc" and not value else _METHODS[method]
 
@@ -86,7 +90,9 @@ class _Blocks:
 class GroupTerm:
     """H(g|ω) of one group as a differentiable function of the flat vectors μ, σ and draws."""
 
-    def __init__(self, group: Group, q: Variational, marginals: str = "auto", *, value: bool = True) -> None:
+    def __init__(
+        self, group: Group, q: Variational, marginals: str = "auto", *, value: bool = True
+    ) -> None:
         if not group.is_matrix_permanent:
             raise UnsupportedError(
                 f"group {group.name} acts on two axes of one tensor: its straddling has no permanent form",
@@ -96,7 +102,9 @@ class GroupTerm:
         self.blocks = _locate(group, q)
         self._marginals = find_marginals(marginals, group.width, value=value)
 
-    def __call__(self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator) -> Tensor:
+    def __call__(
+        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+    ) -> Tensor:
         """Mean over draws (S, D) of log perm(exp A), nats, with the permanent's gradient.
 
         The value is exact where the marginals are; otherwise it is the Bethe functional at sampled
@@ -105,17 +113,25 @@ class GroupTerm:
         value: Tensor = _Straddling.apply(loc, scale, draws, self, generator)  # type: ignore[no-untyped-call]
         return value
 
-    def evaluate(self, slots: _Slots, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    def evaluate(
+        self, slots: _Slots, generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Mean value, and the marginals (S, n, n) of kept and of flipped signs (None if unsigned)."""
-        constant = 0.5 * (slots.precision * slots.mean**2).sum(-1) - slots.half_log_precision  # (n,)
+        constant = (
+            0.5 * (slots.precision * slots.mean**2).sum(-1) - slots.half_log_precision
+        )  # (n,)
         squares = 0.5 * slots.precision @ slots.square.mT
-        kept = slots.weighted_mean @ slots.x.mT - squares - constant[:, None]  # log q_i(x_j) up to a constant
+        kept = (
+            slots.weighted_mean @ slots.x.mT - squares - constant[:, None]
+        )  # log q_i(x_j) up to a constant
         own = kept.diagonal(dim1=1, dim2=2).clone()
         kept = self._masked(kept - own[:, None, :], 0)
         kept.diagonal(dim1=1, dim2=2).zero_()
         flipped = None
         if self.group.signed:
-            flipped = (slots.weighted_mean * self.blocks.sign) @ slots.x.mT - squares - constant[:, None]
+            flipped = (
+                (slots.weighted_mean * self.blocks.sign) @ slots.x.mT - squares - constant[:, None]
+            )
             flipped = self._masked(flipped - own[:, None, :], 1)
         both = kept if flipped is None else torch.logaddexp(kept, flipped)
         values, marginals = self._marginals(both.cpu().numpy(), generator)
@@ -155,7 +171,12 @@ class _Straddling(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, loc: Tensor, scale: Tensor, draws: Tensor, term: GroupTerm, generator: np.random.Generator
+        ctx: Any,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        term: GroupTerm,
+        generator: np.random.Generator,
     ) -> Tensor:
         index = term.blocks.index
         std = scale[index].double()
@@ -201,16 +222,22 @@ def _gradients(
     shift = first - slots.x.mean(0)
     spread = moment(total, slots.square) - slots.square.mean(0)
     by_mean = slots.precision * shift
-    by_std = torch.where(slots.precision > 0, (spread - 2.0 * slots.mean * shift) * slots.precision / std, 0.0)
+    by_std = torch.where(
+        slots.precision > 0, (spread - 2.0 * slots.mean * shift) * slots.precision / std, 0.0
+    )
     by_draw = at_units.addcmul_(slots.precision - pull(total, slots.precision), slots.x).div_(count)
     return by_mean, by_std, by_draw
 
 
 def _locate(group: Group, q: Variational) -> _Blocks:
     positions = q.layout.split(torch.arange(q.layout.size, device=q.loc.device))
-    index = torch.cat([unit_blocks(positions[m.tensor], m, group.width) for m in group.members], dim=1)
+    index = torch.cat(
+        [unit_blocks(positions[m.tensor], m, group.width) for m in group.members], dim=1
+    )
     signs = [
-        torch.full((unit_blocks(positions[m.tensor], m, group.width).shape[1],), -1.0 if m.flips else 1.0)
+        torch.full(
+            (unit_blocks(positions[m.tensor], m, group.width).shape[1],), -1.0 if m.flips else 1.0
+        )
         for m in group.members
     ]
     return _Blocks(index, torch.cat(signs).double().to(q.loc.device), _allowed(group, q))
@@ -222,7 +249,9 @@ def _allowed(group: Group, q: Variational) -> tuple[Tensor | None, ...]:
         return (None, None)
     with torch.no_grad():
         loc, scale = q.layout.split(q.loc), q.layout.split(q.scale)
-        parts = SlotDensity(group, loc, scale).signed_parts({name: value[None] for name, value in loc.items()})
+        parts = SlotDensity(group, loc, scale).signed_parts(
+            {name: value[None] for name, value in loc.items()}
+        )
     return tuple(None if part is None else ~torch.isneginf(part[0]) for part in parts)
 
 
@@ -231,9 +260,13 @@ class Symmetrized:
 
     name = "symmetrized"
 
-    def __init__(self, spec: PermutationSpec, q: Variational, marginals: str = "auto", *, value: bool = True) -> None:
+    def __init__(
+        self, spec: PermutationSpec, q: Variational, marginals: str = "auto", *, value: bool = True
+    ) -> None:
         self.groups = tuple(
-            GroupTerm(group, q, marginals, value=value) for group in spec if group.width > 1 or group.signed
+            GroupTerm(group, q, marginals, value=value)
+            for group in spec
+            if group.width > 1 or group.signed
         )
 
     def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:

@@ -34,7 +34,10 @@ class Layout:
         """(..., size) → name → (..., *shape), as views."""
         pieces = torch.split(flat, [math.prod(shape) for _, shape in self.shapes], dim=-1)
         lead = flat.shape[:-1]
-        return {name: piece.reshape(*lead, *shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
+        return {
+            name: piece.reshape(*lead, *shape)
+            for (name, shape), piece in zip(self.shapes, pieces, strict=True)
+        }
 
     def join(self, arrays: Mapping[str, Array]) -> Array:
         """Name → array (broadcast to its shape) → (size,)."""
@@ -57,7 +60,12 @@ class Variational:
 
     @classmethod
     def of(
-        cls, posterior: Posterior, *, log_noise: float = 0.0, dtype: torch.dtype = torch.float64, device: str = "cpu"
+        cls,
+        posterior: Posterior,
+        *,
+        log_noise: float = 0.0,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
     ) -> Variational:
         """Start from ``posterior`` (marginal stds; correlations are not carried)."""
         layout = Layout.of(posterior)
@@ -111,10 +119,18 @@ class FlatPrior:
 
     @classmethod
     def of(
-        cls, prior: GaussianPrior, layout: Layout, *, dtype: torch.dtype = torch.float64, device: str = "cpu"
+        cls,
+        prior: GaussianPrior,
+        layout: Layout,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
     ) -> FlatPrior:
         """``prior`` laid out like the weights; it must name all of them (KeyError otherwise)."""
-        flat = [torch.tensor(layout.join(part), dtype=dtype, device=device) for part in (prior.loc, prior.scale)]
+        flat = [
+            torch.tensor(layout.join(part), dtype=dtype, device=device)
+            for part in (prior.loc, prior.scale)
+        ]
         return cls(*flat)
 
 

@@ -17,12 +17,18 @@ from symdiag.permanents.types import Array
 class _LogPermanent(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, log_weights: Tensor, generator: np.random.Generator, effort: Effort, method: Method
+        ctx: Any,
+        log_weights: Tensor,
+        generator: np.random.Generator,
+        effort: Effort,
+        method: Method,
     ) -> Tensor:
         matrices: Array = log_weights.detach().to("cpu", torch.float64).numpy()
         value = log_permanent(matrices, generator=generator, effort=effort, bounds=False).value
         if ctx.needs_input_grad[0]:
-            found = marginals(matrices, generator=generator, method=method, effort=effort).probabilities
+            found = marginals(
+                matrices, generator=generator, method=method, effort=effort
+            ).probabilities
             ctx.save_for_backward(torch.from_numpy(found).to(log_weights))
         return torch.from_numpy(value).to(log_weights)
 

@@ -18,7 +18,10 @@ _WIDE = 14  # rows from which the compiled loops, which release the interpreter 
 
 
 def per_matrix(
-    function: Callable[..., T], matrices: Array, generator: np.random.Generator, *others: Iterable[object]
+    function: Callable[..., T],
+    matrices: Array,
+    generator: np.random.Generator,
+    *others: Iterable[object],
 ) -> list[T]:
     """``function(matrix, generator, *other)`` for each of (B, n, n); every matrix gets a generator of its own."""
     children = _children(generator, len(matrices))
@@ -47,11 +50,15 @@ def _children(generator: np.random.Generator, count: int) -> list[np.random.Gene
     try:
         return list(generator.spawn(count))
     except TypeError:
-        return [np.random.default_rng(seed) for seed in generator.integers(0, 1 << 63, size=(count, 2))]
+        return [
+            np.random.default_rng(seed) for seed in generator.integers(0, 1 << 63, size=(count, 2))
+        ]
 
 
 def _cores() -> int:
     """Cores this process may use; ``OMP_NUM_THREADS`` is honoured as everywhere else in numerical Python."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return min(available, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else available

@@ -12,7 +12,9 @@ from symdiag.permanents.kernels import compiled
 from symdiag.permanents.types import Array
 
 
-def beliefs(weights: Array, *, sweeps: int = 60, tolerance: float = 1e-6, messages: Array | None = None) -> Array:
+def beliefs(
+    weights: Array, *, sweeps: int = 60, tolerance: float = 1e-6, messages: Array | None = None
+) -> Array:
     """Bethe marginals (n, n) of a scaled nonnegative matrix by belief propagation; rows and columns sum to about 1.
 
     Args:
@@ -32,7 +34,9 @@ def beliefs(weights: Array, *, sweeps: int = 60, tolerance: float = 1e-6, messag
     return np.asarray(odds / (1.0 + odds))
 
 
-def _numpy_sweeps(weights: Array, rows: Array, scratch: Array, sweeps: int, tolerance: float) -> int:
+def _numpy_sweeps(
+    weights: Array, rows: Array, scratch: Array, sweeps: int, tolerance: float
+) -> int:
     """``loops.bethe_sweeps`` vectorised."""
     for sweep in range(sweeps):
         scratch[:] = 1.0 / np.maximum(_others(weights * rows, axis=0), 1e-300)

@@ -81,19 +81,27 @@ def pair_weights(log_scaled: Array) -> Array:
     return pairs
 
 
-def split(log_scaled: Array, pairs: Array, threshold: float, tolerance: float = math.inf) -> BlockStructure:
+def split(
+    log_scaled: Array, pairs: Array, threshold: float, tolerance: float = math.inf
+) -> BlockStructure:
     """Connected components of ``pairs > threshold``, and the loss bound of cutting there (see ``neg_logdet``)."""
     return _structure(log_scaled, *_components(pairs, threshold), tolerance)
 
 
 def _components(pairs: Array, threshold: float) -> tuple[int, IntArray]:
-    count, labels = connected_components(csr_matrix((pairs > threshold).astype(np.int8)), directed=False)
+    count, labels = connected_components(
+        csr_matrix((pairs > threshold).astype(np.int8)), directed=False
+    )
     return int(count), labels.astype(np.int64)
 
 
-def _structure(log_scaled: Array, count: int, labels: IntArray, tolerance: float = math.inf) -> BlockStructure:
+def _structure(
+    log_scaled: Array, count: int, labels: IntArray, tolerance: float = math.inf
+) -> BlockStructure:
     blocks = _by_label(labels, count)
-    return BlockStructure(blocks, loss_bound(log_scaled, labels, count, blocks, tolerance) if count > 1 else 0.0)
+    return BlockStructure(
+        blocks, loss_bound(log_scaled, labels, count, blocks, tolerance) if count > 1 else 0.0
+    )
 
 
 def _by_label(labels: IntArray, count: int) -> tuple[IntArray, ...]:
@@ -102,11 +110,17 @@ def _by_label(labels: IntArray, count: int) -> tuple[IntArray, ...]:
 
 
 def loss_bound(
-    log_scaled: Array, labels: IntArray, count: int, blocks: tuple[IntArray, ...], tolerance: float = math.inf
+    log_scaled: Array,
+    labels: IntArray,
+    count: int,
+    blocks: tuple[IntArray, ...],
+    tolerance: float = math.inf,
 ) -> float:
     """-logdet(I - M) of the block transition matrix; inf when its spectral radius may reach 1."""
     n = len(log_scaled)
-    refill = np.array([-log_scaled[np.ix_(block, block)].min() if len(block) > 1 else 0.0 for block in blocks])
+    refill = np.array(
+        [-log_scaled[np.ix_(block, block)].min() if len(block) > 1 else 0.0 for block in blocks]
+    )
     if not np.isfinite(refill).all() or float(refill.max()) > 600.0:
         return math.inf
     weights = np.exp(log_scaled)

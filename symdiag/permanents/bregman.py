@@ -37,7 +37,9 @@ def bregman_upper(log_scaled: Array, start: Array, *, sweeps: int = 3, refine: i
     best = math.inf
     for step in range(sweeps + refine):
         functional += log_scaled
-        choice = _normalise(sinkhorn(np.exp(functional, out=functional), tolerance=1e-4, sweeps=40).weights)
+        choice = _normalise(
+            sinkhorn(np.exp(functional, out=functional), tolerance=1e-4, sweeps=40).weights
+        )
         functional = closed_form(choice) if step < sweeps else arrival_bound(choice)
         if step >= sweeps - 1:
             best = min(best, _certificate(log_scaled, choice, functional))
@@ -59,7 +61,9 @@ def closed_form(choice: Array) -> Array:
 def _closed_form(choice: Array) -> Array:
     rest = 1.0 - choice
     near = rest < 1e-5
-    ratio = np.where(near, 1.0 + rest / 2 + rest * rest, -np.log(choice) / np.where(near, 1.0, rest))
+    ratio = np.where(
+        near, 1.0 + rest / 2 + rest * rest, -np.log(choice) / np.where(near, 1.0, rest)
+    )
     return np.asarray(choice * ratio - 1.0)
 
 
@@ -72,7 +76,9 @@ def _arrival_bound(choice: Array) -> Array:
     few = min(_RANDOM, choice.shape[1] - 1)
     large = np.argpartition(-choice, few - 1, axis=1)[:, :few]
     top = np.take_along_axis(choice, large, axis=1)
-    rest = np.clip(1.0 - top.sum(axis=1), 0.0, 1.0) + 1e-15  # rounding must not lose mass: entries may be far smaller
+    rest = (
+        np.clip(1.0 - top.sum(axis=1), 0.0, 1.0) + 1e-15
+    )  # rounding must not lose mass: entries may be far smaller
     result = _tangents(choice, top, rest)
     for m in range(few):
         others = np.delete(top, m, axis=1)
@@ -93,7 +99,9 @@ def _tangents(choice: Array, top: Array, rest: Array) -> Array:
     return result
 
 
-def _expectation(own: Array, random: Array, rest: Array, *, at_own: bool = False) -> tuple[Array, Array]:
+def _expectation(
+    own: Array, random: Array, rest: Array, *, at_own: bool = False
+) -> tuple[Array, Array]:
     """E_s E_b log(own + sum_k b_k random_k + s rest), and its slope in ``own`` with own + rest held fixed; (n,) each.
 
     ``random`` is (n, m): 2^m outcomes. The midpoint rule overestimates because the integrand is concave in s.

@@ -9,7 +9,11 @@ import numpy as np
 from symdiag.permanents.bethe import beliefs
 from symdiag.permanents.bregman import bregman_upper
 from symdiag.permanents.identical import rank_one_interval
-from symdiag.permanents.rounding import bethe_lower, round_to_doubly_stochastic, van_der_waerden_lower
+from symdiag.permanents.rounding import (
+    bethe_lower,
+    round_to_doubly_stochastic,
+    van_der_waerden_lower,
+)
 from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
 from symdiag.permanents.types import Array
 
@@ -27,12 +31,16 @@ def certify(log_block: Array, balanced: DoublyStochastic, *, thorough: bool) -> 
     if finite:
         low, high = rank_one_interval(log_block)
         weights = round_to_doubly_stochastic(balanced.weights)
-        lower = max(lower, low, van_der_waerden_lower(log_block, weights), bethe_lower(log_block, weights))
+        lower = max(
+            lower, low, van_der_waerden_lower(log_block, weights), bethe_lower(log_block, weights)
+        )
         upper = min(upper, high)
     upper = min(upper, bregman_upper(log_block, balanced.weights, sweeps=sweeps, refine=0))
     if not thorough or upper - lower <= _NARROW * largest:
         return lower, upper
     if finite:
-        found = sinkhorn(beliefs(balanced.weights, tolerance=1e-4, sweeps=40) + 1e-300, tolerance=1e-7)
+        found = sinkhorn(
+            beliefs(balanced.weights, tolerance=1e-4, sweeps=40) + 1e-300, tolerance=1e-7
+        )
         lower = max(lower, bethe_lower(log_block, round_to_doubly_stochastic(found.weights)))
     return lower, min(upper, bregman_upper(log_block, balanced.weights, sweeps=1, refine=3))

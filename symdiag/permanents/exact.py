@@ -37,7 +37,9 @@ def scaled_permanent(weights: Array, *, with_marginals: bool = False) -> tuple[f
     size = 1 << n
     marginals = np.zeros((n, n))
     backward = np.empty(size if with_marginals else 0)
-    value = float(kernel(np.ascontiguousarray(weights), np.empty(size), backward, _popcounts(n), marginals))
+    value = float(
+        kernel(np.ascontiguousarray(weights), np.empty(size), backward, _popcounts(n), marginals)
+    )
     return value, marginals / value if with_marginals else None
 
 

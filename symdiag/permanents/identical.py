@@ -28,7 +28,9 @@ def rank_one_interval(log_weights: Array) -> tuple[float, float]:
     return centre + low - abs(slack), centre + high + abs(slack)
 
 
-def row_types(log_weights: Array, *, tolerance: float = 1e-12) -> tuple[Array, IntArray, float, float] | None:
+def row_types(
+    log_weights: Array, *, tolerance: float = 1e-12
+) -> tuple[Array, IntArray, float, float] | None:
     """Distinct rows up to scale: (r, n) types, (r,) multiplicities, summed row scales, misfit; None if there are many.
 
     Rows within ``tolerance`` count as equal; ``misfit`` bounds what that changes in log perm (nats): each row enters
@@ -84,4 +86,6 @@ def count_log_permanent(types: Array, counts: IntArray) -> float:
             shifted[target] = table[source] + types[axis, j]
             new = np.logaddexp(new, np.where((last >= 0) & (last <= counts[-1]), shifted, -np.inf))
         table = new
-    return float(table[tuple(size - 1 for size in shape)]) + sum(math.lgamma(int(count) + 1) for count in counts)
+    return float(table[tuple(size - 1 for size in shape)]) + sum(
+        math.lgamma(int(count) + 1) for count in counts
+    )

@@ -19,11 +19,15 @@ _STRIPE = 64  # columns per partial sum: a pick scans one stripe instead of the 
 
 def _jit(function: F) -> F:
     # reassociation lets sums vectorise; inf and nan keep their meaning
-    return cast(F, numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})(function))
+    return cast(
+        F, numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})(function)
+    )
 
 
 @_jit
-def subset_permanent(weights: Array, forward: Array, backward: Array, counts: IntArray, marginals: Array) -> float:
+def subset_permanent(
+    weights: Array, forward: Array, backward: Array, counts: IntArray, marginals: Array
+) -> float:
     """Permanent of one (n, n) matrix by subset dynamic programming; marginals too unless ``backward`` is empty.
 
     ``forward[mask]`` sums over ways to give the first popcount(mask) rows the columns of mask; ``backward`` completes.
@@ -100,7 +104,11 @@ def advance(
                 cut = slice(s * _STRIPE, (s + 1) * _STRIPE)
                 stripes[s] = _masked_sum(free[k, cut], odds[t, cut])
                 total += stripes[s]
-            pick = forced[t, k] if k < forced.shape[1] else _pick(free[k], odds[t], stripes, uniforms[t, k] * total)
+            pick = (
+                forced[t, k]
+                if k < forced.shape[1]
+                else _pick(free[k], odds[t], stripes, uniforms[t, k] * total)
+            )
             choices[t, k] = pick
             taken = 0.0
             if free[k, pick]:
@@ -173,7 +181,9 @@ def swap_chain(
 
 
 @_jit
-def _column_sums(weights: Array, rows: Array, total: Array, top: Array, rest: Array, arg: IntArray) -> None:
+def _column_sums(
+    weights: Array, rows: Array, total: Array, top: Array, rest: Array, arg: IntArray
+) -> None:
     """Per column of weights * rows: the sum, the largest, the sum without the largest, and where the largest is."""
     n = weights.shape[0]
     total[:] = 0.0

@@ -42,8 +42,12 @@ def marginals(
     """
     matrices = check(log_weights)
     if method not in get_args(Method):
-        raise UsageError(f"unknown marginals method {method!r}", hint=f"one of {', '.join(get_args(Method))}")
-    results = per_matrix(lambda matrix, child: _one(matrix, child, method, effort), matrices, generator)
+        raise UsageError(
+            f"unknown marginals method {method!r}", hint=f"one of {', '.join(get_args(Method))}"
+        )
+    results = per_matrix(
+        lambda matrix, child: _one(matrix, child, method, effort), matrices, generator
+    )
     return Marginals(
         probabilities=np.array([p for p, _ in results]).reshape(matrices.shape),
         exact=np.array([used == "exact" for _, used in results], dtype=np.bool_),
@@ -51,7 +55,9 @@ def marginals(
     )
 
 
-def _one(matrix: Array, generator: np.random.Generator, method: Method, effort: Effort) -> tuple[Array, str]:
+def _one(
+    matrix: Array, generator: np.random.Generator, method: Method, effort: Effort
+) -> tuple[Array, str]:
     n = len(matrix)
     result = np.zeros((n, n))
     planned = plan(matrix, effort)
@@ -72,7 +78,11 @@ def _one(matrix: Array, generator: np.random.Generator, method: Method, effort: 
 
 
 def _large(
-    log_block: Array, start: IntArray | None, generator: np.random.Generator, method: Method, effort: Effort
+    log_block: Array,
+    start: IntArray | None,
+    generator: np.random.Generator,
+    method: Method,
+    effort: Effort,
 ) -> tuple[Array, str]:
     if method == "exact":
         raise UsageError(
@@ -83,6 +93,10 @@ def _large(
     if method == "bethe" or (method == "auto" and (start is None or float(balanced.max()) < _FLAT)):
         return beliefs(balanced), "bethe"
     chain = swap_mcmc(
-        log_block, steps=effort.particles * len(log_block), generator=generator, start=start, proposal=balanced
+        log_block,
+        steps=effort.particles * len(log_block),
+        generator=generator,
+        start=start,
+        proposal=balanced,
     )
     return chain.marginals, "mcmc"

@@ -62,7 +62,13 @@ def swap_mcmc(
     skip = steps // 10 if burn is None else burn
     loop = compiled("swap_chain") or _numpy_chain
     accepted = loop(
-        np.ascontiguousarray(log_weights), cumulative, proposal, generator.random((steps, 3)), state, occupation, skip
+        np.ascontiguousarray(log_weights),
+        cumulative,
+        proposal,
+        generator.random((steps, 3)),
+        state,
+        occupation,
+        skip,
     )
     return Chain(state, occupation / max(steps - skip, 1), accepted / max(steps, 1))
 
@@ -85,7 +91,10 @@ def _numpy_chain(
     accepted = 0
     for t in range(steps):
         i = rows[t]
-        j = min(int(np.searchsorted(cumulative[i], uniforms[t, 1] * cumulative[i, -1], side="right")), n - 1)
+        j = min(
+            int(np.searchsorted(cumulative[i], uniforms[t, 1] * cumulative[i, -1], side="right")),
+            n - 1,
+        )
         k, c = holder[j], state[i]
         if k == i:
             continue

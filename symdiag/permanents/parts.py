@@ -33,9 +33,13 @@ class Part:
     operations: float = 0.0
 
     @classmethod
-    def certain(cls, value: float, slack: float, method: str, reason: str, weight: float = math.nan) -> Part:
+    def certain(
+        cls, value: float, slack: float, method: str, reason: str, weight: float = math.nan
+    ) -> Part:
         """Known to within ``slack`` nats."""
-        return cls(value, value - slack, value + slack, value, value, value, True, method, reason, weight)
+        return cls(
+            value, value - slack, value + slack, value, value, value, True, method, reason, weight
+        )
 
     @property
     def averaged(self) -> float:
@@ -55,7 +59,11 @@ def combine(parts: Sequence[Part], planned: Plan) -> Part:
     upper = min(total("upper") + structure.loss, offset + planned.upper) + slack
     exact = all(part.exact for part in parts) and min(structure.loss, upper - lower) <= EXACT_WITHIN
     value = min(max(total("value"), lower), upper)
-    expected = (value, value) if exact else (total("expected_lower"), total("expected_upper") + structure.loss)
+    expected = (
+        (value, value)
+        if exact
+        else (total("expected_lower"), total("expected_upper") + structure.loss)
+    )
     if not planned.identity_stays():
         expected = (expected[0], max(expected[1], upper))
     methods = sorted({part.method for part in parts}) or ["exact-dp"]

@@ -53,7 +53,11 @@ class Plan:
     def block(self, index: IntArray) -> Array:
         """Log weights of one block."""
         whole = len(index) == len(self.scaled.columns)
-        return self.scaled.log_scaled if whole else np.ascontiguousarray(self.scaled.log_scaled[np.ix_(index, index)])
+        return (
+            self.scaled.log_scaled
+            if whole
+            else np.ascontiguousarray(self.scaled.log_scaled[np.ix_(index, index)])
+        )
 
     def local(self, entries: Array, index: IntArray) -> Array:
         """One block of another (n, n) matrix laid out as the original."""
@@ -84,13 +88,20 @@ def plan(matrix: Array, effort: Effort) -> Plan:
     if not math.isfinite(scaled.offset):
         return Plan(scaled, BlockStructure((), 0.0))
     if n <= effort.max_exact:
-        return Plan(scaled, block_structure(scaled.log_scaled, tolerance=1e-13) if n > _WORTH_SPLITTING else one)
+        return Plan(
+            scaled,
+            block_structure(scaled.log_scaled, tolerance=1e-13) if n > _WORTH_SPLITTING else one,
+        )
     fine = small_blocks(scaled.log_scaled, min(effort.max_exact, _QUICK))
     if fine is None or fine.loss <= SPLIT_LOSS:
         return Plan(scaled, fine or block_structure(scaled.log_scaled, tolerance=SPLIT_LOSS))
     lower = _blocks_value(scaled.log_scaled, fine)
     upper = min(macmahon_upper(scaled.log_scaled), lower + fine.loss)
-    structure = fine if upper - lower <= CLOSED else block_structure(scaled.log_scaled, tolerance=SPLIT_LOSS)
+    structure = (
+        fine
+        if upper - lower <= CLOSED
+        else block_structure(scaled.log_scaled, tolerance=SPLIT_LOSS)
+    )
     return Plan(scaled, structure, lower - 1e-15 * n, upper)
 
 

@@ -60,9 +60,16 @@ def log_permanent(
     matrices = check(log_weights)
     if effort.max_exact > LARGEST:
         raise UsageError(f"max_exact goes up to {LARGEST}, not {effort.max_exact}")
-    inner = [None] * len(matrices) if inner_entropy is None else np.broadcast_to(inner_entropy, matrices.shape)
+    inner = (
+        [None] * len(matrices)
+        if inner_entropy is None
+        else np.broadcast_to(inner_entropy, matrices.shape)
+    )
     parts = per_matrix(
-        lambda matrix, child, own: _matrix(matrix, child, effort, bounds, own), matrices, generator, inner
+        lambda matrix, child, own: _matrix(matrix, child, effort, bounds, own),
+        matrices,
+        generator,
+        inner,
     )
 
     def column(name: str) -> Array:
@@ -84,7 +91,11 @@ def log_permanent(
 
 
 def _matrix(
-    matrix: Array, generator: np.random.Generator, effort: Effort, bounds: bool, inner: Array | None = None
+    matrix: Array,
+    generator: np.random.Generator,
+    effort: Effort,
+    bounds: bool,
+    inner: Array | None = None,
 ) -> Part:
     start = time.perf_counter()
     planned = plan(matrix, effort)
@@ -106,10 +117,14 @@ def _matrix(
             local = local_identity(identity, block)
             parts.append(
                 _repeated(planned.block(block), own)
-                or _sampled(planned.block(block), own, local, generator, effort, bounds, deadline, large)
+                or _sampled(
+                    planned.block(block), own, local, generator, effort, bounds, deadline, large
+                )
             )
     whole = combine(parts, planned)
-    if inner is not None and not planned.identity_stays():  # the block moves do not reach out of such a state
+    if (
+        inner is not None and not planned.identity_stays()
+    ):  # the block moves do not reach out of such a state
         whole = replace(whole, weight=float((np.diagonal(matrix) - np.diagonal(inner)).sum()))
     return replace(_closed(planned), weight=whole.weight) if closed else whole
 
@@ -127,7 +142,9 @@ def _closed(planned: Plan) -> Part:
 
 def _singles(planned: Plan, inner: Array | None) -> list[Part]:
     """All 1 x 1 blocks as one part."""
-    rows = np.array([block[0] for block in planned.structure.blocks if len(block) == 1], dtype=np.int64)
+    rows = np.array(
+        [block[0] for block in planned.structure.blocks if len(block) == 1], dtype=np.int64
+    )
     if not len(rows):
         return []
     weight = math.nan if inner is None else -float(inner[rows, planned.scaled.columns[rows]].sum())
@@ -156,7 +173,10 @@ def _repeated(log_block: Array, inner: Array | None) -> Part | None:
     if np.isfinite(log_block).all():
         low, high = rank_one_interval(log_block)
         if high - low <= _RANK_ONE:
-            middle, reason = (low + high) / 2, f"{n} rows equal up to scale, to {high - low:.1e} nats"
+            middle, reason = (
+                (low + high) / 2,
+                f"{n} rows equal up to scale, to {high - low:.1e} nats",
+            )
             exact = high - low <= _ROUNDING * n
             ends = (middle, middle) if exact else (low, high)
             weight = math.nan if inner is None else float((log_block - inner).sum()) / n
@@ -186,7 +206,11 @@ def _sampled(
     proposal = smc.prepare_scaled(balanced, 0.0, np.arange(n))
 
     def certified() -> tuple[float, float]:
-        return certify(log_block, balanced, thorough=effort.certify) if bounds else (-math.inf, math.inf)
+        return (
+            certify(log_block, balanced, thorough=effort.certify)
+            if bounds
+            else (-math.inf, math.inf)
+        )
 
     with beside(certified, wanted=bounds and n >= _WIDE) as bounded:
         particles, count = _allocation(proposal, generator, effort)
@@ -206,7 +230,13 @@ def _sampled(
     ends = (lower, upper, expected_lower, expected_upper, max(probable, lower))
     weight = math.nan
     if inner is not None and identity is not None:
-        chain = swap_mcmc(log_block, steps=_SWAPS * n, generator=generator, start=identity, proposal=balanced.weights)
+        chain = swap_mcmc(
+            log_block,
+            steps=_SWAPS * n,
+            generator=generator,
+            start=identity,
+            proposal=balanced.weights,
+        )
         weight = _mean_weight(chain.marginals, log_block, inner)
     return Part(value, *ends, False, "smc", reason, weight, sampling_steps(n, effort))
 
@@ -216,7 +246,9 @@ def sampling_steps(n: int, effort: Effort) -> float:
     return (effort.runs + 2.0) * (float(n) ** 2 * effort.particles + _RUN)
 
 
-def _allocation(proposal: smc.Proposal, generator: np.random.Generator, effort: Effort) -> tuple[int, int]:
+def _allocation(
+    proposal: smc.Proposal, generator: np.random.Generator, effort: Effort
+) -> tuple[int, int]:
     """Particles and runs: where small pilot runs agree they do; where they disagree, fewer and larger ones do best.
 
     The pilots are plain and thrown away: a choice that looked at the identity would spoil its being a posterior draw.

@@ -14,7 +14,9 @@ from scipy.optimize import linear_sum_assignment
 from symdiag.permanents.chunks import row_chunks
 from symdiag.permanents.types import Array, IntArray
 
-_COMPENSATED_BELOW = 64  # where values are exact, differences must be too; larger matrices are estimated anyway
+_COMPENSATED_BELOW = (
+    64  # where values are exact, differences must be too; larger matrices are estimated anyway
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def _compensated(permuted: Array, best: Array, potential: Array) -> Array:
     finite = np.isfinite(permuted)
     safe = np.where(finite, permuted, 0.0)
     first, e1 = _two_sum(safe, np.broadcast_to(-best[:, None], safe.shape))
-    shift, e2 = _two_sum(np.broadcast_to(potential[:, None], safe.shape), np.broadcast_to(-potential, safe.shape))
+    shift, e2 = _two_sum(
+        np.broadcast_to(potential[:, None], safe.shape), np.broadcast_to(-potential, safe.shape)
+    )
     second, e3 = _two_sum(first, shift)
     return np.where(finite, second + (e1 + e2 + e3), -np.inf)

@@ -23,5 +23,7 @@ def small_log_permanents(log_weights: Array) -> Array:
         masks = np.flatnonzero(sizes == row + 1)
         for j in range(n):
             holding: IntArray = masks[(masks >> j) & 1 == 1]
-            forward[holding] = np.logaddexp(forward[holding], forward[holding ^ (1 << j)] + log_weights[:, row, j])
+            forward[holding] = np.logaddexp(
+                forward[holding], forward[holding ^ (1 << j)] + log_weights[:, row, j]
+            )
     return np.asarray(forward[-1])

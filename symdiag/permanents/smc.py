@@ -45,7 +45,9 @@ class Proposal:
         """(num, n) original permutations (row -> column) as (n, num) choices in sampling order."""
         position = np.empty_like(self.columns)
         position[self.columns] = np.arange(len(self.columns))
-        return np.ascontiguousarray(position[np.asarray(permutations, dtype=np.int64)[:, self.rows]].T)
+        return np.ascontiguousarray(
+            position[np.asarray(permutations, dtype=np.int64)[:, self.rows]].T
+        )
 
     def to_permutations(self, choices: IntArray) -> IntArray:
         """Inverse of ``to_choices``."""
@@ -72,10 +74,14 @@ class Run:
 def prepare(log_weights: Array, *, temper: float = 1.0) -> Proposal:
     """Proposal for one (n, n) log-weight matrix with a nonzero permanent."""
     scaled = dual_scale(log_weights)
-    return prepare_scaled(sinkhorn(np.exp(scaled.log_scaled)), scaled.offset, scaled.columns, temper=temper)
+    return prepare_scaled(
+        sinkhorn(np.exp(scaled.log_scaled)), scaled.offset, scaled.columns, temper=temper
+    )
 
 
-def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray, *, temper: float = 1.0) -> Proposal:
+def prepare_scaled(
+    balanced: DoublyStochastic, offset: float, columns: IntArray, *, temper: float = 1.0
+) -> Proposal:
     """Proposal from an already balanced matrix; ``columns`` are the original columns of its positions."""
     weights = balanced.weights
     rows = np.argsort(_entropies(weights), kind="stable").astype(np.int64)
@@ -114,12 +120,18 @@ def run(
     choices = np.zeros((n, particles), dtype=np.int64)
     ancestors = np.full((n, particles), -1, dtype=np.int64)
     free = np.ones((particles, n), dtype=np.uint8)
-    log_proposal, log_weight, settled = np.zeros(particles), np.zeros(particles), np.zeros(particles)
+    log_proposal, log_weight, settled = (
+        np.zeros(particles),
+        np.zeros(particles),
+        np.zeros(particles),
+    )
     log_z, stride = 0.0, max(1, n // _CHECKS) if resample else n
     for t in range(0, n, stride):
         rows = slice(t, min(t + stride, n))
         odds, log_h = proposal.odds[rows], proposal.log_h[rows]
-        advance(free, odds, log_h, uniforms[rows], forced[rows], choices[rows], log_weight, log_proposal)
+        advance(
+            free, odds, log_h, uniforms[rows], forced[rows], choices[rows], log_weight, log_proposal
+        )
         if rows.stop == n:
             break
         ahead = free @ log_h[-1]
@@ -130,10 +142,18 @@ def run(
             log_weight[:] = 0.0
             log_z += gained
     log_weight -= settled
-    return Run(proposal.offset + log_z + log_mean_exp(log_weight), choices, ancestors, log_weight, log_proposal)
+    return Run(
+        proposal.offset + log_z + log_mean_exp(log_weight),
+        choices,
+        ancestors,
+        log_weight,
+        log_proposal,
+    )
 
 
-def conditional_run(proposal: Proposal, particles: int, generator: np.random.Generator, retained: IntArray) -> Run:
+def conditional_run(
+    proposal: Proposal, particles: int, generator: np.random.Generator, retained: IntArray
+) -> Run:
     """Conditional SMC that keeps the permutation ``retained`` (n,), an exact draw from the permanent's law."""
     return run(proposal, particles, generator, forced=proposal.to_choices(retained[None, :]))
 
@@ -144,7 +164,9 @@ def log_mean_exp(values: Array) -> float:
     return top if not np.isfinite(top) else top + float(np.log(np.mean(np.exp(values - top))))
 
 
-def sample_assignments(log_weights: Array, num: int, generator: np.random.Generator) -> tuple[IntArray, Array]:
+def sample_assignments(
+    log_weights: Array, num: int, generator: np.random.Generator
+) -> tuple[IntArray, Array]:
     """Permutations (num, n) (row -> column) by sequential importance sampling, and log tau(pi | A) (num,).
 
     A particle that ran into a dead end has log probability -inf and is not a permutation of positive weight.
@@ -166,7 +188,9 @@ def assignment_log_prob(log_weights: Array, permutations: IntArray) -> Array:
 def log_prob(proposal: Proposal, permutations: IntArray) -> Array:
     """``assignment_log_prob`` from a prepared proposal."""
     forced = proposal.to_choices(permutations)
-    return run(proposal, forced.shape[1], np.random.default_rng(0), forced=forced, resample=False).log_proposal
+    return run(
+        proposal, forced.shape[1], np.random.default_rng(0), forced=forced, resample=False
+    ).log_proposal
 
 
 def lineages(result: Run) -> IntArray:
@@ -235,7 +259,9 @@ def _numpy_advance(
             log_proposal[:] = np.where(alive, log_proposal + np.log(taken) - np.log(total), -np.inf)
 
 
-def _resample(log_weights: Array, generator: np.random.Generator, keep: bool) -> tuple[IntArray, float] | None:
+def _resample(
+    log_weights: Array, generator: np.random.Generator, keep: bool
+) -> tuple[IntArray, float] | None:
     """Ancestors (K,) and the log mean weight, or None while the weights are even enough.
 
     Systematic; survivors keep their slot. With ``keep`` particle 0 survives: it is laid out first, the others in

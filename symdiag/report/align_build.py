@@ -77,11 +77,18 @@ def align_report(
 
 
 def align_section(
-    model: Posterior, reference: Posterior, spec: PermutationSpec, *, cost: str = "w2", seed: int = 0
+    model: Posterior,
+    reference: Posterior,
+    spec: PermutationSpec,
+    *,
+    cost: str = "w2",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """What ``analyze --reference`` adds: groups, distance, certificate and verdict of an ``AlignReport``, as JSON."""
     alignment = align(model, reference, spec, cost=cost, generator=np.random.default_rng(seed))
-    report = align_report(alignment, model, reference, settings=AlignSettings(seed, cost, None), tool={})
+    report = align_report(
+        alignment, model, reference, settings=AlignSettings(seed, cost, None), tool={}
+    )
     kept = ("reference", "distance", "certificate", "before", "after", "verdict", "groups")
     section: dict[str, Any] = to_plain({name: getattr(report, name) for name in kept})
     return section
@@ -101,7 +108,14 @@ def _group(alignment: Alignment, name: str) -> GroupAlignment:
     margins = [float(m) if np.isfinite(m) else None for m in found.margins]
     unsure = set(found.ambiguous)
     units = tuple(
-        UnitMatch(i, int(element.permutation[i]), int(element.signs[i]), float(found.costs[i]), margins[i], i in unsure)
+        UnitMatch(
+            i,
+            int(element.permutation[i]),
+            int(element.signs[i]),
+            float(found.costs[i]),
+            margins[i],
+            i in unsure,
+        )
         for i in range(group.width)
     )
     return GroupAlignment(
@@ -135,7 +149,8 @@ def on_data(
     """Both straight paths to the reference, from the model as it was and as aligned, and the gap of the functions."""
     settings: dict[str, Any] = dict(prior=prior, points=points, samples=samples, seed=seed)
     before, after = (
-        path_between(start, reference, log_likelihood, **settings) for start in (model, alignment.posterior)
+        path_between(start, reference, log_likelihood, **settings)
+        for start in (model, alignment.posterior)
     )
     return OnData(
         path=path,
@@ -143,7 +158,9 @@ def on_data(
         samples=samples,
         likelihood=likelihood,
         has_prior=prior is not None,
-        function_gap=function_gap(alignment.posterior, reference, log_likelihood, samples=samples, seed=seed),
+        function_gap=function_gap(
+            alignment.posterior, reference, log_likelihood, samples=samples, seed=seed
+        ),
         function_change=function_change,
         positions=before.positions,
         before=_path(before),
@@ -194,4 +211,6 @@ def _run(alignment: Alignment, model: Posterior) -> RunAlignment:
 
 
 def _spread(spread: Spread) -> SpreadReport:
-    return SpreadReport(spread.between, spread.within, spread.rhat, spread.worst, dict(spread.per_tensor))
+    return SpreadReport(
+        spread.between, spread.within, spread.rhat, spread.worst, dict(spread.per_tensor)
+    )

@@ -64,7 +64,9 @@ class Evaluator:
     def outputs(self, posterior: Posterior) -> Array:
         """Outputs (N, d) at the means."""
         weights = {**posterior.buffers, **posterior.loc}
-        result: Array = self._run({name: np.asarray(array)[None] for name, array in weights.items()})[0].numpy()
+        result: Array = self._run(
+            {name: np.asarray(array)[None] for name, array in weights.items()}
+        )[0].numpy()
         return result
 
     def log_likelihood(self) -> LogLikelihood:
@@ -73,13 +75,18 @@ class Evaluator:
         def evaluate(draws: Mapping[str, Array]) -> Array:
             count = len(next(iter(draws.values())))
             step = max(1, _CHUNK // max(1, sum(a[0].size for a in draws.values())))
-            parts = [self._one({n: a[s : s + step] for n, a in draws.items()}) for s in range(0, count, step)]
+            parts = [
+                self._one({n: a[s : s + step] for n, a in draws.items()})
+                for s in range(0, count, step)
+            ]
             return np.concatenate(parts)
 
         return evaluate
 
     def _one(self, draws: Mapping[str, Array]) -> Array:
-        result: Array = self._likelihood.log_prob(self._run(draws), self._targets, self._log_noise).numpy()
+        result: Array = self._likelihood.log_prob(
+            self._run(draws), self._targets, self._log_noise
+        ).numpy()
         return result
 
     def _run(self, draws: Mapping[str, Array]) -> Any:
@@ -93,7 +100,11 @@ class Evaluator:
 
 def _guess(data: Dataset, outputs: int) -> str:
     labels = data.targets
-    return "categorical" if outputs > 1 and labels.ndim == 1 and (labels == np.round(labels)).all() else "gaussian"
+    return (
+        "categorical"
+        if outputs > 1 and labels.ndim == 1 and (labels == np.round(labels)).all()
+        else "gaussian"
+    )
 
 
 def relative_change(before: Array, after: Array) -> float:

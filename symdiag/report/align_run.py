@@ -25,7 +25,9 @@ from symdiag.training.prior import resolve_prior
 
 TOOL = {"name": "symdiag", "version": __version__}
 
-_CORRELATED = "weights are correlated: the match was made on their marginals, and correlations move along"
+_CORRELATED = (
+    "weights are correlated: the match was made on their marginals, and correlations move along"
+)
 _MAX_CHANGE = 1e-5  # of the outputs; rounding of reordered sums in float64 is far below
 
 
@@ -41,7 +43,9 @@ class Aligned:
         """Same mode, and every alignment certified at least up to a bound."""
         report = self.report
         statuses = (
-            [r.status for r in report.runs] if isinstance(report, UniverseReport) else [report.certificate.status]
+            [r.status for r in report.runs]
+            if isinstance(report, UniverseReport)
+            else [report.certificate.status]
         )
         return report.verdict == "same mode up to symmetry" and "not-certified" not in statuses
 
@@ -64,7 +68,9 @@ def run_align(
     started = time.time()
     (model, reference), symmetry = _read([model_path, reference_path], seed, **reading)
     generator = np.random.default_rng(seed)
-    alignment = align(model, reference, symmetry.spec, cost=cost, restarts=restarts, generator=generator)
+    alignment = align(
+        model, reference, symmetry.spec, cost=cost, restarts=restarts, generator=generator
+    )
     measured = None
     if data is not None:
         evaluator = Evaluator(symmetry.forward, model, load_data(data), likelihood, noise)
@@ -84,13 +90,22 @@ def run_align(
 
 
 def run_universe(
-    paths: Sequence[Path], *, cost: str = "w2", restarts: int | None = None, seed: int = 0, **reading: Any
+    paths: Sequence[Path],
+    *,
+    cost: str = "w2",
+    restarts: int | None = None,
+    seed: int = 0,
+    **reading: Any,
 ) -> Aligned:
     """Bring several files to one labelling. ``reading`` as for ``run_align``."""
     started = time.time()
     posteriors, symmetry = _read(paths, seed, **reading)
     universe = align_many(
-        posteriors, symmetry.spec, cost=cost, restarts=restarts, generator=np.random.default_rng(seed)
+        posteriors,
+        symmetry.spec,
+        cost=cost,
+        restarts=restarts,
+        generator=np.random.default_rng(seed),
     )
     report = universe_report(
         universe,
@@ -115,9 +130,14 @@ def _read(
 ) -> tuple[list[Posterior], Symmetry]:
     """All posteriors, and the symmetry of the first (one architecture: ``align`` checks the shapes)."""
     pairs = zip(paths, formats.companions_of(companion, len(paths)), strict=True)
-    posteriors = [formats.load(path, scale_transform=scale_transform, companion=second) for path, second in pairs]
+    posteriors = [
+        formats.load(path, scale_transform=scale_transform, companion=second)
+        for path, second in pairs
+    ]
     generator = np.random.default_rng([seed, 7])
-    symmetry = discover(posteriors[0], activation=activation, model=model, spec_file=spec_file, generator=generator)
+    symmetry = discover(
+        posteriors[0], activation=activation, model=model, spec_file=spec_file, generator=generator
+    )
     if not len(symmetry.spec):
         raise UsageError(
             f"no group of interchangeable units was found in {paths[0]}",
@@ -140,7 +160,9 @@ def _measure(
     """Path and functions on the data; refuses an alignment that changes what the model computes."""
     change = relative_change(evaluator.outputs(model), evaluator.outputs(alignment.posterior))
     if change > _MAX_CHANGE:
-        raise SymmetryError(f"the alignment would change the model's outputs by {change:.1e} (relative)")
+        raise SymmetryError(
+            f"the alignment would change the model's outputs by {change:.1e} (relative)"
+        )
     return on_data(
         alignment,
         model,
@@ -165,7 +187,10 @@ def _prior(model: Posterior, prior_std: float | None) -> GaussianPrior | None:
 
 def _assumptions(posterior: Posterior, symmetry: Symmetry) -> tuple[str, ...]:
     read = posterior.source.notes if posterior.source else ()
-    dropped = tuple(f"group {f.group} was dropped: its permutations change the outputs" for f in symmetry.failures)
+    dropped = tuple(
+        f"group {f.group} was dropped: its permutations change the outputs"
+        for f in symmetry.failures
+    )
     marginal = () if posterior.is_mean_field else (_CORRELATED,)
     return tuple(dict.fromkeys((*read, *symmetry.notes, *dropped, *marginal)))
 

@@ -68,7 +68,9 @@ class Comparison:
     kind: str = "compare"
 
 
-def compare_reports(before: Report, after: Report, tolerance: float = DEFAULT_TOLERANCE) -> Comparison:
+def compare_reports(
+    before: Report, after: Report, tolerance: float = DEFAULT_TOLERANCE
+) -> Comparison:
     """Differences per group and in total; the verdict is that of the total straddling entropy.
 
     A regression must exceed max(tolerance, 3 standard errors of the difference, the two runs taken as independent)
@@ -79,11 +81,14 @@ def compare_reports(before: Report, after: Report, tolerance: float = DEFAULT_TO
     """
     _check_comparable(before, after)
     entropies = tuple(
-        difference(name, a.straddling_entropy, b.straddling_entropy, tolerance) for name, a, b in _pairs(before, after)
+        difference(name, a.straddling_entropy, b.straddling_entropy, tolerance)
+        for name, a, b in _pairs(before, after)
     )
     # Less information means more straddling: compare with the signs swapped.
     informations = tuple(
-        difference(name, a.mutual_information, b.mutual_information, tolerance, higher_is_better=True)
+        difference(
+            name, a.mutual_information, b.mutual_information, tolerance, higher_is_better=True
+        )
         for name, a, b in _pairs(before, after)
     )
     return Comparison(
@@ -98,7 +103,12 @@ def compare_reports(before: Report, after: Report, tolerance: float = DEFAULT_TO
 
 
 def difference(
-    name: str, before: Estimate, after: Estimate, tolerance: float, *, higher_is_better: bool = False
+    name: str,
+    before: Estimate,
+    after: Estimate,
+    tolerance: float,
+    *,
+    higher_is_better: bool = False,
 ) -> Difference:
     """The difference of two estimates and whether it is one."""
     delta = after.value - before.value if math.isfinite(after.value - before.value) else math.inf
@@ -140,7 +150,12 @@ def _pairs(before: Report, after: Report) -> Iterator[tuple[str, Any, Any]]:
 def _side(report: Report) -> Side:
     settings = report.settings
     return Side(
-        report.model.path, report.model.sha256, report.verdict, settings.estimator, settings.samples, settings.seed
+        report.model.path,
+        report.model.sha256,
+        report.verdict,
+        settings.estimator,
+        settings.samples,
+        settings.seed,
     )
 
 
@@ -156,4 +171,6 @@ def _check_comparable(before: Report, after: Report) -> None:
 
 
 def _describe(report: Report) -> str:
-    return ", ".join(f"{g.name}:{g.width}{'±' if g.signed else ''}" for g in report.groups) or "none"
+    return (
+        ", ".join(f"{g.name}:{g.width}{'±' if g.signed else ''}" for g in report.groups) or "none"
+    )

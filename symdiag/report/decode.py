@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from symdiag.errors import UnreadableError
 
 T = TypeVar("T")
-_LARGEST = 1 << 63  # no count of ours comes near; larger integers overflow in arithmetic with floats
+_LARGEST = (
+    1 << 63
+)  # no count of ours comes near; larger integers overflow in arithmetic with floats
 
 
 def decode(cls: type[T], data: Any, where: str = "report") -> T:
@@ -41,7 +43,9 @@ _HINT = "validate the file against `symdiag schema`, or make it again with `symd
 
 
 def _malformed(where: str, wanted: str, data: Any) -> UnreadableError:
-    return UnreadableError(f"{where} should be {wanted}, not {type(data).__name__}", code="bad-report", hint=_HINT)
+    return UnreadableError(
+        f"{where} should be {wanted}, not {type(data).__name__}", code="bad-report", hint=_HINT
+    )
 
 
 def _value(hint: Any, data: Any, where: str) -> Any:
@@ -81,19 +85,26 @@ def _tuple(args: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
         return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(data))
     if len(args) != len(data):
         raise _malformed(where, f"a list of {len(args)}", data)
-    return tuple(_value(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, data, strict=True)))
+    return tuple(
+        _value(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(args, data, strict=True))
+    )
 
 
 def _literal(args: tuple[Any, ...], data: Any, where: str) -> Any:
     if data not in args:
-        raise UnreadableError(f"{where} is {data!r}, not one of {', '.join(map(repr, args))}", code="bad-report")
+        raise UnreadableError(
+            f"{where} is {data!r}, not one of {', '.join(map(repr, args))}", code="bad-report"
+        )
     return data
 
 
 def _dict(args: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise _malformed(where, "an object", data)
-    return {str(k): data[k] if args[1] is Any else _value(args[1], data[k], f"{where}.{k}") for k in data}
+    return {
+        str(k): data[k] if args[1] is Any else _value(args[1], data[k], f"{where}.{k}")
+        for k in data
+    }
 
 
 def _scalar(hint: Any, data: Any, where: str) -> Any:

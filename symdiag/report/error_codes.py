@@ -178,7 +178,9 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
 )  # fmt: skip
 
 ERROR_CODES: dict[str, Explanation] = {
-    code: Explanation(code, title, meaning, action, "exit code 130" if code == "interrupted" else "exit code 2")
+    code: Explanation(
+        code, title, meaning, action, "exit code 130" if code == "interrupted" else "exit code 2"
+    )
     for code, title, meaning, action in sorted(_ROWS)
 }
 """Error code → explanation, in code order."""

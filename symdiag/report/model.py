@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.diagnostics.model import Cluster, Finding, GroupReport, NeuronInfo, Severity, Total, Verdict
+from symdiag.diagnostics.model import (
+    Cluster,
+    Finding,
+    GroupReport,
+    NeuronInfo,
+    Severity,
+    Total,
+    Verdict,
+)
 from symdiag.estimate import Estimate
 
 __all__ = [
@@ -116,7 +124,9 @@ class Report:
     elbo: Elbo | None = None
     test: dict[str, float] | None = None
     baseline: Baseline | None = None  # when asked for
-    alignment: dict[str, Any] | None = None  # as in ``symdiag schema align``, when there is a reference
+    alignment: dict[str, Any] | None = (
+        None  # as in ``symdiag schema align``, when there is a reference
+    )
     run: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     kind: str = "analyze"
@@ -130,7 +140,9 @@ def to_object(report: Any) -> dict[str, Any]:
     """A report dataclass of any kind as its JSON object: what identifies it first, what is volatile last."""
     plain: dict[str, Any] = to_plain(report)
     first = {key: plain.pop(key) for key in ("schema_version", "kind", "tool")}
-    last: dict[str, Any] = {key: plain.pop(key) for key in ("findings", "verdict", "settings", "run") if key in plain}
+    last: dict[str, Any] = {
+        key: plain.pop(key) for key in ("findings", "verdict", "settings", "run") if key in plain
+    }
     return {**first, **plain, **last}
 
 
@@ -152,7 +164,9 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return to_plain(value.item())
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may hold undecodable bytes
+        return value.encode("utf-8", "backslashreplace").decode(
+            "utf-8"
+        )  # a path may hold undecodable bytes
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -61,12 +61,17 @@ def format_of(filename: str) -> str:
     for name in format_names():
         if filename.lower().endswith(tuple(format_module(name).EXTENSIONS)):
             return name
-    raise UsageError(f"cannot tell the format of {filename!r}", hint="write FORMAT=FILE, such as json=report.out")
+    raise UsageError(
+        f"cannot tell the format of {filename!r}", hint="write FORMAT=FILE, such as json=report.out"
+    )
 
 
 def view_modules() -> dict[str, ModuleType]:
     """Kind of report → its view."""
-    found = (importlib.import_module(f"{views.__name__}.{m.name}") for m in pkgutil.iter_modules(views.__path__))
+    found = (
+        importlib.import_module(f"{views.__name__}.{m.name}")
+        for m in pkgutil.iter_modules(views.__path__)
+    )
     return {module.KIND: module for module in found}
 
 
@@ -105,12 +110,16 @@ def entry(item: Renderable) -> Entry:
 def _failure_entry(failure: Failure) -> Entry:
     error = failure.error
     data = {"schema_version": SCHEMA_VERSION, "path": failure.path, "error": error.to_dict()}
-    text = f"No verdict [{error.code}]: {error.message}" + (f". Hint: {error.hint}" if error.hint else "")
+    text = f"No verdict [{error.code}]: {error.message}" + (
+        f". Hint: {error.hint}" if error.hint else ""
+    )
     check = Check("read", "error", f"{error.code}: {error.message}", (error.hint,))
     return Entry(data, Document(failure.path, "error", "bad", text, (), (check,)))
 
 
-def render_all(items: Sequence[Renderable], format: str, options: RenderOptions | None = None) -> str:
+def render_all(
+    items: Sequence[Renderable], format: str, options: RenderOptions | None = None
+) -> str:
     """Several items as one document of the format (JSON: ``{"schema_version", "reports"}`` unless there is one)."""
     module = format_module(format)
     text: str = module.render([entry(item) for item in items], options or RenderOptions())

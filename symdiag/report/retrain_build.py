@@ -7,10 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from symdiag.report.model import ModelInfo
-from symdiag.report.retrain_model import Bound, Change, Figures, RetrainReport, RetrainSettings, TestScores
+from symdiag.report.retrain_model import (
+    Bound,
+    Change,
+    Figures,
+    RetrainReport,
+    RetrainSettings,
+    TestScores,
+)
 from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.evaluate import Evaluation, EvaluationConfig
-from symdiag.training.verdict import Difference, differences, judge, run_to_run_slack, symmetrized_difference
+from symdiag.training.verdict import (
+    Difference,
+    differences,
+    judge,
+    run_to_run_slack,
+    symmetrized_difference,
+)
 
 
 def build_report(
@@ -39,10 +52,14 @@ def build_report(
         control=figures("control", controls[0]) if controls else None,
         retrained=retrained,
         compared_with="control" if controls else "before",
-        changes=tuple(_change(gain if d.name == gain.name else d) for d in differences(reference, after)),
+        changes=tuple(
+            _change(gain if d.name == gain.name else d) for d in differences(reference, after)
+        ),
         changes_to_before=tuple(_change(d) for d in differences(before, after)),
         run_to_run=slack,
-        bound=evidence_bound([figures("before", before), *(figures("control", c) for c in controls[:1]), retrained]),
+        bound=evidence_bound(
+            [figures("before", before), *(figures("control", c) for c in controls[:1]), retrained]
+        ),
         output=None,
         verdict=judge(gain),
         settings=_settings(config, model_config, steps_taken, start, len(controls), evaluation),
@@ -53,7 +70,9 @@ def build_report(
 def figures(name: str, evaluation: Evaluation) -> Figures:
     """The reported part of an evaluation."""
     shared = {
-        f.name: getattr(evaluation, f.name) for f in dataclasses.fields(Figures) if f.name not in ("name", "test")
+        f.name: getattr(evaluation, f.name)
+        for f in dataclasses.fields(Figures)
+        if f.name not in ("name", "test")
     }
     scores = None if evaluation.test is None else TestScores(**dataclasses.asdict(evaluation.test))
     return Figures(name=name, test=scores, **shared)
@@ -91,7 +110,16 @@ def _settings(
 ) -> RetrainSettings:
     shared: dict[str, Any] = {
         name: getattr(config, name)
-        for name in ("objective", "steps", "learning_rate", "batch_size", "draws", "seed", "marginals", "num_elements")
+        for name in (
+            "objective",
+            "steps",
+            "learning_rate",
+            "batch_size",
+            "draws",
+            "seed",
+            "marginals",
+            "num_elements",
+        )
     }
     by_name = ", ".join(f"{k} {v:g}" for k, v in model.prior_std_by_tensor.items())
     stored = "from the checkpoint" if model.prior_std is None else f"std {model.prior_std:g}"

@@ -13,7 +13,9 @@ _SUFFIX = f"-{SCHEMA_VERSION}.json"
 def schema_names() -> tuple[str, ...]:
     """Kinds of document that have a schema."""
     folder = files("symdiag.report") / "schema"
-    return tuple(sorted(f.name.removesuffix(_SUFFIX) for f in folder.iterdir() if f.name.endswith(_SUFFIX)))
+    return tuple(
+        sorted(f.name.removesuffix(_SUFFIX) for f in folder.iterdir() if f.name.endswith(_SUFFIX))
+    )
 
 
 def schema_text(name: str) -> str:

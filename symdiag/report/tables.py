@@ -91,11 +91,20 @@ def _total_row(report: Report) -> tuple[str, ...]:
 
 def interval_table(report: Report) -> tuple[Block, ...]:
     """Every kind of interval apart, where more than one was computed."""
-    named = [(g.name, g.straddling_entropy) for g in report.groups] + [("total", report.total.straddling_entropy)]
+    named = [(g.name, g.straddling_entropy) for g in report.groups] + [
+        ("total", report.total.straddling_entropy)
+    ]
     if not any(len(e.brackets) > 1 for _, e in named):
         return ()
-    columns = (Column("group", numeric=False), Column("promise", numeric=False), Column("lower"), Column("upper"))
-    rows = tuple((name, b.kind, number(b.lower), number(b.upper)) for name, e in named for b in e.brackets)
+    columns = (
+        Column("group", numeric=False),
+        Column("promise", numeric=False),
+        Column("lower"),
+        Column("upper"),
+    )
+    rows = tuple(
+        (name, b.kind, number(b.lower), number(b.upper)) for name, e in named for b in e.brackets
+    )
     kinds = [kind for kind in _KINDS if any(row[1] == kind for row in rows)]
     return (Table(columns, rows, "H(g|ω) in nats. " + _promises(kinds)),)
 
@@ -139,7 +148,9 @@ def worst_neurons(report: Report) -> tuple[Block, ...]:
     ranked = sorted(straddlers, key=lambda pair: (pair[1].collapsed, pair[1].retention))[:WORST]
     if not ranked:
         return ()
-    blocks: list[Block] = [Table(_NEURON_COLUMNS, tuple(_neuron_row(g, n) for g, n in ranked), _NEURON_CAPTION)]
+    blocks: list[Block] = [
+        Table(_NEURON_COLUMNS, tuple(_neuron_row(g, n) for g, n in ranked), _NEURON_CAPTION)
+    ]
     clusters = tuple(
         f"{g.name}: neurons {listing(c.neurons)} exchange labels ({number(c.straddling_entropy)} nats"
         f"{', collapsed' if c.collapsed else ''})"
@@ -157,7 +168,9 @@ def all_neurons(report: Report) -> tuple[Block, ...]:
     for group in report.groups:
         if not group.neurons:
             continue
-        blocks.append(Bars(f"{group.name}: retention of each neuron", tuple(_bar(n) for n in group.neurons)))
+        blocks.append(
+            Bars(f"{group.name}: retention of each neuron", tuple(_bar(n) for n in group.neurons))
+        )
         blocks.append(Table(_NEURON_COLUMNS, tuple(_neuron_row(group, n) for n in group.neurons)))
     return tuple(blocks)
 
@@ -165,4 +178,6 @@ def all_neurons(report: Report) -> tuple[Block, ...]:
 def _bar(neuron: NeuronInfo) -> Bar:
     tone: Tone = "muted" if neuron.collapsed else "good" if neuron.retention > RETAINED else "bad"
     state = "collapsed" if neuron.collapsed else "active"
-    return Bar(str(neuron.index), neuron.retention, f"retention {number(neuron.retention)}, {state}", tone)
+    return Bar(
+        str(neuron.index), neuron.retention, f"retention {number(neuron.retention)}, {state}", tone
+    )

@@ -48,8 +48,14 @@ class AxisTable(Units):
         wanted = _cuts(sizes)
         leaves = self.leaves(label.variable)
         cuts = sorted({*wanted, *_cuts(self._sizes(label))})
-        cut_sum = any(self.variables[leaf].terms for leaf in leaves) and not {*cuts} <= {*_cuts(self._sizes(label))}
-        if cut_sum or len(set(leaves)) < len(leaves) or any(b % a for a, b in itertools.pairwise(cuts)):
+        cut_sum = any(self.variables[leaf].terms for leaf in leaves) and not {*cuts} <= {
+            *_cuts(self._sizes(label))
+        }
+        if (
+            cut_sum
+            or len(set(leaves)) < len(leaves)
+            or any(b % a for a, b in itertools.pairwise(cuts))
+        ):
             self.pin(label, "its units are regrouped in blocks that do not nest")
             return None
         self._cut(leaves, cuts)
@@ -86,11 +92,17 @@ class AxisTable(Units):
         if first is None or second is None:
             self.pin([first, second], reason)
             return None
-        if replace(first, variable=self.find(first.variable)) == replace(second, variable=self.find(second.variable)):
+        if replace(first, variable=self.find(first.variable)) == replace(
+            second, variable=self.find(second.variable)
+        ):
             return first
         if self.is_sum(first) or self.is_sum(second):
             return self._unify_sums(first, second, reason)
-        if (first.outer, first.inner, self.size(first)) != (second.outer, second.inner, self.size(second)):
+        if (first.outer, first.inner, self.size(first)) != (
+            second.outer,
+            second.inner,
+            self.size(second),
+        ):
             self.pin([first, second], reason)
             return None
         if self.find(first.variable) == self.find(second.variable):
@@ -159,7 +171,11 @@ class AxisTable(Units):
 
     def _bound(self) -> list[tuple[str, int, Label, bool]]:
         """The parameter axes that run over units."""
-        return [(*place, label, flips) for place, (label, flips) in self.bindings.items() if label is not None]
+        return [
+            (*place, label, flips)
+            for place, (label, flips) in self.bindings.items()
+            if label is not None
+        ]
 
     def groups(self, aliases: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
         """The free groups, in order of creation; ``aliases`` lists every name under which a tensor is stored."""
@@ -189,13 +205,17 @@ class AxisTable(Units):
     def _settle_axis(self, label: Label) -> None:
         """Leave free units in at most one factor of every product, the first, also of those within sums."""
         leaves = self.leaves(label.variable)
-        free = [[x for x in self.free_leaves(leaf) if not self.variables[x].pinned] for leaf in leaves]
+        free = [
+            [x for x in self.free_leaves(leaf) if not self.variables[x].pinned] for leaf in leaves
+        ]
         first = next((position for position, inside in enumerate(free) if inside), len(free))
         for inside in free[first + 1 :]:
             for leaf in inside:
                 self.variables[leaf].pinned = WITHIN
         for position, leaf in enumerate(leaves):
-            outer = label.outer * math.prod(self.variables[before].size for before in leaves[:position])
+            outer = label.outer * math.prod(
+                self.variables[before].size for before in leaves[:position]
+            )
             terms = self.variables[leaf].terms
             if terms and outer > MAX_REPEATS:
                 self.pin(Label(leaf), REPEATED)
@@ -223,10 +243,18 @@ class AxisTable(Units):
 
     def notes(self) -> tuple[str, ...]:
         """One line per variable that was pinned for a reason other than being the network's output."""
-        part_of_another = {self.find(part) for variable in self.variables for part in variable.parts}
-        tops = [i for i in range(len(self.parents)) if self.find(i) == i and i not in part_of_another]
+        part_of_another = {
+            self.find(part) for variable in self.variables for part in variable.parts
+        }
+        tops = [
+            i for i in range(len(self.parents)) if self.find(i) == i and i not in part_of_another
+        ]
         held = [(self.variables[i].quiet, self._held(i)) for i in tops]
-        told = [variable for quiet, variable in held if variable and not quiet and variable.pinned not in SILENT]
+        told = [
+            variable
+            for quiet, variable in held
+            if variable and not quiet and variable.pinned not in SILENT
+        ]
         return tuple(dict.fromkeys(f"{v.name}: units held fixed, {v.pinned}" for v in told))
 
 

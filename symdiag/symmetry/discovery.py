@@ -145,14 +145,25 @@ def _prior_note(tensor: str, group: str) -> str:
 
 
 def _from_file(
-    posterior: Posterior, activation: str | None, spec_file: Path | None, generator: np.random.Generator
+    posterior: Posterior,
+    activation: str | None,
+    spec_file: Path | None,
+    generator: np.random.Generator,
 ) -> _Found:
     """Groups of the inferred chain, or of a spec file (then the tensors need not form a chain)."""
     if spec_file is None:
         network = infer_network(posterior, activation=activation)
         spec = infer_spec(posterior, network)
         probe, notes = _chain_probe(network, spec, generator)
-        return _Found(network, spec, probe, _chain_forward(network), {}, (*spec.notes, *notes), network.activation)
+        return _Found(
+            network,
+            spec,
+            probe,
+            _chain_forward(network),
+            {},
+            (*spec.notes, *notes),
+            network.activation,
+        )
     spec = read_spec(spec_file, posterior)
     given = _network_or_none(posterior, activation)
     if given is None:
@@ -160,7 +171,9 @@ def _from_file(
     probe, notes = _chain_probe(given, spec, generator)
     same = _axes(spec) == _axes(infer_spec(posterior, given))
     forward = _chain_forward(given) if same else None
-    return _Found(given, spec, probe, forward, {}, (*spec.notes, *notes), given.activation or _STATED)
+    return _Found(
+        given, spec, probe, forward, {}, (*spec.notes, *notes), given.activation or _STATED
+    )
 
 
 def _from_model(
@@ -182,21 +195,33 @@ def _from_model(
     else:
         trace = trace_spec(user.module, user.example_inputs)
         spec = renamed(trace.spec, user.names)
-        reasons = {user.names[name]: why for name, why in trace.reasons.items() if name in user.names}
+        reasons = {
+            user.names[name]: why for name, why in trace.reasons.items() if name in user.names
+        }
     network = _network_or_none(posterior, activation)
     if network is not None:
         network = replace(network, notes=())
     probe = model_probe(user, generator)
-    notes = (*spec.notes, *(f"{name} is tied to {first} in the module: counted once" for name, first in user.repeated))
+    notes = (
+        *spec.notes,
+        *(
+            f"{name} is tied to {first} in the module: counted once"
+            for name, first in user.repeated
+        ),
+    )
     repeated = tuple(name for name, _ in user.repeated)
-    return _Found(network, spec, probe, user.forward, reasons, notes, activation or _TRACED, repeated)
+    return _Found(
+        network, spec, probe, user.forward, reasons, notes, activation or _TRACED, repeated
+    )
 
 
 def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:
     """``spec`` with the module's tensor names replaced by the file's; members the file lacks are dropped."""
     groups = []
     for group in spec:
-        members = tuple(replace(m, tensor=names[m.tensor]) for m in group.members if m.tensor in names)
+        members = tuple(
+            replace(m, tensor=names[m.tensor]) for m in group.members if m.tensor in names
+        )
         if members:
             groups.append(replace(group, members=members))
     return PermutationSpec(tuple(groups), spec.notes)
@@ -228,7 +253,8 @@ def _chain_probe(
 def _chain_forward(network: Network) -> Callable[..., Any] | None:
     """The chain's own forward pass where tensors and activation determine it."""
     determined = all(
-        layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1 for layer in network.layers
+        layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1
+        for layer in network.layers
     )
     if not determined or (network.activation is None and len(network.unit_layers) > 1):
         return None

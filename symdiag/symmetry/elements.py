@@ -40,19 +40,25 @@ class Element:
 
     def compose(self, after: Element) -> Element:
         """This element followed by ``after``."""
-        return Element(self.permutation[after.permutation], after.signs * self.signs[after.permutation])
+        return Element(
+            self.permutation[after.permutation], after.signs * self.signs[after.permutation]
+        )
 
     @property
     def is_identity(self) -> bool:
         """Whether nothing moves and nothing flips."""
-        return bool((self.permutation == np.arange(len(self.permutation))).all() and (self.signs > 0).all())
+        return bool(
+            (self.permutation == np.arange(len(self.permutation))).all() and (self.signs > 0).all()
+        )
 
 
 Action = Mapping[str, Element]
 """Group name → element; groups left out stay at the identity."""
 
 
-def act_on_axis(array: FloatArray, member: Member, element: Element, *, flip: bool = True) -> FloatArray:
+def act_on_axis(
+    array: FloatArray, member: Member, element: Element, *, flip: bool = True
+) -> FloatArray:
     """``element`` applied to one member axis. ``flip=False`` moves without changing signs (for scales)."""
     moved = np.moveaxis(array, member.axis, 0)
     span = member.span(len(element.permutation))
@@ -84,7 +90,9 @@ def act(
             continue
         for member in group.members:
             if member.tensor in result:
-                result[member.tensor] = act_on_axis(result[member.tensor], member, element, flip=flip)
+                result[member.tensor] = act_on_axis(
+                    result[member.tensor], member, element, flip=flip
+                )
     return result
 
 

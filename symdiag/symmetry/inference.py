@@ -26,10 +26,15 @@ def infer_spec(posterior: Posterior, network: Network) -> PermutationSpec:
     Sign flips are included where the activation is known and odd. Units that pass through a norm which may mix them
     in fixed groups (GroupNorm) are left out, with a note.
     """
-    shapes = {**posterior.shapes, **{name: value.shape for name, value in posterior.buffers.items()}}
+    shapes = {
+        **posterior.shapes,
+        **{name: value.shape for name, value in posterior.buffers.items()},
+    }
     drafts = _drafts(network, shapes)
     notes = [f"{d.name}: {d.broken}" for d in drafts if d.broken]
-    notes += [f"{d.name}: {d.unsigned}" for d in drafts if network.is_odd and d.unsigned and not d.broken]
+    notes += [
+        f"{d.name}: {d.unsigned}" for d in drafts if network.is_odd and d.unsigned and not d.broken
+    ]
     groups = tuple(
         Group(d.name, d.width, tuple(d.members), signed=network.is_odd and not d.unsigned)
         for d in drafts
@@ -47,7 +52,9 @@ def _drafts(network: Network, shapes: dict[str, tuple[int, ...]]) -> list[_Draft
                 _pass_norm(drafts[-1], layer)
             continue
         if drafts:
-            drafts[-1].members.append(Member(layer.weight, _axis(layer, incoming=True), inner=layer.inner))
+            drafts[-1].members.append(
+                Member(layer.weight, _axis(layer, incoming=True), inner=layer.inner)
+            )
         if layer is last:
             break
         drafts.append(_produced(layer, shapes))

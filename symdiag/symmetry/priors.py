@@ -48,4 +48,8 @@ def _generators(group: Group) -> list[Element]:
 
 
 def _equal(before: np.ndarray, after: np.ndarray) -> bool:
-    return bool(np.allclose(before, after, rtol=_RELATIVE, atol=_RELATIVE * float(np.abs(before).max(initial=0.0))))
+    return bool(
+        np.allclose(
+            before, after, rtol=_RELATIVE, atol=_RELATIVE * float(np.abs(before).max(initial=0.0))
+        )
+    )

@@ -35,7 +35,9 @@ Arrays = Mapping[str, NDArray[np.floating]]
 def model_probe(model: UserModel, generator: np.random.Generator) -> ForwardFn:
     """All outputs of the user's module on random inputs shaped like its example."""
     sizes = [m.num_embeddings for m in model.module.modules() if isinstance(m, torch.nn.Embedding)]
-    inputs = tuple(_randomised(argument, min(sizes, default=1), generator) for argument in model.example_inputs)
+    inputs = tuple(
+        _randomised(argument, min(sizes, default=1), generator) for argument in model.example_inputs
+    )
 
     def run(weights: Arrays, buffers: Arrays) -> NDArray[np.floating]:
         with torch.no_grad():
@@ -53,13 +55,21 @@ def _randomised(argument: object, tokens: int, generator: np.random.Generator) -
         return argument
     if argument.is_floating_point():
         return torch.from_numpy(generator.standard_normal(tuple(argument.shape)))
-    if argument.dtype == torch.long and argument.numel() > 1 and bool((argument == argument.reshape(-1)[0]).all()):
-        return torch.from_numpy(generator.integers(max(tokens, int(argument.max()) + 1), size=tuple(argument.shape)))
+    if (
+        argument.dtype == torch.long
+        and argument.numel() > 1
+        and bool((argument == argument.reshape(-1)[0]).all())
+    ):
+        return torch.from_numpy(
+            generator.integers(max(tokens, int(argument.max()) + 1), size=tuple(argument.shape))
+        )
     order = generator.permutation(argument.numel())
     return argument.reshape(-1)[torch.from_numpy(order)].reshape(argument.shape)
 
 
-def chain_probe(network: Network, generator: np.random.Generator, *, signed: bool = False) -> ForwardFn:
+def chain_probe(
+    network: Network, generator: np.random.Generator, *, signed: bool = False
+) -> ForwardFn:
     """Outputs of the inferred chain on random inputs.
 
     Args:
@@ -70,12 +80,19 @@ def chain_probe(network: Network, generator: np.random.Generator, *, signed: boo
     """
     stand_in = replace(network, activation=network.activation or ("tanh" if signed else "softplus"))
     inputs = _inputs(network.unit_layers[0], generator)
-    plain = all(layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1 for layer in network.layers)
+    plain = all(
+        layer.kind in {"linear", "batchnorm", "layernorm"} and layer.inner == 1
+        for layer in network.layers
+    )
 
     def run(weights: Arrays, buffers: Arrays) -> NDArray[np.floating]:
         tensors = _tensors({**buffers, **weights})
         with torch.no_grad():
-            outputs = forward(stand_in, tensors, None, inputs) if plain else _walk(stand_in, tensors, inputs)
+            outputs = (
+                forward(stand_in, tensors, None, inputs)
+                if plain
+                else _walk(stand_in, tensors, inputs)
+            )
         return np.asarray(outputs.numpy())
 
     return run
@@ -113,7 +130,9 @@ def _walk(network: Network, tensors: Mapping[str, Tensor], hidden: Tensor) -> Te
     return hidden
 
 
-def _norm(layer: Layer, tensors: Mapping[str, Tensor], hidden: Tensor, *, channel_axis: int) -> Tensor:
+def _norm(
+    layer: Layer, tensors: Mapping[str, Tensor], hidden: Tensor, *, channel_axis: int
+) -> Tensor:
     """A norm over the channel axis; one we cannot tell leaves its inputs alone (its units are in no group)."""
     if layer.kind == "groupnorm":
         return hidden
@@ -139,7 +158,11 @@ def _recurrent(layer: Layer, tensors: Mapping[str, Tensor], hidden: Tensor) -> T
     if not layer.in_out:
         incoming, recurrent = incoming.mT, recurrent.mT
     gates = incoming.shape[1] // layer.out_features
-    biases = [tensors[name].reshape(-1) for name in (layer.bias, layer.tensor_for("recurrent_bias")) if name]
+    biases = [
+        tensors[name].reshape(-1)
+        for name in (layer.bias, layer.tensor_for("recurrent_bias"))
+        if name
+    ]
     state = hidden.new_zeros(hidden.shape[0], layer.out_features)
     outputs = []
     for step in range(hidden.shape[1]):

@@ -12,7 +12,9 @@ from symdiag.symmetry.units import Label, Labels
 Block = tuple[list[int], list[int]]
 
 
-def reshape_labels(table: AxisTable, labels: Labels, before: Sequence[int], after: Sequence[int]) -> Labels:
+def reshape_labels(
+    table: AxisTable, labels: Labels, before: Sequence[int], after: Sequence[int]
+) -> Labels:
     """Labels after reading a tensor of shape ``before`` as ``after`` in C order.
 
     Axes merged with fixed ones become ``(outer, units, inner)``; an axis split into several splits its units into
@@ -33,7 +35,9 @@ def chunk_label(table: AxisTable, label: Label | None, size: int, width: int) ->
     if label is None or width == size:
         return label
     if table.is_sum(label) and size % width == 0:
-        first, *rest = (table.part_of(label, start, start + width) for start in range(0, size, width))
+        first, *rest = (
+            table.part_of(label, start, start + width) for start in range(0, size, width)
+        )
         for other in rest:
             first = table.unify(first, other, "pieces of its units are used alike")
         return first

@@ -103,20 +103,33 @@ def reduce(table: AxisTable, step: Step) -> Any:
     """Sums, means and extrema: alike for every order of the units, not for their signs."""
     dims = step.option(1, "dim")
     rank = len(step.labels)
-    axes = {a % rank for a in ([dims] if isinstance(dims, int) else dims if dims is not None else range(rank))}
+    axes = {
+        a % rank
+        for a in ([dims] if isinstance(dims, int) else dims if dims is not None else range(rank))
+    }
     table.unsign([step.labels[a] for a in axes], f"{step.name} over units")
     if isinstance(dims, bool):
         return unknown(table, step)
     if step.name not in {"mean", "sum"}:
         table.unsign(step.labels, f"{step.name} is not odd")
-    keep = bool(step.kwargs.get("keepdim", False) if step.name in {"var", "std"} else step.option(2, "keepdim", False))
-    kept = tuple(None if a in axes else label for a, label in enumerate(step.labels) if keep or a not in axes)
+    keep = bool(
+        step.kwargs.get("keepdim", False)
+        if step.name in {"var", "std"}
+        else step.option(2, "keepdim", False)
+    )
+    kept = tuple(
+        None if a in axes else label for a, label in enumerate(step.labels) if keep or a not in axes
+    )
     return (kept, kept) if step.name in {"max", "min"} and dims is not None else kept
 
 
 def pool(table: AxisTable, step: Step) -> Labels:
     """Functional pooling and interpolation over axes that must be fixed."""
-    moved = [label for label, a, b in zip(step.labels, step.shape, step.output_shape, strict=True) if a != b]
+    moved = [
+        label
+        for label, a, b in zip(step.labels, step.shape, step.output_shape, strict=True)
+        if a != b
+    ]
     table.pin(moved, f"{step.name} pools over units")
     if "max" in step.name:
         table.unsign(step.labels, "a maximum is taken")
@@ -129,7 +142,9 @@ def matmul(table: AxisTable, step: Step) -> Any:
     if len(left_shape) < 2 or len(right_shape) < 2:
         return unknown(table, step)
     table.unify(left[-1], right[-2], "a product sums over units that stay fixed on one side")
-    batch = Step(step.name, [(left[:-2], left_shape[:-2]), (right[:-2], right_shape[:-2])], (), {}, None)
+    batch = Step(
+        step.name, [(left[:-2], left_shape[:-2]), (right[:-2], right_shape[:-2])], (), {}, None
+    )
     outer = (
         _broadcast(table, batch, "is multiplied with units that stay fixed", scale=True)
         if left[:-2] or right[:-2]
@@ -144,7 +159,9 @@ def matmul_added(table: AxisTable, step: Step) -> Any:
     (added, shape), *factors = step.tensors
     product_ = matmul(table, Step(step.name, factors, (), {}, step.output_shape))
     summands = [(added, shape), (product_, step.output_shape)]
-    return _broadcast(table, Step(step.name, summands, (), {}, None), "is added to units that stay fixed")
+    return _broadcast(
+        table, Step(step.name, summands, (), {}, None), "is added to units that stay fixed"
+    )
 
 
 def einsum(table: AxisTable, step: Step) -> Any:
@@ -160,7 +177,9 @@ def einsum(table: AxisTable, step: Step) -> Any:
             known = letter in found
             reason = "a product sums over units that stay fixed on one side"
             found[letter] = table.unify(found[letter], label, reason) if known else label
-    odd_ones = [found[letter] for letter in found if sum(letter in term for term in [*terms, output]) != 2]
+    odd_ones = [
+        found[letter] for letter in found if sum(letter in term for term in [*terms, output]) != 2
+    ]
     table.unsign(odd_ones, "a product of several activations")
     return tuple(found[letter] for letter in output)
 
@@ -189,7 +208,9 @@ def layer_norm(table: AxisTable, step: Step) -> Labels:
     first = len(labels) - len(step.option(1, "normalized_shape"))
     for affine, _ in step.tensors[1:]:
         for position, label in enumerate(affine, start=first):
-            labels[position] = table.unify(labels[position], label, "a norm scales units that stay fixed")
+            labels[position] = table.unify(
+                labels[position], label, "a norm scales units that stay fixed"
+            )
     table.unsign(labels, f"{step.name} may add a shift and subtract a mean")
     return tuple(labels)
 
@@ -198,7 +219,9 @@ def weight_norm(table: AxisTable, step: Step) -> Labels:
     """The weight of torch's weight_norm: directions (units, …) times a length for each unit, which keeps its sign."""
     (directions, _), (lengths, _) = step.tensors
     axis = step.option(2, "dim", 0)
-    label = table.unify(directions[axis], lengths[axis], "lengths are shared with units that stay fixed")
+    label = table.unify(
+        directions[axis], lengths[axis], "lengths are shared with units that stay fixed"
+    )
     table.unsign([label], f"{step.name} has lengths that do not flip")
     return (*directions[:axis], label, *directions[axis + 1 :])
 
@@ -223,7 +246,9 @@ def attention(table: AxisTable, step: Step) -> Labels:
     table.unify(query[-1], key[-1], "q and k do not share units")
     table.pin([query[-2], key[-2], value[-2]], "attention runs over units")
     parts = [(query[:-2], shape[:-2]), (key[:-2], key_shape[:-2]), (value[:-2], value_shape[:-2])]
-    heads = _broadcast(table, Step(step.name, parts, (), {}, None), "heads do not match", scale=True)
+    heads = _broadcast(
+        table, Step(step.name, parts, (), {}, None), "heads do not match", scale=True
+    )
     table.unsign([*heads, query[-1]], "sign flips within heads are not grouped")
     for labels, _ in step.tensors[3:]:
         table.pin(labels, "an attention mask depends on units")
@@ -275,10 +300,22 @@ def _names(names: str, rule: Rule) -> dict[str, Rule]:
 
 
 RULES: dict[str, Rule] = {
-    **_names("tanh tanh_ erf sin softsign tanhshrink asinh sinh atan neg negative tan clone contiguous detach", odd),
-    **_names("dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout to float double identity", odd),
-    **_names("relu relu_ relu6 gelu silu mish elu selu celu leaky_relu softplus sigmoid logsigmoid hardswish", not_odd),
-    **_names("hardsigmoid hardtanh exp expm1 log log1p abs cos square sqrt rsqrt reciprocal pow clamp", not_odd),
+    **_names(
+        "tanh tanh_ erf sin softsign tanhshrink asinh sinh atan neg negative tan clone contiguous detach",
+        odd,
+    ),
+    **_names(
+        "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout to float double identity",
+        odd,
+    ),
+    **_names(
+        "relu relu_ relu6 gelu silu mish elu selu celu leaky_relu softplus sigmoid logsigmoid hardswish",
+        not_odd,
+    ),
+    **_names(
+        "hardsigmoid hardtanh exp expm1 log log1p abs cos square sqrt rsqrt reciprocal pow clamp",
+        not_odd,
+    ),
     **_names("softmax log_softmax softmin normalize", not_odd),
     **_names("add iadd sub isub rsub add_ sub_", addition),
     **_names("mul imul div truediv itruediv mul_ div_", product),
@@ -286,7 +323,9 @@ RULES: dict[str, Rule] = {
     **_names("transpose swapaxes swapdims t mT T", transpose),
     **_names("permute", permute),
     **_names("mean sum amax amin max min var std logsumexp", reduce),
-    **_names("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d interpolate pad", pool),
+    **_names(
+        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d interpolate pad", pool
+    ),
     **_names("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", pool),
     **_names("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", pool),
     **_names("matmul bmm mm", matmul),

@@ -132,7 +132,12 @@ def batch_norm(table: AxisTable, call: Call) -> Labels:
     labels = list(call.inputs[0])
     label = labels[1]
     _pass_others(table, call, [*labels[:1], *labels[2:]])
-    for role, flips in (("weight", False), ("bias", True), ("running_mean", True), ("running_var", False)):
+    for role, flips in (
+        ("weight", False),
+        ("bias", True),
+        ("running_mean", True),
+        ("running_var", False),
+    ):
         label = bind(table, call, role, 0, label, flips=flips)
     labels[1] = label
     return tuple(labels)
@@ -144,7 +149,9 @@ def layer_norm(table: AxisTable, call: Call) -> Labels:
     first = len(labels) - len(call.module.normalized_shape)
     _pass_others(table, call, labels[:first])
     for position in range(first, len(labels)):
-        labels[position] = bind(table, call, "weight", position - first, labels[position], flips=False)
+        labels[position] = bind(
+            table, call, "weight", position - first, labels[position], flips=False
+        )
         labels[position] = bind(table, call, "bias", position - first, labels[position])
     if not isinstance(call.module, nn.RMSNorm):
         table.unsign(labels[first:], f"{call.path} subtracts the mean over units")
@@ -156,7 +163,9 @@ def group_norm(table: AxisTable, call: Call) -> Labels:
     labels, groups = list(call.inputs[0]), call.module.num_groups
     _pass_others(table, call, [*labels[:1], *labels[2:]])
     if groups not in {1, call.module.num_channels}:
-        table.pin(labels[1], f"{call.path} normalises {groups} fixed groups of channels (GroupNorm)")
+        table.pin(
+            labels[1], f"{call.path} normalises {groups} fixed groups of channels (GroupNorm)"
+        )
         labels[1] = None
     if groups == 1:
         table.unsign(labels[1:2], f"{call.path} subtracts the mean over units")
@@ -179,7 +188,11 @@ def embedding(table: AxisTable, call: Call) -> Labels:
 def pooling(table: AxisTable, call: Call) -> Labels:
     """Channels pass; pooled axes must be fixed ones. A maximum is not odd."""
     labels, rank = call.inputs[0], len(call.output_shape)
-    moved = [label for label, a, b in zip(labels, call.shapes[0], call.output_shape, strict=True) if a != b]
+    moved = [
+        label
+        for label, a, b in zip(labels, call.shapes[0], call.output_shape, strict=True)
+        if a != b
+    ]
     table.pin(moved, f"{call.path} pools over units")
     if "Max" in type(call.module).__name__:
         table.unsign(labels, f"{call.path} takes a maximum")
@@ -204,7 +217,9 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     query = call.inputs[0]
     inner = module.head_dim
     unit = table.new(f"{call.path}.heads", heads)
-    table.pin([label for entry in call.inputs for label in entry[:-1]], f"{call.path} attends over units")
+    table.pin(
+        [label for entry in call.inputs for label in entry[:-1]], f"{call.path} attends over units"
+    )
     table.unsign([unit], "sign flips within heads are not grouped")
     if call.tensor("in_proj_weight") is not None:
         label = query[-1]
@@ -215,7 +230,12 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     else:
         for role, entry in zip("qkv", call.inputs, strict=False):
             bind(table, call, f"{role}_proj_weight", 1, entry[-1])
-        stacked = [("q_proj_weight", 1), ("k_proj_weight", 1), ("v_proj_weight", 1), ("in_proj_bias", 3)]
+        stacked = [
+            ("q_proj_weight", 1),
+            ("k_proj_weight", 1),
+            ("v_proj_weight", 1),
+            ("in_proj_bias", 3),
+        ]
     for role, outer in stacked:
         bind(table, call, role, 0, Label(unit.variable, outer, inner))
     for role in ("bias_k", "bias_v"):
@@ -223,7 +243,9 @@ def attention(table: AxisTable, call: Call) -> tuple[Labels, Labels]:
     bind(table, call, "out_proj.weight", 1, Label(unit.variable, 1, inner))
     out = bind(table, call, "out_proj.weight", 0, table.new(call.path, module.embed_dim))
     out = bind(table, call, "out_proj.bias", 0, out)
-    outputs = call.output_shape if isinstance(call.output_shape[0], tuple) else (call.output_shape, None)
+    outputs = (
+        call.output_shape if isinstance(call.output_shape[0], tuple) else (call.output_shape, None)
+    )
     weights = outputs[1]
     if weights is not None and len(weights) == len(query) + 1:
         table.pin(unit, f"{call.path} returns the weights of every head")
@@ -251,7 +273,9 @@ def recurrent(table: AxisTable, call: Call) -> tuple[Labels, Any]:
     return (*labels[:-1], label), (state, state) if module.mode == "LSTM" else state
 
 
-def _recurrent_level(table: AxisTable, call: Call, level: str, label: Label | None, gates: int) -> Label:
+def _recurrent_level(
+    table: AxisTable, call: Call, level: str, label: Label | None, gates: int
+) -> Label:
     """One direction of one layer: new units, reading ``label`` and themselves."""
     module = call.module
     bind(table, call, f"weight_ih_{level}", 1, label)
@@ -260,7 +284,12 @@ def _recurrent_level(table: AxisTable, call: Call, level: str, label: Label | No
     unit = table.new(name.rstrip("."), module.hidden_size)
     if module.mode != "RNN_TANH":
         table.unsign([unit], f"{call.path} has gates or activations that are not odd")
-    for role in (f"weight_ih_{level}", f"bias_ih_{level}", f"weight_hh_{level}", f"bias_hh_{level}"):
+    for role in (
+        f"weight_ih_{level}",
+        f"bias_ih_{level}",
+        f"weight_hh_{level}",
+        f"bias_hh_{level}",
+    ):
         bind(table, call, role, 0, Label(unit.variable, gates))
     bind(table, call, f"weight_hh_{level}", 1, unit)
     return unit

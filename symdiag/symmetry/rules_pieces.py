@@ -28,20 +28,29 @@ def _end_to_end(table: AxisTable, step: Step, dim: int) -> Any:
     tensors = [(labels, shape) for labels, shape in step.tensors if shape != (0,)]
     axis = dim % len(step.output_shape)
     ranks = {len(shape) for _, shape in tensors}
-    if ranks != {len(step.output_shape)} or sum(s[axis] for _, s in tensors) != step.output_shape[axis]:
+    if (
+        ranks != {len(step.output_shape)}
+        or sum(s[axis] for _, s in tensors) != step.output_shape[axis]
+    ):
         return unknown(table, step)
     result = list(tensors[0][0])
     for labels, _ in tensors[1:]:
         for position, label in enumerate(labels):
             if position != axis:
-                result[position] = table.unify(result[position], label, "concatenated along another axis")
+                result[position] = table.unify(
+                    result[position], label, "concatenated along another axis"
+                )
     result[axis] = table.concatenation([(labels[axis], shape[axis]) for labels, shape in tensors])
     return tuple(result)
 
 
 def narrow(table: AxisTable, step: Step) -> Labels:
     """A stretch of an axis: pieces of a concatenation keep their units."""
-    axis, start, length = step.option(1, "dim") % len(step.labels), step.option(2, "start"), step.option(3, "length")
+    axis, start, length = (
+        step.option(1, "dim") % len(step.labels),
+        step.option(2, "start"),
+        step.option(3, "length"),
+    )
     label = step.labels[axis]
     kept: Label | None = label
     if label is not None and length != step.shape[axis]:
@@ -57,7 +66,9 @@ def chunk(table: AxisTable, step: Step) -> Any:
     widths = [shape[axis] for shape in step.output_shape]
     if label is not None and table.is_sum(label):
         ends = itertools.accumulate(widths)
-        parts = [table.part_of(label, end - width, end) for end, width in zip(ends, widths, strict=True)]
+        parts = [
+            table.part_of(label, end - width, end) for end, width in zip(ends, widths, strict=True)
+        ]
         return tuple((*step.labels[:axis], part, *step.labels[axis + 1 :]) for part in parts)
     if len(set(widths)) > 1 and label is not None:
         return unknown(table, step)
@@ -93,11 +104,17 @@ def halved(table: AxisTable, labels: Labels, shape: tuple[int, ...], dim: int) -
 
 def along(table: AxisTable, step: Step) -> Labels:
     """flip, roll, cumsum: entries move or mix along some axes, which cannot be unit axes; the others pass."""
-    dims = step.option(2 if step.name == "roll" else 1, "dims" if step.name in {"flip", "roll"} else "dim")
+    dims = step.option(
+        2 if step.name == "roll" else 1, "dims" if step.name in {"flip", "roll"} else "dim"
+    )
     if step.name == "flip" and isinstance(dims, int):
         dims = [part for part in step.args[1:] if isinstance(part, int)]
     rank = len(step.labels)
-    axes = range(rank) if dims is None else [a % rank for a in ([dims] if isinstance(dims, int) else dims)]
+    axes = (
+        range(rank)
+        if dims is None
+        else [a % rank for a in ([dims] if isinstance(dims, int) else dims)]
+    )
     table.pin([step.labels[axis] for axis in axes], f"{step.name} runs over units")
     return tuple(None if axis in axes else label for axis, label in enumerate(step.labels))
 
@@ -113,7 +130,10 @@ def stack(table: AxisTable, step: Step) -> Labels:
     """A new axis in front of others, which are tied."""
     labels = list(step.labels)
     for other, _ in step.tensors[1:]:
-        labels = [table.unify(a, b, "stacked with units that stay fixed") for a, b in zip(labels, other, strict=True)]
+        labels = [
+            table.unify(a, b, "stacked with units that stay fixed")
+            for a, b in zip(labels, other, strict=True)
+        ]
     axis = step.option(1, "dim", 0) % (len(labels) + 1)
     return (*labels[:axis], None, *labels[axis:])
 
@@ -122,6 +142,9 @@ def repeat(table: AxisTable, step: Step) -> Labels:
     """Copies laid end to end: axes that keep their size pass."""
     missing = len(step.output_shape) - len(step.labels)
     grown = [size != new for size, new in zip(step.shape, step.output_shape[missing:], strict=True)]
-    table.pin([label for label, more in zip(step.labels, grown, strict=True) if more], "its units are repeated")
+    table.pin(
+        [label for label, more in zip(step.labels, grown, strict=True) if more],
+        "its units are repeated",
+    )
     kept = (None if more else label for label, more in zip(step.labels, grown, strict=True))
     return (*(None for _ in range(missing)), *kept)

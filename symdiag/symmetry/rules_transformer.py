@@ -83,6 +83,8 @@ def _part(table: AxisTable, call: Call, name: str, inputs: Sequence[Labels]) -> 
     part = Call(f"{call.path}.{name}", module, inputs, shapes, call.output_shape, tensor)
     rule = rule_for(module)
     if rule is None:
-        table.pin([label for labels in inputs for label in labels], f"they pass through {part.path}")
+        table.pin(
+            [label for labels in inputs for label in labels], f"they pass through {part.path}"
+        )
         return (None,) * len(call.shapes[0])
     return rule(table, part)

@@ -34,7 +34,11 @@ class Member:
 
     def span(self, width: int) -> slice:
         """The part of the axis that ``width`` units own."""
-        return slice(None) if self.start is None else slice(self.start, self.start + self.outer * width * self.inner)
+        return (
+            slice(None)
+            if self.start is None
+            else slice(self.start, self.start + self.outer * width * self.inner)
+        )
 
     def fits(self, length: int, width: int) -> bool:
         """Whether an axis of that length has room for ``width`` units, and none to spare without a ``start``."""
@@ -96,7 +100,10 @@ class PermutationSpec:
 
     def restricted(self, tensors: Container[str]) -> PermutationSpec:
         """The same groups acting on ``tensors`` alone, such as the weights without the buffers that move with them."""
-        groups = (replace(g, members=tuple(m for m in g.members if m.tensor in tensors)) for g in self.groups)
+        groups = (
+            replace(g, members=tuple(m for m in g.members if m.tensor in tensors))
+            for g in self.groups
+        )
         return replace(self, groups=tuple(g for g in groups if g.members))
 
     def left_out(self, tensor: str, shape: tuple[int, ...]) -> int:

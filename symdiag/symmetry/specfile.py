@@ -23,8 +23,17 @@ else:
 
 VERSION = 1
 _GROUP_KEYS: dict[str, type] = {"name": str, "width": int, "signed": bool, "members": list}
-_MEMBER_KEYS: dict[str, type] = {"tensor": str, "axis": int, "outer": int, "inner": int, "flips": bool, "start": int}
-_HINT = "docs/spec-file.md describes the format; `symdiag inspect FILE --write-spec` writes an example"
+_MEMBER_KEYS: dict[str, type] = {
+    "tensor": str,
+    "axis": int,
+    "outer": int,
+    "inner": int,
+    "flips": bool,
+    "start": int,
+}
+_HINT = (
+    "docs/spec-file.md describes the format; `symdiag inspect FILE --write-spec` writes an example"
+)
 
 
 def bad_spec(message: str) -> UsageError:
@@ -58,7 +67,9 @@ def read_spec(path: Path, posterior: Posterior | None = None) -> PermutationSpec
     tables = data.get("group", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise bad_spec("groups are written as [[group]] tables")
-    spec = PermutationSpec(tuple(_group(table, index) for index, table in enumerate(tables)), _notes(data))
+    spec = PermutationSpec(
+        tuple(_group(table, index) for index, table in enumerate(tables)), _notes(data)
+    )
     _check_names(spec)
     if posterior is not None:
         check_spec(spec, posterior)
@@ -73,7 +84,11 @@ def _notes(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _group(table: Mapping[str, Any], index: int) -> Group:
-    where = f"group '{table['name']}'" if isinstance(table.get("name"), str) else f"group number {index + 1}"
+    where = (
+        f"group '{table['name']}'"
+        if isinstance(table.get("name"), str)
+        else f"group number {index + 1}"
+    )
     _check_keys(table, _GROUP_KEYS, {"name", "width", "members"}, where)
     if table["width"] < 1:
         raise bad_spec(f"{where}: width must be at least 1")
@@ -94,7 +109,9 @@ def _member(entry: Any, where: str) -> Member:
     return Member(**entry)
 
 
-def _check_keys(table: Mapping[str, Any], known: Mapping[str, type], needed: set[str], where: str) -> None:
+def _check_keys(
+    table: Mapping[str, Any], known: Mapping[str, type], needed: set[str], where: str
+) -> None:
     for key, value in table.items():
         if key not in known:
             raise bad_spec(f"{where}: unknown key '{key}' (known: {', '.join(known)})")
@@ -113,7 +130,10 @@ def _check_names(spec: PermutationSpec) -> None:
 
 def check_spec(spec: PermutationSpec, posterior: Posterior) -> None:
     """Raise ``bad-spec`` unless every member fits its tensor and no entry of an axis belongs to two of them."""
-    shapes = {**posterior.shapes, **{name: value.shape for name, value in posterior.buffers.items()}}
+    shapes = {
+        **posterior.shapes,
+        **{name: value.shape for name, value in posterior.buffers.items()},
+    }
     owners: dict[tuple[str, int], list[tuple[range, str]]] = {}
     for group in spec:
         for member in group.members:
@@ -122,21 +142,29 @@ def check_spec(spec: PermutationSpec, posterior: Posterior) -> None:
             claimed = owners.setdefault((member.tensor, member.axis), [])
             for other, owner in claimed:
                 if max(places.start, other.start) < min(places.stop, other.stop):
-                    raise bad_spec(f"{member.tensor} axis {member.axis} is claimed twice: by '{owner}', '{group.name}'")
+                    raise bad_spec(
+                        f"{member.tensor} axis {member.axis} is claimed twice: by '{owner}', '{group.name}'"
+                    )
             claimed.append((places, group.name))
 
 
 def _check_member(group: Group, member: Member, shapes: Mapping[str, tuple[int, ...]]) -> None:
     where = f"group '{group.name}'"
     if member.tensor not in shapes:
-        raise bad_spec(f"{where}: the file has no tensor '{member.tensor}' (it has {', '.join(list(shapes)[:6])}, ...)")
+        raise bad_spec(
+            f"{where}: the file has no tensor '{member.tensor}' (it has {', '.join(list(shapes)[:6])}, ...)"
+        )
     shape = shapes[member.tensor]
     if not 0 <= member.axis < len(shape):
         raise bad_spec(f"{where}: {member.tensor} {shape} has no axis {member.axis}")
     if not member.fits(shape[member.axis], group.width):
         size = member.outer * group.width * member.inner
         product = f"outer {member.outer} x width {group.width} x inner {member.inner} = {size}"
-        room = f"is not {product} long" if member.start is None else f"has no {product} entries from {member.start} on"
+        room = (
+            f"is not {product} long"
+            if member.start is None
+            else f"has no {product} entries from {member.start} on"
+        )
         raise bad_spec(f"{where}: axis {member.axis} of {member.tensor} {shape} {room}")
 
 
@@ -166,7 +194,11 @@ def format_spec(spec: PermutationSpec) -> str:
 
 def _format_member(member: Member) -> str:
     parts = [f"tensor = {_text(member.tensor)}", f"axis = {member.axis}"]
-    parts += [f"{key} = {value}" for key, value in (("outer", member.outer), ("inner", member.inner)) if value != 1]
+    parts += [
+        f"{key} = {value}"
+        for key, value in (("outer", member.outer), ("inner", member.inner))
+        if value != 1
+    ]
     parts += [] if member.start is None else [f"start = {member.start}"]
     parts += [] if member.flips else ["flips = false"]
     return "{ " + ", ".join(parts) + " }"
@@ -179,4 +211,6 @@ def _flag(value: bool) -> str:
 def _text(value: str) -> str:
     """A TOML basic string: JSON's escapes are a subset of TOML's, but for DEL and lone surrogates."""
     quoted = json.dumps(value, ensure_ascii=False)
-    return re.sub(r"[\x7f\ud800-\udfff]", lambda m: f"\\u{ord(m[0]):04x}" if m[0] == "\x7f" else "?", quoted)
+    return re.sub(
+        r"[\x7f\ud800-\udfff]", lambda m: f"\\u{ord(m[0]):04x}" if m[0] == "\x7f" else "?", quoted
+    )

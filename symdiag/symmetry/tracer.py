@@ -29,7 +29,11 @@ class _Seen(fx.Proxy):
         value = getattr(self.value, k)
         if callable(value) and not isinstance(value, Tensor):
             return fx.proxy.Attribute(self, k)
-        return self.tracer.create_proxy("call_function", getattr, (self, k), {}) if _has_tensor(value) else value
+        return (
+            self.tracer.create_proxy("call_function", getattr, (self, k), {})
+            if _has_tensor(value)
+            else value
+        )
 
     def __iter__(self) -> Iterator[Any]:
         return (operator.getitem(self, index) for index in range(len(self.value)))
@@ -52,28 +56,43 @@ class ExampleTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaves are what the caller says, and any other of torch.nn but containers and parametrisations."""
-        parametrised = parametrize.is_parametrized(m) or type(m).__module__ == "torch.nn.utils.parametrizations"
-        if parametrised or isinstance(m, (nn.Sequential, nn.ModuleList, parametrize.ParametrizationList)):
+        parametrised = (
+            parametrize.is_parametrized(m)
+            or type(m).__module__ == "torch.nn.utils.parametrizations"
+        )
+        if parametrised or isinstance(
+            m, (nn.Sequential, nn.ModuleList, parametrize.ParametrizationList)
+        ):
             return False
         return self.is_leaf(m) or super().is_leaf_module(m, module_qualified_name)
 
-    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
         """One placeholder for every example that holds tensors; the others, and defaults, are what they are."""
         args: list[Any] = [self.root]
         for index, example in enumerate(self.examples):
             args.append(
-                self._symbol("placeholder", f"input_{index}", (), {}, example) if _has_tensor(example) else example
+                self._symbol("placeholder", f"input_{index}", (), {}, example)
+                if _has_tensor(example)
+                else example
             )
         return root_fn, args
 
-    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any) -> Any:
+    def create_proxy(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **named: Any
+    ) -> Any:
         """The operation as a node of the graph, or its value where that is no tensor."""
-        value = self._run(kind, target, *(fx.node.map_aggregate(part, _value) for part in (args, kwargs)))
+        value = self._run(
+            kind, target, *(fx.node.map_aggregate(part, _value) for part in (args, kwargs))
+        )
         if _has_tensor(value):
             return self._symbol(kind, target, args, kwargs, value)
         name = target if isinstance(target, str) else getattr(target, "__name__", "")
         if name in _FROM_VALUES:
-            raise fx.proxy.TraceError(f"its course depends on values ('{name}'), not on shapes alone")
+            raise fx.proxy.TraceError(
+                f"its course depends on values ('{name}'), not on shapes alone"
+            )
         return value
 
     def assign(self, target: _Seen, index: Any, value: Any) -> None:
@@ -83,13 +102,19 @@ class ExampleTracer(fx.Tracer):
         self._symbol("call_function", operator.setitem, arguments, {}, None)
 
     def _symbol(self, kind: str, target: Any, args: Any, kwargs: Any, value: Any) -> _Seen:
-        proxy: Any = super().create_proxy(kind, target, args, kwargs, proxy_factory_fn=lambda node: _Seen(node, self))
+        proxy: Any = super().create_proxy(
+            kind, target, args, kwargs, proxy_factory_fn=lambda node: _Seen(node, self)
+        )
         proxy.value = value
         return proxy  # type: ignore[no-any-return]
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """As in fx, but for calls made inside an operation that runs on the example."""
-        return forward(*args, **kwargs) if self._running else super().call_module(m, forward, args, kwargs)
+        return (
+            forward(*args, **kwargs)
+            if self._running
+            else super().call_module(m, forward, args, kwargs)
+        )
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """As in fx, but for tensors read inside an operation that runs on the example."""

@@ -53,7 +53,9 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
             ShapeProp(graph).propagate(*(a for a in example_inputs if isinstance(a, torch.Tensor)))
     except Exception as error:  # the user's code may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedError(f"the module cannot be traced: {reason}", code="untraceable", hint=_HINT) from error
+        raise UnsupportedError(
+            f"the module cannot be traced: {reason}", code="untraceable", hint=_HINT
+        ) from error
     walk = _Walk(graph, *_canonical_names(module))
     for node in graph.graph.nodes:
         walk.visit(node)
@@ -66,7 +68,10 @@ def _canonical_names(module: nn.Module) -> tuple[dict[str, str], dict[str, list[
     first: dict[int, str] = {}
     canonical: dict[str, str] = {}
     aliases: dict[str, list[str]] = {}
-    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    named = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
     for name, tensor in named:
         canonical[name] = first.setdefault(id(tensor), name)
         aliases.setdefault(canonical[name], []).append(name)
@@ -134,7 +139,10 @@ class _Walk:
         rule = rule_for(module)
         if rule is None:
             for entry in labels:
-                self._pin(entry, f"they pass through {path} ({type(module).__name__}), which symdiag cannot follow")
+                self._pin(
+                    entry,
+                    f"they pass through {path} ({type(module).__name__}), which symdiag cannot follow",
+                )
             return fixed(shape)
 
         def tensor(role: str) -> str | None:
@@ -161,14 +169,20 @@ class _Walk:
         if isinstance(value, Stacked) and isinstance(index, int):
             return value.levels[index]
         nested = isinstance(source, fx.Node) and _is_nested(_shape(source.meta.get("tensor_meta")))
-        return value[index] if nested and isinstance(value, tuple) and isinstance(index, int) else None
+        return (
+            value[index] if nested and isinstance(value, tuple) and isinstance(index, int) else None
+        )
 
 
 def _function_name(node: fx.Node) -> str:
     """What a rule goes by; for an attribute of a tensor (``x.mT``), that attribute."""
     if node.target is getattr:
         return str(node.args[1])
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    return (
+        node.target
+        if isinstance(node.target, str)
+        else getattr(node.target, "__name__", str(node.target))
+    )
 
 
 def _shape(meta: Any) -> Any:

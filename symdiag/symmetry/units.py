@@ -79,7 +79,11 @@ class Units:
         result = []
         for leaf in self.leaves(index):
             terms = self.variables[leaf].terms
-            result += [deeper for term in terms for deeper in self.free_leaves(term.variable)] if terms else [leaf]
+            result += (
+                [deeper for term in terms for deeper in self.free_leaves(term.variable)]
+                if terms
+                else [leaf]
+            )
         return result
 
     def size(self, label: Label) -> int:
@@ -110,7 +114,11 @@ class Units:
         for label, size in pieces:
             terms.append(label or self.new("fixed", size, quiet=True))
             self.pin(None if label else terms[-1], FIXED)
-        return self.add(Variable("concatenation", sum(size for _, size in pieces), quiet=True, terms=tuple(terms)))
+        return self.add(
+            Variable(
+                "concatenation", sum(size for _, size in pieces), quiet=True, terms=tuple(terms)
+            )
+        )
 
     def is_sum(self, label: Label | None) -> bool:
         """Whether the axis is made of pieces with units of their own."""

@@ -92,7 +92,10 @@ def verify(
 
 
 def _check(
-    group: Group, error: Callable[[Group, Element], float], generator: np.random.Generator, tolerance: float
+    group: Group,
+    error: Callable[[Group, Element], float],
+    generator: np.random.Generator,
+    tolerance: float,
 ) -> tuple[Group | None, Failure | None]:
     """The group as far as it holds, and its failure."""
     worst = max(error(group, element) for element in _permutations(group, generator))
@@ -126,7 +129,9 @@ def _flips(group: Group, generator: np.random.Generator) -> Iterator[Element]:
     yield Element(order, generator.choice(np.array([-1.0, 1.0]), size=group.width))
 
 
-def _generic(arrays: Mapping[str, FloatArray], generator: np.random.Generator) -> dict[str, FloatArray]:
+def _generic(
+    arrays: Mapping[str, FloatArray], generator: np.random.Generator
+) -> dict[str, FloatArray]:
     """Random weights of ordinary size in place of the means. Equal tensors stay equal: they may be one parameter."""
     drawn: dict[bytes, FloatArray] = {}
     result: dict[str, FloatArray] = {}
@@ -145,7 +150,9 @@ def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatAr
     return generator.standard_normal(shape) * math.sqrt(2.0 / fan)
 
 
-def _statistics(buffers: Mapping[str, FloatArray], generator: np.random.Generator) -> dict[str, FloatArray]:
+def _statistics(
+    buffers: Mapping[str, FloatArray], generator: np.random.Generator
+) -> dict[str, FloatArray]:
     """Random positive running statistics; other buffers (masks, encodings) are part of the function and stay."""
     return {
         name: generator.uniform(0.5, 1.5, value.shape) if "running_" in name else value
@@ -155,7 +162,9 @@ def _statistics(buffers: Mapping[str, FloatArray], generator: np.random.Generato
 
 def _relative_change(reference: FloatArray, outputs: FloatArray) -> float:
     outputs = np.asarray(outputs, dtype=np.float64)
-    if outputs.shape != reference.shape or not (np.isfinite(outputs).all() and np.isfinite(reference).all()):
+    if outputs.shape != reference.shape or not (
+        np.isfinite(outputs).all() and np.isfinite(reference).all()
+    ):
         return math.inf
     scale = float(np.abs(reference).max())
     return float(np.abs(outputs - reference).max()) / scale if scale > 0 else math.inf

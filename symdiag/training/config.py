@@ -59,7 +59,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "interval", "draws"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
-        _require(self.learning_rate is None or 0 < self.learning_rate <= 10, "learning_rate", "in (0, 10]")
+        _require(
+            self.learning_rate is None or 0 < self.learning_rate <= 10,
+            "learning_rate",
+            "in (0, 10]",
+        )
         _require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
         _require(self.num_elements >= 2, "num_elements", "at least 2")
         _require(self.seed >= 0, "seed", "at least 0")
@@ -72,12 +76,22 @@ class TrainingConfig:
         batch = self.batch_size or (num_points if num_points <= FULL_BATCH_LIMIT else 256)
         batch = min(batch, num_points)
         steps = self.steps or max(LONG_RUN, 20 * -(-num_points // batch))
-        rate = self.learning_rate or (1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3)
-        draws = self.draws or (32 if num_parameters <= 1_000 else 16 if num_parameters <= 10_000 else 8)
+        rate = self.learning_rate or (
+            1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3
+        )
+        draws = self.draws or (
+            32 if num_parameters <= 1_000 else 16 if num_parameters <= 10_000 else 8
+        )
         interval = self.interval or max(1, steps // 50)
         temper = self.temper or (TEMPER if batch == num_points and steps >= LONG_RUN else 1.0)
         return dataclasses.replace(
-            self, batch_size=batch, steps=steps, learning_rate=rate, interval=interval, draws=draws, temper=temper
+            self,
+            batch_size=batch,
+            steps=steps,
+            learning_rate=rate,
+            interval=interval,
+            draws=draws,
+            temper=temper,
         )
 
     @property
@@ -128,7 +142,9 @@ class ModelConfig:
 
 def _require(holds: bool, name: str, allowed: str) -> None:
     if not holds:
-        raise UsageError(f"{name} must be {allowed}", code="bad-option", hint=f"--{name.replace('_', '-')}")
+        raise UsageError(
+            f"{name} must be {allowed}", code="bad-option", hint=f"--{name.replace('_', '-')}"
+        )
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -37,7 +37,11 @@ class Dataset:
             raise InputError("the data set is empty", code="bad-data")
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
             if not np.isfinite(array).all():
-                raise InputError(f"the {name} contain NaN or infinity", code="bad-data", hint="Clean the data first.")
+                raise InputError(
+                    f"the {name} contain NaN or infinity",
+                    code="bad-data",
+                    hint="Clean the data first.",
+                )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -62,7 +66,9 @@ def load_data(path: str | Path, *, target: str | None = None) -> Dataset:
         raise
     except OSError as error:
         raise UnreadableError(f"cannot read {file}: {error.strerror or error}") from error
-    except Exception as error:  # a parser met a damaged file: whatever it raised, the answer is the same
+    except (
+        Exception
+    ) as error:  # a parser met a damaged file: whatever it raised, the answer is the same
         raise UnreadableError(
             f"{file} is not a readable data file ({type(error).__name__}: {error})",
             hint="Give npz or safetensors with arrays X and y, a csv with a header, or parquet.",
@@ -103,7 +109,9 @@ def _read_torch(file: Path, target: str | None) -> Dataset:
     if isinstance(content, (list, tuple)) and len(content) == 2:
         content = dict(zip(("x", "y"), content, strict=True))
     if not isinstance(content, Mapping):
-        raise InputError(f"{file} holds a {type(content).__name__}, not tensors X and y", code="bad-data")
+        raise InputError(
+            f"{file} holds a {type(content).__name__}, not tensors X and y", code="bad-data"
+        )
     tensors = {str(k): v.numpy() for k, v in content.items() if isinstance(v, torch.Tensor)}
     return _from_arrays(tensors, target)
 
@@ -112,7 +120,9 @@ def _read_csv(file: Path, target: str | None) -> Dataset:
     with file.open(newline="", encoding="utf-8-sig") as stream:
         header = next(csv.reader(stream))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "input contained no data": Dataset says it better
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # "input contained no data": Dataset says it better
         table = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8-sig")
     return _from_columns([name.strip() for name in header], table.reshape(-1, len(header)), target)
 
@@ -121,7 +131,9 @@ def _read_parquet(file: Path, target: str | None) -> Dataset:
     try:
         import pandas
     except ImportError as error:
-        raise UsageError("reading parquet needs pandas and pyarrow", hint="pip install pandas pyarrow") from error
+        raise UsageError(
+            "reading parquet needs pandas and pyarrow", hint="pip install pandas pyarrow"
+        ) from error
     frame = pandas.read_parquet(file)
     return _from_columns([str(c) for c in frame.columns], frame.to_numpy(dtype=np.float64), target)
 
@@ -135,7 +147,9 @@ def _from_columns(names: list[str], table: NDArray[Any], target: str | None) -> 
             hint=f"--target NAME, one of: {', '.join(names[:20])}.",
         )
     column = names.index(wanted)
-    return Dataset(np.delete(table, column, axis=1).astype(np.float64), table[:, column].astype(np.float64))
+    return Dataset(
+        np.delete(table, column, axis=1).astype(np.float64), table[:, column].astype(np.float64)
+    )
 
 
 def _from_arrays(arrays: Mapping[str, NDArray[Any]], target: str | None) -> Dataset:
@@ -147,7 +161,9 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]], target: str | None) -> Data
             code="bad-data",
             hint="Save the arrays under the names X and y.",
         )
-    return Dataset(np.asarray(arrays[inputs], dtype=np.float64), np.asarray(arrays[targets], dtype=np.float64))
+    return Dataset(
+        np.asarray(arrays[inputs], dtype=np.float64), np.asarray(arrays[targets], dtype=np.float64)
+    )
 
 
 def _pick(names: Mapping[str, Any] | list[str], wanted: tuple[str, ...]) -> str | None:

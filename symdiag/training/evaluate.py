@@ -24,7 +24,10 @@ from symdiag.training.streams import stream
 
 ACTIVE_RATIO = 2.0  # stds from zero at which a weight counts as one that does something
 _CHUNK = 4_000_000  # outputs held at once
-_LEAST, _LEAST_RARE = 64, 500  # draws for H, and where H is so small that few draws may miss what makes it up
+_LEAST, _LEAST_RARE = (
+    64,
+    500,
+)  # draws for H, and where H is so small that few draws may miss what makes it up
 _RARE = 2.0  # nats
 
 
@@ -81,10 +84,14 @@ def evaluate(
         kl=kl,
         elbo=shifted(log_likelihood, -kl),
         straddling_entropy=entropy,
-        symmetrized=symmetrized_bound(shifted(log_likelihood, -kl), entropy, problem.spec.log_order),
+        symmetrized=symmetrized_bound(
+            shifted(log_likelihood, -kl), entropy, problem.spec.log_order
+        ),
         active_units=active_units(posterior, problem.spec),
         units=sum(group.width for group in problem.spec),
-        noise_std=float(torch.exp(q.log_noise.detach())) if problem.likelihood.name == "gaussian" else None,
+        noise_std=float(torch.exp(q.log_noise.detach()))
+        if problem.likelihood.name == "gaussian"
+        else None,
         test=test,
         draws=fit,
         point_nll=point_nll,
@@ -141,9 +148,14 @@ def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
             signal = np.abs(loc) >= ACTIVE_RATIO * scale
             signal &= loc != 0
             here = unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
-            place = (member.tensor, member.axis)  # ranges of one axis are one matrix as the unit sees it
+            place = (
+                member.tensor,
+                member.axis,
+            )  # ranges of one axis are one matrix as the unit sees it
             seen[place] = seen.get(place, np.zeros(group.width, dtype=bool)) | here
-        active += int(np.logical_and.reduce([np.ones(group.width, dtype=bool), *seen.values()]).sum())
+        active += int(
+            np.logical_and.reduce([np.ones(group.width, dtype=bool), *seen.values()]).sum()
+        )
     return active
 
 
@@ -166,7 +178,9 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
     return Estimate(mean, error, mean - slack, mean + slack, "monte-carlo", len(values))
 
 
-def _log_likelihoods(problem: Problem, q: Variational, draws: Tensor, points: Points) -> NDArray[np.float64]:
+def _log_likelihoods(
+    problem: Problem, q: Variational, draws: Tensor, points: Points
+) -> NDArray[np.float64]:
     """(S, N), in chunks of points."""
     size = max(1, _CHUNK // len(draws))
     parts = []
@@ -177,7 +191,9 @@ def _log_likelihoods(problem: Problem, q: Variational, draws: Tensor, points: Po
     return values
 
 
-def _test_scores(problem: Problem, q: Variational, draws: Tensor) -> tuple[Scores | None, NDArray[np.float64] | None]:
+def _test_scores(
+    problem: Problem, q: Variational, draws: Tensor
+) -> tuple[Scores | None, NDArray[np.float64] | None]:
     if problem.test is None:
         return None, None
     log_prob = _log_likelihoods(problem, q, draws, problem.test)

@@ -45,7 +45,9 @@ class JobSettings:
     sinks: Sequence[Sink] = ()
 
 
-def run_job(problem: Problem, config: TrainingConfig, settings: JobSettings, state: JobState) -> Trained:
+def run_job(
+    problem: Problem, config: TrainingConfig, settings: JobSettings, state: JobState
+) -> Trained:
     """Run whatever of the job is not finished yet.
 
     Args:
@@ -87,14 +89,23 @@ class _Job:
                 save_job(self.state, self.settings.state_path)
 
         settings = RunSettings(
-            phase=name, workers=self.settings.workers, sinks=self.settings.sinks, save=save, **options
+            phase=name,
+            workers=self.settings.workers,
+            sinks=self.settings.sinks,
+            save=save,
+            **options,
         )
         q, _ = train(self.problem, config, settings, self.state.runs.get(name))
         return q
 
 
 def job_settings(
-    posterior: Posterior, train_data: Dataset, config: TrainingConfig, model: ModelConfig, control_runs: int, world: int
+    posterior: Posterior,
+    train_data: Dataset,
+    config: TrainingConfig,
+    model: ModelConfig,
+    control_runs: int,
+    world: int,
 ) -> dict[str, Any]:
     """Everything the course of a job depends on, as plain values: what a resumed job must repeat."""
     return {

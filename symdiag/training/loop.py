@@ -67,7 +67,13 @@ def train(
 class _Run:
     """One run in progress."""
 
-    def __init__(self, problem: Problem, config: TrainingConfig, settings: RunSettings, start: RunState | None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        config: TrainingConfig,
+        settings: RunSettings,
+        start: RunState | None,
+    ) -> None:
         assert config.steps is not None
         assert config.interval is not None
         assert config.learning_rate is not None
@@ -76,10 +82,16 @@ class _Run:
         self.steps = settings.stop_at or config.steps
         self.q = problem.start()
         self.objective = build_objective(
-            config.objective, problem.spec, self.q, marginals=config.marginals, num_elements=config.num_elements
+            config.objective,
+            problem.spec,
+            self.q,
+            marginals=config.marginals,
+            num_elements=config.num_elements,
         )
         self.optimiser = Optimiser(self.q, learn_noise=problem.learn_noise)
-        self.monitor = Monitor(problem, seed=0)  # the same in every run, so that runs can be compared
+        self.monitor = Monitor(
+            problem, seed=0
+        )  # the same in every run, so that runs can be compared
         if start is not None:
             self.optimiser.load(start.tensors)
         self.state = start or RunState(0, self.optimiser.tensors())
@@ -98,12 +110,16 @@ class _Run:
         if not math.isfinite(snapshot.elbo):
             self._diverged(end)
         self.state = self._progress(end, snapshot)
-        self._report(snapshot, norm)  # before saving: resuming cuts surplus metrics off but cannot restore a lost line
+        self._report(
+            snapshot, norm
+        )  # before saving: resuming cuts surplus metrics off but cannot restore a lost line
         self._save(self.state)
 
     def _step(self, step: int) -> float:
         """One update; the gradient norm."""
-        terms = step_terms(self.problem, self.q, self.objective, self.config, step, self.settings.workers)
+        terms = step_terms(
+            self.problem, self.q, self.objective, self.config, step, self.settings.workers
+        )
         self.optimiser.zero_grad()
         terms.loss.backward()  # type: ignore[no-untyped-call]
         self.settings.workers.average_gradients(self.optimiser.parameters)
@@ -141,7 +157,11 @@ class _Run:
         return replace(state, finished=step >= self.steps or stale)
 
     def _noise_std(self) -> float | None:
-        return math.exp(self.q.log_noise.item()) if self.problem.likelihood.name == "gaussian" else None
+        return (
+            math.exp(self.q.log_noise.item())
+            if self.problem.likelihood.name == "gaussian"
+            else None
+        )
 
     def _save(self, state: RunState) -> None:
         self.state = state
@@ -161,7 +181,9 @@ class _Run:
             straddling_entropy=snapshot.straddling_entropy,
             log_likelihood=snapshot.log_likelihood,
             kl=snapshot.kl,
-            learning_rate=learning_rate(self.state.step - 1, self.config.steps or 1, self.peak, self.config.warmup),
+            learning_rate=learning_rate(
+                self.state.step - 1, self.config.steps or 1, self.peak, self.config.warmup
+            ),
             gradient_norm=norm,
             noise_std=self._noise_std(),
             steps_per_second=rate,

@@ -38,7 +38,9 @@ class JsonLines:
 
     def __init__(self, path: Path, *, resume_from: tuple[str, int] | None = None) -> None:
         self.path = path
-        kept = _lines_before(path, *resume_from) if resume_from is not None and path.exists() else []
+        kept = (
+            _lines_before(path, *resume_from) if resume_from is not None and path.exists() else []
+        )
         try:
             path.write_text("".join(kept), encoding="utf-8")
         except OSError as error:
@@ -46,7 +48,10 @@ class JsonLines:
 
     def __call__(self, record: Record) -> None:
         """Write one line and flush it."""
-        line = {k: (v if not isinstance(v, float) or math.isfinite(v) else None) for k, v in asdict(record).items()}
+        line = {
+            k: (v if not isinstance(v, float) or math.isfinite(v) else None)
+            for k, v in asdict(record).items()
+        }
         try:
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line, allow_nan=False) + "\n")
@@ -76,7 +81,9 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UsageError(
-                "--tensorboard needs the tensorboard package", code="missing-extra", hint="pip install tensorboard"
+                "--tensorboard needs the tensorboard package",
+                code="missing-extra",
+                hint="pip install tensorboard",
             ) from error
         self._writer = SummaryWriter(str(directory))
 

@@ -65,7 +65,9 @@ class Monitor:
         generator = stream(self.seed, "evaluation", 1)
         total = 0.0
         for group in self.problem.spec:
-            values = group_values(group, loc, scale, named, generator=generator, effort=_EFFORT, certify=False)
+            values = group_values(
+                group, loc, scale, named, generator=generator, effort=_EFFORT, certify=False
+            )
             total += float(np.mean(values.averaged))
         return total
 

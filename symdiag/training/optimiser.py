@@ -56,5 +56,7 @@ class Optimiser:
     def _live(self) -> dict[str, Tensor]:
         live = {"loc": self.q.loc, "log_scale": self.q.log_scale, "log_noise": self.q.log_noise}
         for index, p in enumerate(self.parameters):
-            live.update({f"adam.{index}.{key}": value for key, value in self._adam.state[p].items()})
+            live.update(
+                {f"adam.{index}.{key}": value for key, value in self._adam.state[p].items()}
+            )
         return live

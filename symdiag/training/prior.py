@@ -59,7 +59,9 @@ def _check_names(posterior: Posterior, model: ModelConfig) -> None:
             )
 
 
-def check_prior_invariance(prior: GaussianPrior, posterior: Posterior, spec: PermutationSpec) -> None:
+def check_prior_invariance(
+    prior: GaussianPrior, posterior: Posterior, spec: PermutationSpec
+) -> None:
     """Raise SymmetryError (``prior-not-invariant``) unless random group elements leave the prior as it is.
 
     log|G| may be added to a bound on the evidence only then (DESIGN.md 1.1).
@@ -67,9 +69,14 @@ def check_prior_invariance(prior: GaussianPrior, posterior: Posterior, spec: Per
     generator = stream(0, "initial")
     for _ in range(3):
         action = random_action(spec, generator)
-        moved_loc, moved_scale = act(spec, action, prior.loc), act(spec, action, prior.scale, flip=False)
+        moved_loc, moved_scale = (
+            act(spec, action, prior.loc),
+            act(spec, action, prior.scale, flip=False),
+        )
         for name in posterior.names:
-            same = np.allclose(moved_loc[name], prior.loc[name]) and np.allclose(moved_scale[name], prior.scale[name])
+            same = np.allclose(moved_loc[name], prior.loc[name]) and np.allclose(
+                moved_scale[name], prior.scale[name]
+            )
             if not same:
                 raise SymmetryError(
                     f"the prior of {name} differs between interchangeable units, so the posterior is not symmetric",

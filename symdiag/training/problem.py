@@ -62,7 +62,9 @@ class Problem:
 
     def start(self) -> Variational:
         """A fresh trainable copy of the posterior."""
-        return Variational.of(self.posterior, log_noise=self.log_noise, dtype=self.dtype, device=self.device)
+        return Variational.of(
+            self.posterior, log_noise=self.log_noise, dtype=self.dtype, device=self.device
+        )
 
     def log_likelihood(self, q: Variational, draws: Tensor, points: Points) -> Tensor:
         """Σ_n log p(y_n | x_n, ω_s) over ``points`` for draws (S, D) → (S,), nats, not rescaled."""
@@ -128,7 +130,9 @@ def _check_trainable(posterior: Posterior) -> None:
             hint="Only mean-field (diagonal) Gaussians can be written back after retraining.",
         )
     if not any((scale > 0).any() for scale in posterior.scale.values()):
-        raise UnsupportedError("every weight is deterministic: nothing to train", code="deterministic-weights")
+        raise UnsupportedError(
+            "every weight is deterministic: nothing to train", code="deterministic-weights"
+        )
 
 
 @dataclass(frozen=True)

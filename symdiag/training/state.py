@@ -51,13 +51,21 @@ class JobState:
 
 def save_job(job: JobState, path: Path) -> None:
     """Write atomically: after a crash the file holds either the old state or the new one."""
-    tensors = {f"{name}/{key}": value for name, run in job.runs.items() for key, value in run.tensors.items()}
+    tensors = {
+        f"{name}/{key}": value
+        for name, run in job.runs.items()
+        for key, value in run.tensors.items()
+    }
     counters = {
         name: {"step": r.step, "best": r.best, "best_step": r.best_step, "finished": r.finished}
         for name, r in job.runs.items()
     }
-    note = {"symdiag": json.dumps({"version": _VERSION, "settings": job.settings, "runs": counters})}
-    atomic_write(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=note), overwrite=True)
+    note = {
+        "symdiag": json.dumps({"version": _VERSION, "settings": job.settings, "runs": counters})
+    }
+    atomic_write(
+        path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=note), overwrite=True
+    )
 
 
 def load_job(path: Path, settings: dict[str, Any]) -> JobState:
@@ -86,7 +94,8 @@ def load_job(path: Path, settings: dict[str, Any]) -> JobState:
         )
     runs = {
         name: RunState(
-            tensors={k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")}, **counters
+            tensors={k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")},
+            **counters,
         )
         for name, counters in note["runs"].items()
     }

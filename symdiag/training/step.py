@@ -35,14 +35,26 @@ def step_noise(problem: Problem, config: TrainingConfig, step: int, workers: Wor
 
 
 def step_terms(
-    problem: Problem, q: Variational, objective: Objective, config: TrainingConfig, step: int, workers: Workers
+    problem: Problem,
+    q: Variational,
+    objective: Objective,
+    config: TrainingConfig,
+    step: int,
+    workers: Workers,
 ) -> Terms:
     """The loss of one step on this process's batch and draws; its average over processes is the objective."""
     assert config.batch_size is not None
     index = batch_indices(
-        len(problem.train), config.batch_size, config.seed, step, rank=workers.rank, world=workers.world
+        len(problem.train),
+        config.batch_size,
+        config.seed,
+        step,
+        rank=workers.rank,
+        world=workers.world,
     )
-    points = problem.train.take(None if index is None else torch.from_numpy(index).to(problem.device))
+    points = problem.train.take(
+        None if index is None else torch.from_numpy(index).to(problem.device)
+    )
     shard = len(range(workers.rank, len(problem.train), workers.world))
     draws = problem.draws(q, step_noise(problem, config, step, workers))
     fit = problem.log_likelihood(q, draws, points).mean() * (shard * workers.world / len(points))

@@ -47,12 +47,19 @@ def differences(before: Evaluation, after: Evaluation) -> tuple[Difference, ...]
         result += [
             Difference("test_nll", *_paired(after.point_nll - before.point_nll)),
             Difference(after.test.metric_name, after.test.metric - before.test.metric, None, None),
-            Difference("calibration_error", after.test.calibration_error - before.test.calibration_error, None, None),
+            Difference(
+                "calibration_error",
+                after.test.calibration_error - before.test.calibration_error,
+                None,
+                None,
+            ),
         ]
     return tuple(result)
 
 
-def symmetrized_difference(before: Evaluation, after: Evaluation, run_slack: float = 0.0) -> Difference:
+def symmetrized_difference(
+    before: Evaluation, after: Evaluation, run_slack: float = 0.0
+) -> Difference:
     """The difference in L^G; ``run_slack`` widens the interval by what training noise may do."""
     fit = _paired(after.draws - before.draws)
     kl = after.kl - before.kl
@@ -60,7 +67,9 @@ def symmetrized_difference(before: Evaluation, after: Evaluation, run_slack: flo
     value = fit[0] - kl - entropy[0]
     slack = np.hypot(np.hypot(fit[2] - fit[0], run_slack), 0.5 * (entropy[2] - entropy[1]))
     middle = fit[0] - kl - 0.5 * (entropy[1] + entropy[2])
-    return Difference("symmetrized", value, float(min(value, middle - slack)), float(max(value, middle + slack)))
+    return Difference(
+        "symmetrized", value, float(min(value, middle - slack)), float(max(value, middle + slack))
+    )
 
 
 def run_to_run_slack(controls: Sequence[Evaluation]) -> float | None:
@@ -83,7 +92,9 @@ def judge(difference: Difference) -> Verdict:
     return "no measurable benefit"
 
 
-def _paired(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float, float]:
+def _paired(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> tuple[float, float, float]:
     mean = float(values.mean())
     slack = 2.0 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else np.inf
     return mean, float(mean - slack), float(mean + slack)

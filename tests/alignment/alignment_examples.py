@@ -13,7 +13,9 @@ from symdiag.symmetry.elements import Element, act, invert, random_action
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 
-def mlp_spec(widths: Sequence[int], *, signed: bool = False) -> tuple[PermutationSpec, dict[str, tuple[int, ...]]]:
+def mlp_spec(
+    widths: Sequence[int], *, signed: bool = False
+) -> tuple[PermutationSpec, dict[str, tuple[int, ...]]]:
     """Spec and tensor shapes of an MLP with the given widths, input and output included."""
     groups, shapes = [], {}
     for layer in range(1, len(widths)):
@@ -26,23 +28,49 @@ def mlp_spec(widths: Sequence[int], *, signed: bool = False) -> tuple[Permutatio
 
 def residual_spec(d1: int, d2: int) -> tuple[PermutationSpec, dict[str, tuple[int, ...]]]:
     """Git Re-Basin issue 8: two residual blocks whose stream is one tied group."""
-    stream = [("din", 0), ("fc1", 1), ("fc2", 0), ("b2", 0), ("fc3", 1), ("fc4", 0), ("b4", 0), ("dout", 1)]
+    stream = [
+        ("din", 0),
+        ("fc1", 1),
+        ("fc2", 0),
+        ("b2", 0),
+        ("fc3", 1),
+        ("fc4", 0),
+        ("b4", 0),
+        ("dout", 1),
+    ]
     first, second = [("fc1", 0), ("b1", 0), ("fc2", 1)], [("fc3", 0), ("b3", 0), ("fc4", 1)]
     groups = tuple(
         Group(name, width, tuple(Member(t, axis) for t, axis in members))
-        for name, width, members in (("stream", d1, stream), ("inner1", d2, first), ("inner2", d2, second))
+        for name, width, members in (
+            ("stream", d1, stream),
+            ("inner1", d2, first),
+            ("inner2", d2, second),
+        )
     )
     shapes = {"fc1": (d2, d1), "fc2": (d1, d2), "fc3": (d2, d1), "fc4": (d1, d2)}
-    shapes |= {"b1": (d2,), "b2": (d1,), "b3": (d2,), "b4": (d1,), "din": (d1, d1), "dout": (d1, d1)}
+    shapes |= {
+        "b1": (d2,),
+        "b2": (d1,),
+        "b3": (d2,),
+        "b4": (d1,),
+        "din": (d1, d1),
+        "dout": (d1, d1),
+    }
     return PermutationSpec(groups), shapes
 
 
 def random_posterior(
-    shapes: dict[str, tuple[int, ...]], generator: np.random.Generator, *, deterministic: bool = False
+    shapes: dict[str, tuple[int, ...]],
+    generator: np.random.Generator,
+    *,
+    deterministic: bool = False,
 ) -> Posterior:
     """Standard normal means, log-normal stds (or none)."""
     loc = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
-    scale = {n: np.zeros(s) if deterministic else np.exp(0.5 * generator.standard_normal(s)) for n, s in shapes.items()}
+    scale = {
+        n: np.zeros(s) if deterministic else np.exp(0.5 * generator.standard_normal(s))
+        for n, s in shapes.items()
+    }
     return Posterior(loc, scale)
 
 
@@ -51,7 +79,10 @@ def planted(
 ) -> tuple[Posterior, dict[str, Element]]:
     """The reference moved by a random action (means then perturbed), and the action that undoes it."""
     action = random_action(spec, generator)
-    loc = {n: a + noise * generator.standard_normal(a.shape) for n, a in act(spec, action, reference.loc).items()}
+    loc = {
+        n: a + noise * generator.standard_normal(a.shape)
+        for n, a in act(spec, action, reference.loc).items()
+    }
     return Posterior(loc, dict(act(spec, action, reference.scale, flip=False))), invert(action)
 
 
@@ -70,7 +101,8 @@ def _elements(group: Group):
 def same_action(first: dict[str, Element], second: dict[str, Element]) -> bool:
     """Whether two actions agree in every permutation and sign."""
     return all(
-        (first[n].permutation == second[n].permutation).all() and (first[n].signs == second[n].signs).all()
+        (first[n].permutation == second[n].permutation).all()
+        and (first[n].signs == second[n].signs).all()
         for n in second
     )
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from alignment_examples import mlp_spec, planted, random_posterior, residual_spec, same_action, tanh_mlp
+from alignment_examples import (
+    mlp_spec,
+    planted,
+    random_posterior,
+    residual_spec,
+    same_action,
+    tanh_mlp,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +57,9 @@ def test_the_aligned_model_computes_the_same_function(seed, cost, signed):
     for name in model.names:
         moved = np.sort(np.abs(found.posterior.loc[name]), axis=None)
         assert (moved == np.sort(np.abs(model.loc[name]), axis=None)).all()
-        assert (np.sort(found.posterior.scale[name], axis=None) == np.sort(model.scale[name], axis=None)).all()
+        assert (
+            np.sort(found.posterior.scale[name], axis=None) == np.sort(model.scale[name], axis=None)
+        ).all()
 
 
 @settings(max_examples=15, deadline=None)
@@ -99,7 +108,9 @@ def test_the_single_precision_search_of_large_nets_recovers_and_repeats(cost, mo
     for certify in (True, False):
         model, reference, spec = nets(0)
         first = align(model, reference, spec, cost=cost, restarts=2, certify=certify)
-        assert align(first.posterior, reference, spec, cost=cost, restarts=2, certify=certify).is_identity
+        assert align(
+            first.posterior, reference, spec, cost=cost, restarts=2, certify=certify
+        ).is_identity
         moved, truth = planted(reference, spec, np.random.default_rng(0))
         found = align(moved, reference, spec, cost=cost, restarts=0, certify=certify)
         assert same_action(found.action, truth)
@@ -108,7 +119,9 @@ def test_the_single_precision_search_of_large_nets_recovers_and_repeats(cost, mo
 
 def test_the_same_generator_gives_the_same_result():
     model, reference, spec = nets(5)
-    first, second = (align(model, reference, spec, generator=np.random.default_rng(3)) for _ in range(2))
+    first, second = (
+        align(model, reference, spec, generator=np.random.default_rng(3)) for _ in range(2)
+    )
     assert same_action(first.action, second.action)
     assert first.certificate == second.certificate
 
@@ -117,7 +130,8 @@ def test_distance_is_what_the_aligned_posteriors_say():
     model, reference, spec = nets(1)
     found = align(model, reference, spec)
     gaps = [
-        (found.posterior.loc[n] - reference.loc[n]) ** 2 + (found.posterior.scale[n] - reference.scale[n]) ** 2
+        (found.posterior.loc[n] - reference.loc[n]) ** 2
+        + (found.posterior.scale[n] - reference.scale[n]) ** 2
         for n in model.names
     ]
     assert found.certificate.distance == pytest.approx(sum(g.sum() for g in gaps), rel=1e-12)
@@ -189,7 +203,12 @@ def test_a_random_states_distance_equals_that_of_the_moved_posterior(cost):
     generator = np.random.default_rng(0)
     spec = PermutationSpec(
         (
-            Group("a", 3, (Member("x", 0, outer=2, inner=2), Member("y", 1), Member("z", 1)), signed=True),
+            Group(
+                "a",
+                3,
+                (Member("x", 0, outer=2, inner=2), Member("y", 1), Member("z", 1)),
+                signed=True,
+            ),
             Group("b", 4, (Member("y", 0, flips=False), Member("z", 0, inner=3)), signed=True),
         )
     )

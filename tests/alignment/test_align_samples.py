@@ -82,7 +82,9 @@ def test_alignment_changes_no_function():
     found = align_samples(draws, spec, starts=1)
     inputs = generator.standard_normal((20, 2))
     for s in range(12):
-        before, after = (tanh_mlp({n: v[s] for n, v in w.items()}, inputs, 3) for w in (draws, found.draws))
+        before, after = (
+            tanh_mlp({n: v[s] for n, v in w.items()}, inputs, 3) for w in (draws, found.draws)
+        )
         np.testing.assert_allclose(after, before, rtol=1e-12, atol=1e-12)
 
 
@@ -131,7 +133,9 @@ def test_the_assignment_is_the_likeliest_of_all():
 def test_pairwise_costs_are_sums_of_elementwise_ones_and_never_below_unordered():
     generator = np.random.default_rng(6)
     model = Weights(generator.standard_normal((5, 6)) + 30.0, None)
-    reference = Weights(generator.standard_normal((5, 6)) + 30.0, np.exp(generator.standard_normal((5, 6))))
+    reference = Weights(
+        generator.standard_normal((5, 6)) + 30.0, np.exp(generator.standard_normal((5, 6)))
+    )
     cost = LogDensity()
     both = cost.pairwise(model, reference)
     for i, j in itertools.product(range(5), range(5)):
@@ -185,7 +189,9 @@ def test_impossible_calls_are_refused():
 def test_the_same_generator_gives_the_same_result():
     generator = np.random.default_rng(9)
     spec, draws = gaussian_draws((2, 6, 5, 1), 20, 1.0, generator, signed=True)
-    first, again = (align_samples(draws, spec, starts=2, generator=np.random.default_rng(3)) for _ in range(2))
+    first, again = (
+        align_samples(draws, spec, starts=2, generator=np.random.default_rng(3)) for _ in range(2)
+    )
     assert first.score == again.score
     assert all((first.draws[n] == again.draws[n]).all() for n in draws)
 
@@ -216,7 +222,9 @@ def test_two_mode_share_of_known_shapes():
     normal = {"w": generator.standard_normal((1500, 1))}
     assert two_mode_share(normal) == pytest.approx(2 / np.pi, abs=0.03)
     assert two_mode_share({"w": generator.uniform(size=(1500, 1))}) == pytest.approx(0.75, abs=0.03)
-    clusters = {"w": np.repeat([-5.0, 5.0], 50)[:, None] + 0.01 * generator.standard_normal((100, 1))}
+    clusters = {
+        "w": np.repeat([-5.0, 5.0], 50)[:, None] + 0.01 * generator.standard_normal((100, 1))
+    }
     assert two_mode_share(clusters) > 0.999
     tall, wide = (np.hstack([clusters["w"], generator.standard_normal((100, d))]) for d in (3, 300))
     wide[:, 1:200] += clusters["w"]

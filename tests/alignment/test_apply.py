@@ -15,8 +15,14 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 
 def stacked_spec():
-    members = (Member("qkv", 0, outer=3, inner=2), Member("out", -1, inner=2), Member("norm", 0, inner=2, flips=False))
-    return PermutationSpec((Group("heads", 4, (*members, Member("cat", 1, inner=2, start=3)), signed=True),))
+    members = (
+        Member("qkv", 0, outer=3, inner=2),
+        Member("out", -1, inner=2),
+        Member("norm", 0, inner=2, flips=False),
+    )
+    return PermutationSpec(
+        (Group("heads", 4, (*members, Member("cat", 1, inner=2, start=3)), signed=True),)
+    )
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -31,14 +37,18 @@ def test_tensors_of_numpy_and_torch_move_as_the_group_acts(flip):
     kept = {name: array.copy() for name, array in arrays.items()}
     for name, moved in move_tensors(arrays, spec, action, flip=flip).items():
         assert (moved == expected[name]).all()
-    for name, moved in move_tensors({n: torch.tensor(a) for n, a in arrays.items()}, spec, action, flip=flip).items():
+    for name, moved in move_tensors(
+        {n: torch.tensor(a) for n, a in arrays.items()}, spec, action, flip=flip
+    ).items():
         assert isinstance(moved, torch.Tensor)
         assert (moved.numpy() == expected[name]).all()
     assert all((arrays[name] == kept[name]).all() for name in arrays)
 
 
 def test_half_precision_and_integer_tensors_keep_their_dtype():
-    spec = PermutationSpec((Group("h", 3, (Member("w", 0), Member("count", 0, flips=False)), signed=True),))
+    spec = PermutationSpec(
+        (Group("h", 3, (Member("w", 0), Member("count", 0, flips=False)), signed=True),)
+    )
     action = random_action(spec, np.random.default_rng(1))
     tensors = {"w": torch.ones(3, dtype=torch.bfloat16), "count": torch.arange(3)}
     moved = move_tensors(tensors, spec, action)
@@ -61,22 +71,32 @@ def test_an_alignments_apply_moves_a_state_dict_like_its_posterior():
 def test_covariance_and_buffers_move_with_the_weights():
     generator = np.random.default_rng(3)
     spec, shapes = mlp_spec([2, 3, 1], signed=True)
-    spec = PermutationSpec((Group("h1", 3, (*spec.groups[0].members, Member("running", 0)), signed=True),))
+    spec = PermutationSpec(
+        (Group("h1", 3, (*spec.groups[0].members, Member("running", 0)), signed=True),)
+    )
     plain = random_posterior(shapes, generator)
     order = ("w2", "w1", "b1", "b2")
     size = sum(plain.loc[n].size for n in order)
     factor = generator.standard_normal((size, 2))
     covariance = Covariance(order, factor, generator.uniform(0.1, 1.0, size))
-    posterior = Posterior(plain.loc, plain.scale, buffers={"running": np.arange(3.0)}, covariance=covariance)
+    posterior = Posterior(
+        plain.loc, plain.scale, buffers={"running": np.arange(3.0)}, covariance=covariance
+    )
     action = random_action(spec, generator)
     moved = move_posterior(posterior, spec, action)
     # moving samples of the posterior and sampling the moved posterior give the same covariance
     for column in range(2):
         direction = unflatten(factor[:, column], order, plain)
-        assert flatten(act(spec, action, direction), order) == pytest.approx(moved.covariance.factor[:, column])
+        assert flatten(act(spec, action, direction), order) == pytest.approx(
+            moved.covariance.factor[:, column]
+        )
     diagonal = unflatten(covariance.diagonal, order, plain)
-    assert flatten(act(spec, action, diagonal, flip=False), order) == pytest.approx(moved.covariance.diagonal)
-    assert (moved.buffers["running"] == np.arange(3.0)[action["h1"].permutation] * action["h1"].signs).all()
+    assert flatten(act(spec, action, diagonal, flip=False), order) == pytest.approx(
+        moved.covariance.diagonal
+    )
+    assert (
+        moved.buffers["running"] == np.arange(3.0)[action["h1"].permutation] * action["h1"].signs
+    ).all()
 
 
 def unflatten(vector, order, like):

@@ -25,7 +25,12 @@ CASES = [([2, 4, 4, 1], False), ([1, 3, 3, 1], True), ([1, 3, 3, 3, 1], False)]
 def small_problem(widths, signed, cost, seed):
     generator = np.random.default_rng(seed)
     spec, shapes = mlp_spec(widths, signed=signed)
-    return build_problem(random_posterior(shapes, generator), random_posterior(shapes, generator), spec, get_cost(cost))
+    return build_problem(
+        random_posterior(shapes, generator),
+        random_posterior(shapes, generator),
+        spec,
+        get_cost(cost),
+    )
 
 
 @pytest.mark.parametrize("cost", ["w2", "kl", "hellinger", "mean"])
@@ -60,7 +65,10 @@ def test_bounds_of_tied_and_recurrent_groups_hold_against_exhaustive_search():
     tied, tied_shapes = residual_spec(3, 3)
     members = (Member("ih", 0), Member("hh", 0), Member("hh", 1), Member("out", 1))
     recurrent = PermutationSpec((Group("state", 5, members, signed=True),))
-    for spec, shapes in ((tied, tied_shapes), (recurrent, {"ih": (5, 1), "hh": (5, 5), "out": (1, 5)})):
+    for spec, shapes in (
+        (tied, tied_shapes),
+        (recurrent, {"ih": (5, 1), "hh": (5, 5), "out": (1, 5)}),
+    ):
         model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
         problem = build_problem(model, reference, spec, get_cost("w2"))
         best = min(problem.distance(state) for state in every_state(problem))
@@ -121,7 +129,10 @@ def test_a_large_problem_is_left_to_the_split_bound():
 def forced_margin(costs, unit, match):
     forbidden = costs.copy()
     forbidden[unit, match] = 1e6
-    return forbidden[linear_sum_assignment(forbidden)].sum() - costs[linear_sum_assignment(costs)].sum()
+    return (
+        forbidden[linear_sum_assignment(forbidden)].sum()
+        - costs[linear_sum_assignment(costs)].sum()
+    )
 
 
 @pytest.mark.parametrize("size", [2, 5, 12])
@@ -131,7 +142,9 @@ def test_margins_equal_those_of_re_solved_assignments(size):
     best = linear_sum_assignment(costs)[1]
     margins, exact = assignment_margins(costs[None], Element(best, np.ones(size)))
     assert exact
-    assert margins == pytest.approx([forced_margin(costs, i, best[i]) for i in range(size)], abs=1e-10)
+    assert margins == pytest.approx(
+        [forced_margin(costs, i, best[i]) for i in range(size)], abs=1e-10
+    )
 
 
 def test_signed_margins_include_the_flip_of_the_unit_itself():
@@ -154,7 +167,9 @@ def test_margins_of_wide_groups_are_lower_bounds():
 def test_one_hidden_layer_is_optimal_by_assignment():
     generator = np.random.default_rng(0)
     spec, shapes = mlp_spec([3, 30, 2])
-    found = align(random_posterior(shapes, generator), random_posterior(shapes, generator), spec).certificate
+    found = align(
+        random_posterior(shapes, generator), random_posterior(shapes, generator), spec
+    ).certificate
     assert (found.status, found.method, found.gap) == ("optimal", "assignment", 0.0)
     assert found.statement.startswith("optimal")
 
@@ -197,7 +212,11 @@ def test_equal_units_are_named_ambiguous():
     spec, shapes = mlp_spec([3, 6, 2])
     reference = random_posterior(shapes, generator)
     for arrays in (reference.loc, reference.scale):
-        arrays["w1"][4], arrays["b1"][4], arrays["w2"][:, 4] = arrays["w1"][1], arrays["b1"][1], arrays["w2"][:, 1]
+        arrays["w1"][4], arrays["b1"][4], arrays["w2"][:, 4] = (
+            arrays["w1"][1],
+            arrays["b1"][1],
+            arrays["w2"][:, 1],
+        )
     model, _ = planted(reference, spec, generator)
     found = align(model, reference, spec)
     assert found.matches["h1"].ambiguous == (1, 4)
@@ -208,8 +227,12 @@ def test_a_function_that_no_permutation_connects_is_reported_different():
     # Git Re-Basin A.6: both nets separate the data, no permutation maps one to the other
     spec, shapes = mlp_spec([2, 2, 1])
     zeros = {n: np.zeros(s) for n, s in shapes.items()}
-    model = Posterior({**zeros, "w1": np.array([[-1.0, 0.0], [0.0, -1.0]]), "w2": np.array([[-1.0, -1.0]])}, zeros)
-    reference = Posterior({**zeros, "w1": np.array([[1.0, 0.0], [0.0, 1.0]]), "w2": np.array([[1.0, 1.0]])}, zeros)
+    model = Posterior(
+        {**zeros, "w1": np.array([[-1.0, 0.0], [0.0, -1.0]]), "w2": np.array([[-1.0, -1.0]])}, zeros
+    )
+    reference = Posterior(
+        {**zeros, "w1": np.array([[1.0, 0.0], [0.0, 1.0]]), "w2": np.array([[1.0, 1.0]])}, zeros
+    )
     found = align(model, reference, spec)
     assert found.certificate.status == "optimal"
     assert found.certificate.distance > 1.0
@@ -222,7 +245,10 @@ def test_agreement_is_the_share_of_independent_starts_that_reach_the_best():
 
     unmoved = Start("unmoved", 9.0)
     assert found(unmoved, Start("signature", 1.0), Start("identity", 2.0)).agreement == 0.5
-    assert found(unmoved, Start("signature", 1.0), Start("random", 1.0), Start("kick", 1.0)).agreement == 1.0
+    assert (
+        found(unmoved, Start("signature", 1.0), Start("random", 1.0), Start("kick", 1.0)).agreement
+        == 1.0
+    )
     # a joint move went beyond all of them; single-precision polish does not count as disagreement
     assert found(unmoved, Start("signature", 1.0), Start("joint", 0.5)).agreement == 0.0
     assert found(unmoved, Start("signature", 1.0), Start("polish", 0.9999)).agreement == 1.0

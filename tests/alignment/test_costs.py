@@ -34,7 +34,9 @@ def test_unknown_cost_is_a_usage_error_that_lists_them():
     assert "hellinger" in caught.value.hint
 
 
-@pytest.mark.parametrize(("m", "s", "m_r", "s_r"), [(0.3, 0.5, -1.0, 1.2), (2.0, 0.1, 2.1, 0.2), (0.0, 1.0, 0.0, 1.0)])
+@pytest.mark.parametrize(
+    ("m", "s", "m_r", "s_r"), [(0.3, 0.5, -1.0, 1.2), (2.0, 0.1, 2.1, 0.2), (0.0, 1.0, 0.0, 1.0)]
+)
 def test_kl_and_hellinger_match_quadrature(m, s, m_r, s_r):
     p, q = norm(m, s), norm(m_r, s_r)
 
@@ -74,7 +76,9 @@ def test_unordered_never_exceeds_the_best_order(name, seed):
     best = np.full((3, 3), np.inf)
     for order in itertools.permutations(range(5)):
         moved = Weights(*(a[:, list(order)].reshape(3, -1) for a in model))
-        best = np.minimum(best, COSTS[name].pairwise(moved, Weights(*(a.reshape(3, -1) for a in reference))))
+        best = np.minimum(
+            best, COSTS[name].pairwise(moved, Weights(*(a.reshape(3, -1) for a in reference)))
+        )
     assert (bound <= best + 1e-9).all()
     assert bound.max() > 0.05 * best.max()  # and says something
 
@@ -89,7 +93,9 @@ def test_identical_blocks_cost_nothing(name):
 def test_bounds_on_long_axes_are_averaged_over_runs_and_still_hold():
     generator = np.random.default_rng(2)
     first, second = generator.standard_normal((2, 4, 300, 1))
-    exact = ((np.sort(first, axis=1)[None] - np.sort(second, axis=1)[:, None]) ** 2).sum(axis=(2, 3))
+    exact = ((np.sort(first, axis=1)[None] - np.sort(second, axis=1)[:, None]) ** 2).sum(
+        axis=(2, 3)
+    )
     bound = sorted_distances(first, second)
     assert run_means(first)[0].shape == (4, 64)
     assert run_means(first)[1].sum() == 300
@@ -100,5 +106,10 @@ def test_bounds_on_long_axes_are_averaged_over_runs_and_still_hold():
 def test_deterministic_weights_take_no_part_in_w2_widths():
     model = Weights(np.array([[1.0], [2.0]]), None)
     assert COSTS["w2"].pairwise(model, model).tolist() == [[0.0, 1.0], [1.0, 0.0]]
-    assert COSTS["w2"].unordered(Weights(model.loc[:, None], None), Weights(model.loc[:, None], None))[0, 1] == 1.0
+    assert (
+        COSTS["w2"].unordered(Weights(model.loc[:, None], None), Weights(model.loc[:, None], None))[
+            0, 1
+        ]
+        == 1.0
+    )
     assert COSTS["w2"].elementwise(model, Weights(model.loc + 2, None)).tolist() == [[4.0], [4.0]]

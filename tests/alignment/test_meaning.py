@@ -22,7 +22,10 @@ def test_churn_counts_transpositions_moves_and_flips():
 
 def test_uniform_permutations_average_n_minus_harmonic_transpositions():
     width, generator = 512, np.random.default_rng(0)
-    counts = [churn(Element(generator.permutation(width), np.ones(width))).transpositions for _ in range(300)]
+    counts = [
+        churn(Element(generator.permutation(width), np.ones(width))).transpositions
+        for _ in range(300)
+    ]
     expected = width - sum(1 / k for k in range(1, width + 1))
     assert np.mean(counts) == pytest.approx(expected, abs=4 * np.std(counts) / np.sqrt(300))
 
@@ -39,9 +42,19 @@ def gaussian(loc, scale):
         (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), 0.05, "same function, different mode"),
         (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), 0.5, "different"),
         # weights within their own noise of zero say nothing, however well they agree
-        (gaussian([5.0, 0.0, 0.0], [0.1, 1.0, 1.0]), gaussian([6.0, 0.1, 0.2], [0.1, 1.0, 1.0]), None, "different"),
+        (
+            gaussian([5.0, 0.0, 0.0], [0.1, 1.0, 1.0]),
+            gaussian([6.0, 0.1, 0.2], [0.1, 1.0, 1.0]),
+            None,
+            "different",
+        ),
         # without stds: 99 % of the means explained
-        (gaussian([1.0, 1.0], [0.0, 0.0]), gaussian([1.0, 1.05], [0.0, 0.0]), None, "same mode up to symmetry"),
+        (
+            gaussian([1.0, 1.0], [0.0, 0.0]),
+            gaussian([1.0, 1.05], [0.0, 0.0]),
+            None,
+            "same mode up to symmetry",
+        ),
         (gaussian([1.0, 1.0], [0.0, 0.0]), gaussian([1.0, 1.5], [0.0, 0.0]), None, "different"),
         (gaussian([0.0], [0.0]), gaussian([0.0], [0.0]), None, "same mode up to symmetry"),
     ],
@@ -69,7 +82,13 @@ def test_path_values_match_closed_forms():
     model, reference = gaussian([0.2], [0.05]), gaussian([1.4], [0.25])
     prior = GaussianPrior({"w": np.zeros(1)}, {"w": np.ones(1)})
     found = path_between(
-        model, reference, slope_model(inputs, targets, noise), prior=prior, points=5, samples=40_000, seed=1
+        model,
+        reference,
+        slope_model(inputs, targets, noise),
+        prior=prior,
+        points=5,
+        samples=40_000,
+        seed=1,
     )
     for t, nll, elbo in zip(found.positions, found.nll, found.elbo, strict=True):
         mean, std = 0.2 + 1.2 * t, 0.05 + 0.2 * t
@@ -81,21 +100,31 @@ def test_path_values_match_closed_forms():
 
 
 def test_barriers_are_excesses_over_the_straight_line():
-    found = path_between(gaussian([-1.0], [0.0]), gaussian([1.0], [0.0]), lambda d: -(1.0 - d["w"] ** 2), samples=2)
+    found = path_between(
+        gaussian([-1.0], [0.0]), gaussian([1.0], [0.0]), lambda d: -(1.0 - d["w"] ** 2), samples=2
+    )
     # NLL is 1 − t'² with t' from −1 to 1: highest in the middle, 0 at the ends
     assert found.barrier == pytest.approx(1.0)
     assert found.elbo_barrier == pytest.approx(1.0)
-    flat = path_between(gaussian([1.0], [0.0]), gaussian([1.0], [0.0]), lambda d: -(1.0 - d["w"] ** 2), samples=2)
+    flat = path_between(
+        gaussian([1.0], [0.0]), gaussian([1.0], [0.0]), lambda d: -(1.0 - d["w"] ** 2), samples=2
+    )
     assert (flat.barrier, flat.elbo_barrier) == (0.0, 0.0)
 
 
 def test_interpolation_mixes_float_buffers_and_keeps_the_rest():
     model, reference = gaussian([0.0], [1.0]), gaussian([4.0], [3.0])
-    model = model.replace(buffers={"running": np.array([0.0]), "count": np.array([3]), "own": np.array([7.0])})
+    model = model.replace(
+        buffers={"running": np.array([0.0]), "count": np.array([3]), "own": np.array([7.0])}
+    )
     reference = reference.replace(buffers={"running": np.array([8.0]), "count": np.array([9])})
     middle = interpolate(model, reference, 0.25)
     assert (middle.loc["w"], middle.scale["w"]) == (1.0, 1.5)
-    assert {name: float(b[0]) for name, b in middle.buffers.items()} == {"running": 2.0, "count": 3, "own": 7.0}
+    assert {name: float(b[0]) for name, b in middle.buffers.items()} == {
+        "running": 2.0,
+        "count": 3,
+        "own": 7.0,
+    }
 
 
 def test_alignment_removes_the_barrier_of_a_relabelled_net_and_nothing_of_its_function():
@@ -109,7 +138,9 @@ def test_alignment_removes_the_barrier_of_a_relabelled_net_and_nothing_of_its_fu
 
     def log_likelihood(draws):
         count = len(draws["b1"])
-        fits = [tanh_mlp({n: a[s] for n, a in draws.items()}, inputs, 2)[:, 0] for s in range(count)]
+        fits = [
+            tanh_mlp({n: a[s] for n, a in draws.items()}, inputs, 2)[:, 0] for s in range(count)
+        ]
         return norm.logpdf(targets, np.array(fits), 0.1)
 
     found = align(model, reference, spec)

@@ -50,7 +50,10 @@ def counterexample(epsilon=0.1):
     model = {"w1": first, "w2": np.diag([1.0, epsilon]), "w3": np.array([[1.0, 0.0]])}
     reference = {"w1": first, "w2": np.diag([0.0, 1.0]), "w3": np.array([[0.0, 1.0]])}
     spec = PermutationSpec(
-        (Group("p1", 2, (Member("w1", 0), Member("w2", 1))), Group("p2", 2, (Member("w2", 0), Member("w3", 1))))
+        (
+            Group("p1", 2, (Member("w1", 0), Member("w2", 1))),
+            Group("p2", 2, (Member("w2", 0), Member("w3", 1))),
+        )
     )
     zeros = {name: np.zeros_like(a) for name, a in model.items()}
     return Posterior(model, zeros), Posterior(reference, zeros), spec
@@ -67,7 +70,8 @@ def test_both_groups_of_the_greedy_counterexample_are_swapped(start, reverse):
         spec = PermutationSpec(spec.groups[::-1])
     found = align(model, reference, spec)
     moved = {
-        g.name: (not found.action[g.name].is_identity) != s for g, s in zip(counterexample()[2], start, strict=True)
+        g.name: (not found.action[g.name].is_identity) != s
+        for g, s in zip(counterexample()[2], start, strict=True)
     }
     assert moved == {"p1": True, "p2": True}
     assert found.certificate.status == "optimal"
@@ -145,7 +149,9 @@ def test_transposition_counts_are_recovered_at_width_512(count):
     permutation = np.arange(width)
     permutation[units] = np.roll(units, 1)
     action = {"h1": Element(permutation, np.ones(width))}
-    model = Posterior(act(spec, action, reference.loc), act(spec, action, reference.scale, flip=False))
+    model = Posterior(
+        act(spec, action, reference.loc), act(spec, action, reference.scale, flip=False)
+    )
     found = align(model, reference, spec)
     assert found.churn["h1"].transpositions == count
     assert found.churn["h1"].moved == count + 1
@@ -180,7 +186,12 @@ def test_convolution_blocks_after_flatten_and_heads_are_recovered():
 
 def test_recurrent_group_on_two_axes_of_one_tensor_is_recovered():
     generator = np.random.default_rng(5)
-    members = (Member("ih", 0, outer=3), Member("hh", 0, outer=3), Member("hh", 1), Member("out", 1))
+    members = (
+        Member("ih", 0, outer=3),
+        Member("hh", 0, outer=3),
+        Member("hh", 1),
+        Member("out", 1),
+    )
     spec = PermutationSpec((Group("state", 16, members),))
     reference = random_posterior({"ih": (48, 2), "hh": (48, 16), "out": (1, 16)}, generator)
     model, truth = planted(reference, spec, generator, noise=0.2)
@@ -193,7 +204,9 @@ def unet_spec():
     """Two stages down, one up, with the first stage's channels concatenated to those of the way up."""
 
     def group(name, width, *members):
-        return Group(name, width, tuple(Member(*m[:2], start=m[2] if len(m) > 2 else None) for m in members))
+        return Group(
+            name, width, tuple(Member(*m[:2], start=m[2] if len(m) > 2 else None) for m in members)
+        )
 
     groups = (
         group("down", 6, ("d", 0), ("db", 0), ("m", 1), ("u", 1, 5)),

@@ -79,7 +79,8 @@ def test_the_barycentre_beats_every_single_run_as_the_centre():
 
 def test_spread_by_hand():
     first = Posterior(
-        {"a": np.array([0.0, 1.0]), "b": np.array([5.0])}, {"a": np.array([1.0, 0.0]), "b": np.array([0.0])}
+        {"a": np.array([0.0, 1.0]), "b": np.array([5.0])},
+        {"a": np.array([1.0, 0.0]), "b": np.array([0.0])},
     )
     second = first.replace(loc={"a": np.array([2.0, 2.0]), "b": np.array([5.0])})
     found = spread([first, second])
@@ -94,7 +95,9 @@ def test_spread_by_hand():
 
 def test_deterministic_runs_have_no_rhat_but_a_between_run_variance():
     _, posteriors, _, spec = runs(0.1)
-    points = [p.replace(scale={n: np.zeros_like(s) for n, s in p.scale.items()}) for p in posteriors]
+    points = [
+        p.replace(scale={n: np.zeros_like(s) for n, s in p.scale.items()}) for p in posteriors
+    ]
     universe = align_many(points, spec, restarts=4)
     assert universe.after.rhat is None
     assert universe.after.worst is None

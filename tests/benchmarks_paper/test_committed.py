@@ -60,7 +60,9 @@ def test_training_on_the_symmetrised_bound_attains_at_least_as_much_of_it():
 def test_entropies_within_log_order(name):
     for r in _rows(name):
         entropies = (
-            [r["entropy"]] if name == "digits" else [r[k]["entropy"] for k in ("base", "control", "symmetrized")]
+            [r["entropy"]]
+            if name == "digits"
+            else [r[k]["entropy"] for k in ("base", "control", "symmetrized")]
         )
         for entropy in entropies:
             assert -1e-6 <= entropy <= r["log_order"] + 1e-6
@@ -80,7 +82,10 @@ def test_contrastive_estimates_never_pass_log_k_nor_the_truth():
             assert r["information"] <= r["log_K"] + 1e-4
             assert r["information"] <= reference["upper"] + 4 * (r["se"] or 0.0)
         if r["method"] == "permanent":
-            assert abs(r["information"] - reference["information"]) < 0.05 + 0.01 * reference["log_order"]
+            assert (
+                abs(r["information"] - reference["information"])
+                < 0.05 + 0.01 * reference["log_order"]
+            )
 
 
 def test_joint_entropy_is_never_below_the_sum():

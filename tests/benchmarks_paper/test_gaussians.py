@@ -54,7 +54,9 @@ def test_upper_threshold_is_where_both_optima_are_equally_good():
         found = {}
         for name, start in (("mode", [0.0, 0.0]), ("middle", [alpha / 2, np.log(alpha / 2.5)])):
             result = minimize(
-                lambda p, a=alpha: gaussians.objective(p[0], np.exp(p[1]), a), start, method="Nelder-Mead"
+                lambda p, a=alpha: gaussians.objective(p[0], np.exp(p[1]), a),
+                start,
+                method="Nelder-Mead",
             )
             found[name] = result.fun
         assert min(found, key=found.get) == better
@@ -78,5 +80,7 @@ def test_spread_out_separation_leaves_the_midpoint_at_once():
     for factor, downhill in ((0.97, False), (1.03, True)):
         a = factor * alpha
         s = gaussians.best_scale(a / 2, a, 3)
-        pushed = min(gaussians.objective(a / 2 - 0.05, s * f, a, 3) for f in np.linspace(0.98, 1.02, 41))
+        pushed = min(
+            gaussians.objective(a / 2 - 0.05, s * f, a, 3) for f in np.linspace(0.98, 1.02, 41)
+        )
         assert (pushed < gaussians.objective(a / 2, s, a, 3)) is downhill

@@ -25,9 +25,15 @@ def test_quick_run(name, tmp_path):
     assert first.rows
     assert json.loads((tmp_path / "results" / f"{name}.json").read_text())["summary"]
     if HAS_PLOTS:
-        assert len(list((tmp_path / "figures").glob("*.svg"))) == len(list((tmp_path / "figures").glob("*.png"))) > 0
+        assert (
+            len(list((tmp_path / "figures").glob("*.svg")))
+            == len(list((tmp_path / "figures").glob("*.png")))
+            > 0
+        )
     again = execute(
-        dataclasses.replace(study, run=lambda job, settings: pytest.fail("a finished job ran again")),
+        dataclasses.replace(
+            study, run=lambda job, settings: pytest.fail("a finished job ran again")
+        ),
         quick=True,
         say=lambda line: None,
         **folders,

@@ -34,7 +34,8 @@ def test_ratios_are_density_ratios_of_transformed_weights(net):
 
     def log_q(weights):
         return sum(
-            float((-0.5 * ((weights[n] - posterior.loc[n]) / posterior.scale[n]) ** 2).sum()) for n in posterior.loc
+            float((-0.5 * ((weights[n] - posterior.loc[n]) / posterior.scale[n]) ** 2).sum())
+            for n in posterior.loc
         )
 
     (p1, e1), (p2, e2) = (elements(w, net.signed) for w in net.sizes[1:3])

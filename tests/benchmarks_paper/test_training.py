@@ -16,13 +16,21 @@ def _task(net):
     rng = np.random.default_rng(3)
     x = torch.tensor(rng.standard_normal((1, 7, net.sizes[0])))
     if net.sizes[-1] == 1:
-        return Task("gaussian", x, torch.tensor(rng.standard_normal((1, 7))), torch.tensor([0.4], dtype=torch.float64))
+        return Task(
+            "gaussian",
+            x,
+            torch.tensor(rng.standard_normal((1, 7))),
+            torch.tensor([0.4], dtype=torch.float64),
+        )
     return Task("categorical", x, torch.tensor(rng.integers(0, 3, (1, 7))))
 
 
 def _state(net):
     start = initial(net, [1], -0.7)
-    return State(start.loc.double(), start.log_scale.double() + 0.1 * torch.sin(torch.arange(net.size)).double())
+    return State(
+        start.loc.double(),
+        start.log_scale.double() + 0.1 * torch.sin(torch.arange(net.size)).double(),
+    )
 
 
 @pytest.mark.parametrize("net", NETS, ids=str)
@@ -48,11 +56,15 @@ def test_symmetrised_gradient_is_the_librarys(net):
     order = q.layout.split(torch.arange(net.size))
     assert torch.equal(torch.cat([t.reshape(-1) for t in order.values()]), torch.arange(net.size))
     draws = q.loc + q.scale * torch.from_numpy(epsilon)
-    GroupTerm(net.spec.groups[0], q, "exact")(q.loc, q.scale, draws, np.random.default_rng(0)).backward()
+    GroupTerm(net.spec.groups[0], q, "exact")(
+        q.loc, q.scale, draws, np.random.default_rng(0)
+    ).backward()
     flat = np.stack([state.loc[0].numpy(), state.log_scale[0].numpy()])
     trainer = Trainer(net, task)
     rng = np.random.default_rng(1)
-    with_term, without = (trainer.gradient(flat, epsilon, None, o, rng, exact=True) for o in ("symmetrized", "elbo"))
+    with_term, without = (
+        trainer.gradient(flat, epsilon, None, o, rng, exact=True) for o in ("symmetrized", "elbo")
+    )
     np.testing.assert_allclose((with_term - without)[0], q.loc.grad.numpy(), atol=1e-9)
     np.testing.assert_allclose((with_term - without)[1], q.log_scale.grad.numpy(), atol=1e-9)
 
@@ -66,7 +78,8 @@ def test_infonce_with_many_elements_has_the_permanents_gradient(net):
     epsilon = np.random.default_rng(0).standard_normal((1, net.size))
     rng = np.random.default_rng(1)
     plain, exact, sampled = (
-        trainer.gradient(flat, epsilon, None, o, rng, 40_000, exact=True) for o in ("elbo", "symmetrized", "infonce")
+        trainer.gradient(flat, epsilon, None, o, rng, 40_000, exact=True)
+        for o in ("elbo", "symmetrized", "infonce")
     )
     assert np.abs(exact - plain).max() > 0.1
     np.testing.assert_allclose(sampled, exact, atol=0.15 * np.abs(exact - plain).max())
@@ -74,7 +87,9 @@ def test_infonce_with_many_elements_has_the_permanents_gradient(net):
 
 def test_infonce_marginals_are_doubly_stochastic():
     rng = np.random.default_rng(0)
-    kept = log_densities(rng.standard_normal((4, 3)), np.ones((4, 3)), rng.standard_normal((2, 4, 3)), 1.0)
+    kept = log_densities(
+        rng.standard_normal((4, 3)), np.ones((4, 3)), rng.standard_normal((2, 4, 3)), 1.0
+    )
     plus, minus = infonce_marginals(kept, kept - 1.0, rng, 50)
     np.testing.assert_allclose((plus + minus).sum(1), 1.0)
     np.testing.assert_allclose((plus + minus).sum(2), 1.0)

@@ -7,7 +7,10 @@ import torch
 from benchmarks.paper import two_weights as study
 from symdiag.permanents import log_permanent
 
-MEAN, STD = torch.tensor([0.12, -0.05], dtype=torch.float64), torch.tensor([0.2, 0.1], dtype=torch.float64)
+MEAN, STD = (
+    torch.tensor([0.12, -0.05], dtype=torch.float64),
+    torch.tensor([0.2, 0.1], dtype=torch.float64),
+)
 
 
 @pytest.fixture
@@ -26,14 +29,20 @@ def test_squared_errors_match_sampling(data, draws):
     target = 0.15 * x.abs()
     errors = (outputs - target).square().sum(1)
     tolerance = 4 * float(errors.std()) / len(draws) ** 0.5
-    assert float(study.squared_error(MEAN, STD, data)) == pytest.approx(float(errors.mean()), abs=tolerance)
+    assert float(study.squared_error(MEAN, STD, data)) == pytest.approx(
+        float(errors.mean()), abs=tolerance
+    )
     of_mean = float((outputs.mean(0) - target).square().sum())
-    assert float(study.squared_error(MEAN, STD, data, of_the_mean=True)) == pytest.approx(of_mean, rel=0.1)
+    assert float(study.squared_error(MEAN, STD, data, of_the_mean=True)) == pytest.approx(
+        of_mean, rel=0.1
+    )
 
 
 def test_entropy_is_the_packages_permanent(draws):
     some = draws[:4000].numpy()
-    log_q = -0.5 * ((some[:, None, :] - MEAN.numpy()[None, :, None]) / STD.numpy()[None, :, None]) ** 2
+    log_q = (
+        -0.5 * ((some[:, None, :] - MEAN.numpy()[None, :, None]) / STD.numpy()[None, :, None]) ** 2
+    )
     log_q -= np.log(STD.numpy())[None, :, None]  # (S, slot, unit)
     relative = log_q - np.diagonal(log_q, axis1=1, axis2=2)[:, None, :]
     values = log_permanent(relative, generator=np.random.default_rng(0)).value
@@ -55,8 +64,13 @@ def test_contrastive_bound_with_two_elements_is_half_of_the_information(draws):
 def test_evidence_bounds_every_objective_and_is_attained_in_the_gaussian_case(data):
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        mean, std = torch.from_numpy(0.1 * rng.standard_normal(2)), torch.from_numpy(rng.uniform(0.02, 0.2, 2))
-        symmetrised = study.elbo(mean, std, data) + np.log(2.0) - study.entropy(mean[None], std[None])[0]
+        mean, std = (
+            torch.from_numpy(0.1 * rng.standard_normal(2)),
+            torch.from_numpy(rng.uniform(0.02, 0.2, 2)),
+        )
+        symmetrised = (
+            study.elbo(mean, std, data) + np.log(2.0) - study.entropy(mean[None], std[None])[0]
+        )
         assert float(symmetrised) < study.log_evidence(data)
     vague = study.Data(data.x, 0.0, 1e6)  # no information in the data: the evidence is 1
     assert study.log_evidence(vague, reach=8.0) == pytest.approx(0.0, abs=1e-6)

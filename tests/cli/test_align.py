@@ -20,7 +20,12 @@ WIDTH, INPUTS = 8, 3
 
 def state(generator):
     """A one-hidden-layer net in the mu/rho convention, stds by softplus."""
-    shapes = {"fc1.weight": (WIDTH, INPUTS), "fc1.bias": (WIDTH,), "fc2.weight": (1, WIDTH), "fc2.bias": (1,)}
+    shapes = {
+        "fc1.weight": (WIDTH, INPUTS),
+        "fc1.bias": (WIDTH,),
+        "fc2.weight": (1, WIDTH),
+        "fc2.bias": (1,),
+    }
     made = {}
     for name, shape in shapes.items():
         made[f"{name}_mu"] = torch.tensor(generator.standard_normal(shape), dtype=torch.float64)
@@ -31,7 +36,9 @@ def state(generator):
 def relabelled(tensors, permutation, signs):
     moved = {}
     for name, tensor in tensors.items():
-        sign = torch.tensor(signs) if name.endswith("_mu") else torch.ones(WIDTH, dtype=torch.float64)
+        sign = (
+            torch.tensor(signs) if name.endswith("_mu") else torch.ones(WIDTH, dtype=torch.float64)
+        )
         if name.startswith("fc1.weight"):
             tensor = tensor[permutation] * sign[:, None]
         elif name.startswith("fc1.bias"):
@@ -78,7 +85,9 @@ def run(capsys, *arguments):
 
 
 def valid(report):
-    schema = json.loads((files("symdiag.report") / "schema" / f"{report['kind']}-1.json").read_text("utf-8"))
+    schema = json.loads(
+        (files("symdiag.report") / "schema" / f"{report['kind']}-1.json").read_text("utf-8")
+    )
     jsonschema.validate(report, schema)
     return report
 
@@ -116,14 +125,26 @@ def test_units_in_the_report_are_the_permutation_applied(pair, capsys, tmp_path)
 def test_aligning_twice_changes_nothing(pair, capsys, tmp_path):
     run(capsys, "model.pt", "reference.pt", "-o", "aligned.pt")
     _, report = run(capsys, "aligned.pt", "reference.pt", "-o", "again.pt")
-    first, second = (torch.load(tmp_path / f, weights_only=True) for f in ("aligned.pt", "again.pt"))
+    first, second = (
+        torch.load(tmp_path / f, weights_only=True) for f in ("aligned.pt", "again.pt")
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert report["groups"][0]["moved"] == 0
 
 
 def test_data_adds_the_path_and_the_barrier_disappears(pair, data, capsys):
     code, report = run(
-        capsys, "model.pt", "reference.pt", "--data", str(data), "--noise", "0.1", "--prior-std", "1", "--samples", "8"
+        capsys,
+        "model.pt",
+        "reference.pt",
+        "--data",
+        str(data),
+        "--noise",
+        "0.1",
+        "--prior-std",
+        "1",
+        "--samples",
+        "8",
     )
     assert code == 0
     measured = valid(report)["data"]
@@ -135,7 +156,12 @@ def test_data_adds_the_path_and_the_barrier_disappears(pair, data, capsys):
     assert measured["after"]["elbo_barrier"] < 1e-4
     assert measured["function_change"] < 1e-12
     assert measured["function_gap"] < 1e-9
-    assert len(measured["positions"]) == len(measured["before"]["nll"]) == len(measured["after"]["elbo"]) == 11
+    assert (
+        len(measured["positions"])
+        == len(measured["before"]["nll"])
+        == len(measured["after"]["elbo"])
+        == 11
+    )
 
 
 def test_without_a_prior_the_report_says_so(pair, data, capsys):
@@ -155,7 +181,9 @@ def test_unrelated_models_are_different_and_strict_says_so_by_its_code(pair, cap
 
 def test_universe_of_relabelled_copies_has_rhat_one(pair, capsys, tmp_path):
     generator = np.random.default_rng(3)
-    torch.save(relabelled(pair[0], generator.permutation(WIDTH), np.ones(WIDTH)), tmp_path / "third.pt")
+    torch.save(
+        relabelled(pair[0], generator.permutation(WIDTH), np.ones(WIDTH)), tmp_path / "third.pt"
+    )
     code, report = run(capsys, "model.pt", "reference.pt", "third.pt", "--universe")
     assert code == 0
     valid(report)
@@ -167,7 +195,9 @@ def test_universe_of_relabelled_copies_has_rhat_one(pair, capsys, tmp_path):
 
 def test_the_section_for_analyze_is_part_of_the_full_report(pair, capsys, tmp_path):
     _, report = run(capsys, "model.pt", "reference.pt")
-    model, reference = (load(tmp_path / f, scale_transform="softplus") for f in ("model.pt", "reference.pt"))
+    model, reference = (
+        load(tmp_path / f, scale_transform="softplus") for f in ("model.pt", "reference.pt")
+    )
     spec = discover(model, activation="tanh", generator=np.random.default_rng(0)).spec
     section = align_section(model, reference, spec)
     for name in ("distance", "certificate", "groups", "verdict"):
@@ -176,14 +206,40 @@ def test_the_section_for_analyze_is_part_of_the_full_report(pair, capsys, tmp_pa
 
 @pytest.mark.parametrize("format", ["text", "markdown", "html", "junit", "github", "console"])
 def test_every_format_leads_with_the_verdict(pair, data, capsys, format):
-    code = main(["align", "model.pt", "reference.pt", "--data", str(data), *COMMON[:4], "--format", format, "-v"])
+    code = main(
+        [
+            "align",
+            "model.pt",
+            "reference.pt",
+            "--data",
+            str(data),
+            *COMMON[:4],
+            "--format",
+            format,
+            "-v",
+        ]
+    )
     printed = capsys.readouterr().out
     assert code == 0
     assert "same mode up to symmetry" in " ".join(printed.lower().split())
 
 
 def test_universe_in_text(pair, capsys):
-    assert main(["align", "model.pt", "reference.pt", "--universe", *COMMON[:4], "--format", "text", "-v"]) == 0
+    assert (
+        main(
+            [
+                "align",
+                "model.pt",
+                "reference.pt",
+                "--universe",
+                *COMMON[:4],
+                "--format",
+                "text",
+                "-v",
+            ]
+        )
+        == 0
+    )
     assert "R-hat modulo symmetry 1.000" in " ".join(capsys.readouterr().out.split())
 
 
@@ -209,7 +265,10 @@ def test_reports_can_be_rendered_again(pair, data, capsys, tmp_path):
 )
 def test_mistakes_have_codes_and_write_nothing(pair, capsys, tmp_path, arguments, error):
     (tmp_path / "there.pt").write_bytes(b"kept")
-    wider = {name: torch.cat([t, t], dim=-1) if name.startswith("fc1.weight") else t for name, t in pair[0].items()}
+    wider = {
+        name: torch.cat([t, t], dim=-1) if name.startswith("fc1.weight") else t
+        for name, t in pair[0].items()
+    }
     torch.save(wider, tmp_path / "wider.pt")
     before = sorted(p.name for p in tmp_path.iterdir())
     code, printed = run(capsys, *arguments)
@@ -222,4 +281,7 @@ def test_mistakes_have_codes_and_write_nothing(pair, capsys, tmp_path, arguments
 def test_data_without_a_known_activation_is_refused(pair, data, capsys):
     code = main(["align", "model.pt", "reference.pt", "--data", str(data), *COMMON[2:]])
     assert code == 2
-    assert json.loads(capsys.readouterr().out)["error"]["code"] in {"activation-unknown", "forward-undetermined"}
+    assert json.loads(capsys.readouterr().out)["error"]["code"] in {
+        "activation-unknown",
+        "forward-undetermined",
+    }

@@ -17,7 +17,12 @@ from symdiag.report.schemas import schema_text
 def arrays(**changes):
     rng = np.random.default_rng(0)
     made = {}
-    for name, shape in (("fc1.weight", (4, 3)), ("fc1.bias", (4,)), ("fc2.weight", (2, 4)), ("fc2.bias", (2,))):
+    for name, shape in (
+        ("fc1.weight", (4, 3)),
+        ("fc1.bias", (4,)),
+        ("fc2.weight", (2, 4)),
+        ("fc2.bias", (2,)),
+    ):
         made[f"{name}_mu"], made[f"{name}_std"] = rng.normal(size=shape), np.full(shape, 0.1)
     return {**made, **changes}
 
@@ -45,18 +50,29 @@ def renamed(old, new):
 FAULTS = {
     "missing": (lambda path: None, {"not-found"}),
     "empty": (lambda path: path.write_bytes(b""), {"empty-file"}),
-    "random": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)), {"unrecognised"}),
+    "random": (
+        lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)),
+        {"unrecognised"},
+    ),
     "truncated": (truncated, {"truncated"}),
     "directory": (lambda path: path.mkdir(), {"not-a-file"}),
     "lfs": (
-        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        lambda path: path.write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+        ),
         {"lfs-pointer"},
     ),
     "html": (lambda path: path.write_text("<!DOCTYPE html><html>404</html>"), {"html-page"}),
     "pickle": (lambda path: path.write_bytes(pickle.dumps(Payload(), 0)), {"unsafe-checkpoint"}),
     "pickle-in-zip": (payload_zip, {"unsafe-checkpoint"}),
-    "nan": (lambda path: np.savez(path, **arrays(**{"fc1.bias_mu": np.full(4, np.nan)})), {"non-finite"}),
-    "negative-std": (lambda path: np.savez(path, **arrays(**{"fc1.bias_std": np.full(4, -1.0)})), {"bad-scale"}),
+    "nan": (
+        lambda path: np.savez(path, **arrays(**{"fc1.bias_mu": np.full(4, np.nan)})),
+        {"non-finite"},
+    ),
+    "negative-std": (
+        lambda path: np.savez(path, **arrays(**{"fc1.bias_std": np.full(4, -1.0)})),
+        {"bad-scale"},
+    ),
     "infinite-std": (
         lambda path: np.savez(path, **arrays(**{"fc1.bias_std": np.full(4, np.inf)})),
         {"non-finite", "bad-scale"},
@@ -64,10 +80,15 @@ FAULTS = {
     "unknown-rho": (renamed("_std", "_rho"), {"ambiguous-scale-transform"}),
     "deterministic": (renamed("_mu", ""), {"no-scales-found", "missing-scale"}),
     "broken-chain": (
-        lambda path: np.savez(path, **arrays(**{"fc2.weight_mu": np.ones((2, 9)), "fc2.weight_std": np.ones((2, 9))})),
+        lambda path: np.savez(
+            path, **arrays(**{"fc2.weight_mu": np.ones((2, 9)), "fc2.weight_std": np.ones((2, 9))})
+        ),
         {"broken-chain"},
     ),
-    "shapes": (lambda path: np.savez(path, **arrays(**{"fc1.weight_std": np.ones((3, 4))})), {"shape-mismatch"}),
+    "shapes": (
+        lambda path: np.savez(path, **arrays(**{"fc1.weight_std": np.ones((3, 4))})),
+        {"shape-mismatch"},
+    ),
 }
 if hasattr(os, "mkfifo"):
     FAULTS["fifo"] = (os.mkfifo, {"not-a-file"})
@@ -117,7 +138,10 @@ def test_trivial_groups_are_not_applicable(tmp_path, capsys):
     shapes = {"fc1.weight": (1, 3), "fc2.weight": (2, 1)}
     np.savez(tmp_path / "narrow.npz", **{f"{n}_mu": rng.normal(size=s) for n, s in shapes.items()},
              **{f"{n}_std": np.full(s, 0.1) for n, s in shapes.items()})  # fmt: skip
-    np.savez(tmp_path / "linear.npz", **{"fc1.weight_mu": np.ones((2, 3)), "fc1.weight_std": np.full((2, 3), 0.1)})
+    np.savez(
+        tmp_path / "linear.npz",
+        **{"fc1.weight_mu": np.ones((2, 3)), "fc1.weight_std": np.full((2, 3), 0.1)},
+    )
     for name in ("narrow.npz", "linear.npz"):
         assert main(["analyze", name, "--format", "json", "--strict"]) == 0
         assert json.loads(capsys.readouterr().out)["verdict"] == "not-applicable"
@@ -127,7 +151,10 @@ def test_a_single_draw_is_inconclusive_not_certain(tmp_path, capsys):
     made = arrays()
     made["fc1.weight_std"] = np.full((4, 3), 1.0)
     np.savez(tmp_path / "m.npz", **made)
-    assert main(["analyze", "m.npz", "--samples", "1", "--max-straddling", "0.5", "--format", "json"]) == 0
+    assert (
+        main(["analyze", "m.npz", "--samples", "1", "--max-straddling", "0.5", "--format", "json"])
+        == 0
+    )
     data = json.loads(capsys.readouterr().out)
     assert data["total"]["straddling_entropy"]["std_error"] is None
     assert data["verdict"] == "inconclusive"

@@ -16,7 +16,19 @@ SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 
 def analysed(capsys, name, *options):
     assert (
-        main(["analyze", str(SAMPLES / name), "--activation", "relu", "--format", "json", "--exit-zero", *options]) == 0
+        main(
+            [
+                "analyze",
+                str(SAMPLES / name),
+                "--activation",
+                "relu",
+                "--format",
+                "json",
+                "--exit-zero",
+                *options,
+            ]
+        )
+        == 0
     )
     report = json.loads(capsys.readouterr().out)
     jsonschema.validate(report, json.loads(schema_text("analyze")))
@@ -35,11 +47,19 @@ def test_a_separated_posterior_sits_at_the_ceiling(capsys):
 
 def test_a_nearly_symmetric_posterior_stays_below_it_and_below_ours(capsys, tmp_path):
     """Four equal units: I = 0, and so is what the estimate finds."""
-    loc = {"fc1.weight": np.ones((4, 2)), "fc1.bias": np.ones(4), "fc2.weight": np.ones((1, 4)), "fc2.bias": np.ones(1)}
+    loc = {
+        "fc1.weight": np.ones((4, 2)),
+        "fc1.bias": np.ones(4),
+        "fc2.weight": np.ones((1, 4)),
+        "fc2.bias": np.ones(1),
+    }
     arrays = {}
     for name, value in loc.items():
         layer, kind = name.split(".")
-        arrays[f"{layer}.{kind}_mu"], arrays[f"{layer}.{kind}_std"] = value, np.full(value.shape, 0.5)
+        arrays[f"{layer}.{kind}_mu"], arrays[f"{layer}.{kind}_std"] = (
+            value,
+            np.full(value.shape, 0.5),
+        )
     np.savez(tmp_path / "equal.npz", **arrays)
     report = analysed(capsys, tmp_path / "equal.npz", "--infonce", "8", "--samples", "10")
     assert report["baseline"]["mutual_information"]["value"] == pytest.approx(0.0, abs=1e-9)

@@ -100,7 +100,13 @@ def test_report_refuses_what_is_none(tmp_path, capsys, content, code):
 def places(node, here=()):
     """Every path into a JSON value."""
     yield here
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    children = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for key, child in children:
         yield from places(child, (*here, key))
 
@@ -120,8 +126,16 @@ JUNK = st.one_of(
 TREE = json.loads(render(report(), "json")) | {
     "alignment": {
         "reference": {"path": "r", "sha256": "", "format": ""},
-        "distance": {"cost": "w2", "unit": "", "before": 4.0, "after": 1.0, "relabelling_share": 0.75},
-        "certificate": dict(status="", statement="", lower_bound=1.0, gap=0.0, method="", agreement=1.0, starts=1),
+        "distance": {
+            "cost": "w2",
+            "unit": "",
+            "before": 4.0,
+            "after": 1.0,
+            "relabelling_share": 0.75,
+        },
+        "certificate": dict(
+            status="", statement="", lower_bound=1.0, gap=0.0, method="", agreement=1.0, starts=1
+        ),
         "verdict": "",
     },
     "test": {"nll": 1.0},
@@ -129,7 +143,11 @@ TREE = json.loads(render(report(), "json")) | {
 
 
 @settings(max_examples=300, deadline=None)
-@given(place=st.sampled_from([p for p in places(TREE) if p]), junk=JUNK, format=st.sampled_from(format_names()))
+@given(
+    place=st.sampled_from([p for p in places(TREE) if p]),
+    junk=JUNK,
+    format=st.sampled_from(format_names()),
+)
 def test_an_edited_report_is_shown_or_refused_never_a_crash(place, junk, format):
     data = copy.deepcopy(TREE)
     node = data
@@ -151,7 +169,11 @@ def test_schema_prints_every_schema(capsys):
 
 
 def test_explain_knows_findings_and_errors_in_any_case(capsys):
-    for code, word in (("SYM001", "straddl"), ("sym003", "log k!"), ("unsafe-checkpoint", "pickle")):
+    for code, word in (
+        ("SYM001", "straddl"),
+        ("sym003", "log k!"),
+        ("unsafe-checkpoint", "pickle"),
+    ):
         assert main(["explain", code]) == 0
         assert word in capsys.readouterr().out
 
@@ -178,7 +200,12 @@ def shifted(made, by, half_width=0.1, error=0.05):
     def move(e, sign):
         value = e.value + sign * by
         return dataclasses.replace(
-            e, value=value, lower=value - half_width, upper=value + half_width, std_error=error, brackets=()
+            e,
+            value=value,
+            lower=value - half_width,
+            upper=value + half_width,
+            std_error=error,
+            brackets=(),
         )
 
     groups = tuple(
@@ -218,7 +245,9 @@ def test_a_regression_exceeds_tolerance_and_three_standard_errors(shift, toleran
 
 def test_what_the_methods_leave_open_is_inconclusive():
     loose = dataclasses.replace(estimate(1.0), lower=0.0, upper=2.0)
-    assert difference("x", loose, dataclasses.replace(loose, value=1.5), 0.1).outcome == "inconclusive"
+    assert (
+        difference("x", loose, dataclasses.replace(loose, value=1.5), 0.1).outcome == "inconclusive"
+    )
     assert difference("x", loose, dataclasses.replace(loose, value=9.0), 0.1).outcome == "regressed"
     single = dataclasses.replace(estimate(1.0), std_error=None)
     assert difference("x", single, estimate(9.0), 0.1).outcome == "inconclusive"
@@ -226,7 +255,13 @@ def test_what_the_methods_leave_open_is_inconclusive():
 
 @pytest.mark.parametrize(
     ("shift", "flags", "code"),
-    [(0.0, [], 0), (1.0, [], 1), (1.0, ["--exit-zero"], 0), (1.0, ["--tolerance", "2"], 0), (-1.0, [], 0)],
+    [
+        (0.0, [], 0),
+        (1.0, [], 1),
+        (1.0, ["--exit-zero"], 0),
+        (1.0, ["--tolerance", "2"], 0),
+        (-1.0, [], 0),
+    ],
 )
 def test_compare_exit_codes(tmp_path, capsys, shift, flags, code):
     for name, made in (("a.json", shifted(report(), 0.0)), ("b.json", shifted(report(), shift))):
@@ -280,7 +315,12 @@ def test_a_list_of_reports_is_not_compared(tmp_path, capsys):
 def checkpoint(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {}
-    for name, shape in (("fc1.weight", (5, 3)), ("fc1.bias", (5,)), ("fc2.weight", (2, 5)), ("fc2.bias", (2,))):
+    for name, shape in (
+        ("fc1.weight", (5, 3)),
+        ("fc1.bias", (5,)),
+        ("fc2.weight", (2, 5)),
+        ("fc2.bias", (2,)),
+    ):
         arrays[f"{name}_mu"] = rng.normal(size=shape)
         arrays[f"{name}_std"] = rng.uniform(0.1, 0.2, size=shape)
     np.savez(tmp_path / "m.npz", **arrays)
@@ -311,7 +351,9 @@ def test_inspect_writes_a_spec_once_and_reads_it_back(checkpoint, tmp_path, caps
     assert "error[exists]" in capsys.readouterr().err
 
 
-def test_inspect_with_a_model_takes_its_activation_and_the_spec_file(checkpoint, tmp_path, monkeypatch, capsys):
+def test_inspect_with_a_model_takes_its_activation_and_the_spec_file(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
     """The module settles what can be flipped: nothing is "unknown". A spec file goes before the traced groups."""
     (tmp_path / "inspected_net.py").write_text(
         "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"

@@ -18,12 +18,19 @@ def save(name, tensors, curvature):
     torch.save(dict(tensors), f"{name}-model.pt")
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
     numbers = {"mean": flat, "H": torch.cat([c.reshape(-1) for c in curvature.values()])}
-    settings = {"prior_precision": torch.tensor(1.0), "cls_name": "DiagLaplace", "sigma_noise": 1.0, "temperature": 1.0}
+    settings = {
+        "prior_precision": torch.tensor(1.0),
+        "cls_name": "DiagLaplace",
+        "sigma_noise": 1.0,
+        "temperature": 1.0,
+    }
     torch.save({**numbers, **settings}, f"{name}.bin")
 
 
 def relabelled(tensors):
-    moved = {name: tensor[ORDER] if name.startswith("0") else tensor for name, tensor in tensors.items()}
+    moved = {
+        name: tensor[ORDER] if name.startswith("0") else tensor for name, tensor in tensors.items()
+    }
     return {**moved, "2.weight": tensors["2.weight"][:, ORDER]}
 
 
@@ -31,7 +38,9 @@ def relabelled(tensors):
 def _two_posteriors():
     generator = torch.Generator().manual_seed(0)
     tensors = {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
-    curvature = {name: 1.0 + torch.rand(shape, generator=generator) * 900 for name, shape in SHAPES.items()}
+    curvature = {
+        name: 1.0 + torch.rand(shape, generator=generator) * 900 for name, shape in SHAPES.items()
+    }
     save("a", tensors, curvature)
     save("b", relabelled(tensors), relabelled(curvature))
 
@@ -61,4 +70,7 @@ def test_align_reads_each_file_with_its_own_model_and_writes_both_back(capsys):
     ],
 )
 def test_companions_go_with_the_files_in_their_order(arguments, code):
-    assert main([*arguments, "--max-straddling", "50"] if arguments[0] == "analyze" else arguments) == code
+    assert (
+        main([*arguments, "--max-straddling", "50"] if arguments[0] == "analyze" else arguments)
+        == code
+    )

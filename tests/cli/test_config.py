@@ -65,7 +65,9 @@ def test_an_explicit_file_wins_over_the_one_found(used, tmp_path):
 
 
 def test_underscores_and_flags_and_lists(used, tmp_path, capsys):
-    (tmp_path / "symdiag.toml").write_text('max_straddling = 3\nquiet = true\n[analyze]\noutput = ["r.json", "r.md"]\n')
+    (tmp_path / "symdiag.toml").write_text(
+        'max_straddling = 3\nquiet = true\n[analyze]\noutput = ["r.json", "r.md"]\n'
+    )
     assert main(["analyze", "x"]) == 0
     assert used["max_straddling"] == 3.0
     assert (tmp_path / "r.json").exists()
@@ -111,7 +113,9 @@ def test_a_variable_out_of_range_is_code_2(used, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("where", ["variable", "file"])
-def test_json_mode_by_configuration_holds_for_errors_too(used, monkeypatch, tmp_path, capsys, where):
+def test_json_mode_by_configuration_holds_for_errors_too(
+    used, monkeypatch, tmp_path, capsys, where
+):
     if where == "variable":
         monkeypatch.setenv("SYMDIAG_FORMAT", "json")
     else:

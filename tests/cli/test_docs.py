@@ -25,7 +25,9 @@ def shown(page):
     text = page.read_text("utf-8")
     blocks = "\n".join(re.findall(r"```.*?```", text, flags=re.S)).replace("\n    -o", " -o")
     inline = re.findall(r"`(symdiag [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
-    pattern = r"(?<!entry: )\bsymdiag (?:analyze|compare|report|explain|samples|schema|inspect)\b[^\n]*"
+    pattern = (
+        r"(?<!entry: )\bsymdiag (?:analyze|compare|report|explain|samples|schema|inspect)\b[^\n]*"
+    )
     found = inline + re.findall(pattern, blocks)
     return [re.split(r" (?:2?>|\||\|\|)", line)[0] for line in found]
 

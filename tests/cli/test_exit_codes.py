@@ -125,7 +125,11 @@ def test_one_bad_file_does_not_silence_the_others(outcomes, capsys):
     assert main(["analyze", "bad", "torn", "ok", "--format", "json"]) == 2
     captured = capsys.readouterr()
     reports = json.loads(captured.out)["reports"]
-    assert [r.get("verdict") or r["error"]["code"] for r in reports] == ["straddling", "truncated", "ok"]
+    assert [r.get("verdict") or r["error"]["code"] for r in reports] == [
+        "straddling",
+        "truncated",
+        "ok",
+    ]
     assert captured.err.startswith("error[truncated]: torn.pt is torn. Hint: fetch it again")
 
 
@@ -155,7 +159,9 @@ def test_hostile_messages_stay_on_one_line(outcomes, capsys):
 
 
 def test_options_reach_the_analysis(outcomes):
-    options = "--seed 3 --samples 9 --activation tanh --max-straddling 2.5 --precision .2 --budget 7"
+    options = (
+        "--seed 3 --samples 9 --activation tanh --max-straddling 2.5 --precision .2 --budget 7"
+    )
     assert main(["analyze", "ok", *options.split()]) == 0
     ((path, options),) = outcomes["calls"]
     assert path.name == "ok"
@@ -175,7 +181,23 @@ def test_options_reach_the_analysis(outcomes):
 
 
 def test_every_output_is_written_beside_stdout(outcomes, tmp_path, capsys):
-    assert main(["analyze", "bad", "-o", "r.json", "-o", "r.md", "-o", "junit=r.out", "--format", "json"]) == 1
+    assert (
+        main(
+            [
+                "analyze",
+                "bad",
+                "-o",
+                "r.json",
+                "-o",
+                "r.md",
+                "-o",
+                "junit=r.out",
+                "--format",
+                "json",
+            ]
+        )
+        == 1
+    )
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "r.json").read_text())
     assert (tmp_path / "r.md").read_text("utf-8").startswith("## symdiag")
     assert (tmp_path / "r.out").read_text("utf-8").startswith("<?xml")
@@ -226,7 +248,9 @@ def test_text_when_piped_console_when_forced(outcomes, monkeypatch, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("environment", [{"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}])
+@pytest.mark.parametrize(
+    "environment", [{"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}]
+)
 def test_no_environment_corrupts_json(outcomes, environment, monkeypatch, capsys):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

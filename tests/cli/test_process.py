@@ -13,9 +13,13 @@ from symdiag.report.model import SCHEMA_VERSION
 
 def run(*arguments, stdout=subprocess.PIPE, env=None, timeout=120, code=None):
     command = [sys.executable, *(("-c", code) if code else ("-m", "symdiag")), *map(str, arguments)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SYMDIAG_", "COV_", "COVERAGE"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("SYMDIAG_", "COV_", "COVERAGE"))
+    }
     environment |= {"OMP_NUM_THREADS": "1", **(env or {})}
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, timeout=timeout)
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, env=environment, timeout=timeout
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +48,20 @@ sys.exit(status)
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "--version", "--show-completion bash", "analyze --help", "compare --help", "inspect --help", "schema"],
+    [
+        "--help",
+        "--version",
+        "--show-completion bash",
+        "analyze --help",
+        "compare --help",
+        "inspect --help",
+        "schema",
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments):
-    done = run(*arguments.split(), code=LIGHT, env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    done = run(
+        *arguments.split(), code=LIGHT, env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    )
     assert done.returncode == 0
     assert done.stdout
     assert done.stderr == b""
@@ -75,7 +89,11 @@ def test_version_is_one_line():
 @pytest.fixture(scope="module")
 def outputs(checkpoint):
     """stdout of one analysis in three environments that have broken other tools."""
-    environments = ({"FORCE_COLOR": "1"}, {"NO_COLOR": "1", "TERM": "dumb"}, {"PYTHONIOENCODING": "cp1252"})
+    environments = (
+        {"FORCE_COLOR": "1"},
+        {"NO_COLOR": "1", "TERM": "dumb"},
+        {"PYTHONIOENCODING": "cp1252"},
+    )
     arguments = ("analyze", checkpoint, "--format", "json", "--samples", 16, "--seed", 5)
     done = [run(*arguments, env=env) for env in environments]
     assert [d.returncode for d in done] == [0, 0, 0]
@@ -157,5 +175,7 @@ def test_rendering_a_report_imports_nothing_heavy(saved):
 
 
 def test_the_installed_command_is_this_program():
-    done = run(code="import importlib.metadata as m;print(m.entry_points(group='console_scripts')['symdiag'].value)")
+    done = run(
+        code="import importlib.metadata as m;print(m.entry_points(group='console_scripts')['symdiag'].value)"
+    )
     assert done.stdout.strip() == b"symdiag.cli.main:main"

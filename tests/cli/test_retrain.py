@@ -18,7 +18,18 @@ from symdiag.cli.main import main
 from symdiag.report import format_names, from_dict, render
 from symdiag.report.schemas import schema_text
 
-FAST = ["--activation", "relu", "--noise", "0.3", "--prior-std", "1", "--steps", "30", "--draws", "4"]
+FAST = [
+    "--activation",
+    "relu",
+    "--noise",
+    "0.3",
+    "--prior-std",
+    "1",
+    "--steps",
+    "30",
+    "--draws",
+    "4",
+]
 FAST += ["--samples", "50", "--budget", "0.2", "-q"]
 
 
@@ -32,13 +43,22 @@ def files(tmp_path):
 
 
 def run(files, *more, base=FAST):
-    return main(["retrain", str(files / "model.pt"), "--data", str(files / "train.npz"), *base, *more])
+    return main(
+        ["retrain", str(files / "model.pt"), "--data", str(files / "train.npz"), *base, *more]
+    )
 
 
 @pytest.fixture
 def report(files, capsys):
     code = run(
-        files, "--test", str(files / "test.npz"), "-o", str(files / "out.pt"), "--format", "json", "--keep-worse"
+        files,
+        "--test",
+        str(files / "test.npz"),
+        "-o",
+        str(files / "out.pt"),
+        "--format",
+        "json",
+        "--keep-worse",
     )
     assert code in (0, 1)
     return json.loads(capsys.readouterr().out)
@@ -73,7 +93,9 @@ def test_figures_are_consistent(report):
 def test_output_is_the_librarys_own_format(report, files):
     before, after = (torch.load(files / name, weights_only=True) for name in ("model.pt", "out.pt"))
     assert before.keys() == after.keys()
-    assert all(before[k].dtype == after[k].dtype and before[k].shape == after[k].shape for k in before)
+    assert all(
+        before[k].dtype == after[k].dtype and before[k].shape == after[k].shape for k in before
+    )
     assert not torch.equal(before["fc1.mu_weight"], after["fc1.mu_weight"])
     assert formats.load(files / "out.pt").source.dialect == "bayesian-torch"
     assert not (files / "out.pt.state").exists()
@@ -93,7 +115,21 @@ def test_worse_is_not_written_unless_asked(files, capsys):
     shared = ["--no-control", "--patience", "0", "--objective", "elbo"]
     train = [str(files / "train.npz"), *FAST, *shared]
     good, out = str(files / "good.pt"), str(files / "out.pt")
-    assert main(["retrain", str(files / "model.pt"), "--data", *train, "-o", good, "--learning-rate", "0.2"]) == 0
+    assert (
+        main(
+            [
+                "retrain",
+                str(files / "model.pt"),
+                "--data",
+                *train,
+                "-o",
+                good,
+                "--learning-rate",
+                "0.2",
+            ]
+        )
+        == 0
+    )
     bad = ["retrain", good, "--data", *train, "-o", out, "--learning-rate", "5"]
     assert main(bad) == 1
     assert "WORSE" in capsys.readouterr().out
@@ -185,5 +221,7 @@ def test_the_users_module_computes_the_outputs(files, capsys, monkeypatch):
     expected = -0.5 * np.sum(((y - x[:, 0]) / 0.3) ** 2 + np.log(2 * np.pi * 0.3**2))
     for name in ("before", "retrained"):
         assert report[name]["log_likelihood"]["value"] == pytest.approx(expected, rel=1e-6)
-    assert report["retrained"]["kl"] < report["before"]["kl"]  # the prior is all that is left to fit
+    assert (
+        report["retrained"]["kl"] < report["before"]["kl"]
+    )  # the prior is all that is left to fit
     assert formats.load(files / "out.pt").shapes == formats.load(files / "model.pt").shapes

@@ -18,7 +18,10 @@ SHAPES = {"fc1.weight": (4, 2), "fc1.bias": (4,), "fc2.weight": (1, 4), "fc2.bia
 def draws(tmp_path):
     """40 draws of one mode in plain.npz, and with half of them relabelled in switched.npz."""
     generator = np.random.default_rng(0)
-    plain = {n: generator.standard_normal(s) + 0.05 * generator.standard_normal((40, *s)) for n, s in SHAPES.items()}
+    plain = {
+        n: generator.standard_normal(s) + 0.05 * generator.standard_normal((40, *s))
+        for n, s in SHAPES.items()
+    }
     order = generator.permutation(4)
     while (order == np.arange(4)).any():
         order = generator.permutation(4)
@@ -29,7 +32,9 @@ def draws(tmp_path):
     switched["fc2.weight"][half] = plain["fc2.weight"][half][:, :, order]
     np.savez(tmp_path / "plain.npz", **plain)
     np.savez(tmp_path / "switched.npz", **switched)
-    np.savez(tmp_path / "chains.npz", **{n: v.reshape(2, 20, *v.shape[1:]) for n, v in switched.items()})
+    np.savez(
+        tmp_path / "chains.npz", **{n: v.reshape(2, 20, *v.shape[1:]) for n, v in switched.items()}
+    )
     return plain, switched
 
 
@@ -97,7 +102,9 @@ def test_every_format_leads_with_the_verdict(draws, capsys, format):
 
 
 def test_a_network_without_hidden_units(capsys, tmp_path):
-    np.savez(tmp_path / "a.npz", **{"fc.weight": np.random.default_rng(0).standard_normal((30, 2, 3))})
+    np.savez(
+        tmp_path / "a.npz", **{"fc.weight": np.random.default_rng(0).standard_normal((30, 2, 3))}
+    )
     code, report = run(capsys, "a.npz")
     assert (code, valid(report)["verdict"]) == (0, "not-applicable")
     assert main(["samples", "a.npz", "--format", "text"]) == 0
@@ -137,7 +144,10 @@ def test_mistakes_have_codes_and_write_nothing(draws, capsys, tmp_path, argument
     np.savez(tmp_path / "one.npz", **{n: v[:1] for n, v in plain.items()})
     np.savez(tmp_path / "uneven.npz", **{**plain, "fc1.bias": plain["fc1.bias"][:7]})
     chained = {n: v.reshape(2, 20, *v.shape[1:]) for n, v in plain.items()}
-    np.savez(tmp_path / "uneven-chains.npz", **{**chained, "fc1.bias": plain["fc1.bias"].reshape(4, 10, 4)})
+    np.savez(
+        tmp_path / "uneven-chains.npz",
+        **{**chained, "fc1.bias": plain["fc1.bias"].reshape(4, 10, 4)},
+    )
     np.savez(tmp_path / "member.npz", **{n: v[0] for n, v in plain.items()})
     np.savez(tmp_path / "other.npz", **{n: v[0] for n, v in plain.items() if n != "fc1.bias"})
     np.savez(tmp_path / "broken.npz", **{**plain, "fc1.bias": plain["fc1.bias"] * np.nan})

@@ -21,7 +21,9 @@ MODULES = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
 
 def example_of(name):
     path = Path(__file__).parent / "dialect_examples" / f"{name}.py"
-    assert path.is_file(), f"add tests/conformance/dialect_examples/{name}.py with an EXAMPLE for the new dialect"
+    assert path.is_file(), (
+        f"add tests/conformance/dialect_examples/{name}.py with an EXAMPLE for the new dialect"
+    )
     spec = importlib.util.spec_from_file_location(f"dialect_examples_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -162,7 +164,10 @@ def test_is_found_inside_a_training_checkpoint(case, wrapper):
     _, example, posterior = case
     if not example.wraps:
         pytest.skip("this library's file is the whole checkpoint")
-    optimizer = {"state": {0: {"exp_avg": np.ones((4, 3), np.float32)}}, "param_groups": [{"lr": 0.1}]}
+    optimizer = {
+        "state": {0: {"exp_avg": np.ones((4, 3), np.float32)}},
+        "param_groups": [{"lr": 0.1}],
+    }
     tree = {"epoch": 3, wrapper: copy.deepcopy(example.tree), "optimizer": optimizer}
     wrapped = interpret(raw_of(tree), example.options)
     assert wrapped.names == posterior.names
@@ -180,7 +185,11 @@ def test_survives_a_file(case, tmp_path):
     read = load(tmp_path / "a.pt", **options)
     for name in posterior.names:
         np.testing.assert_array_equal(read.scale[name], posterior.scale[name])
-    save(read, tmp_path / "b.pt", companion=tmp_path / "model-b.pt" if "companion" in options else None)
+    save(
+        read,
+        tmp_path / "b.pt",
+        companion=tmp_path / "model-b.pt" if "companion" in options else None,
+    )
     again = load(tmp_path / "b.pt", **options)
     for name in posterior.names:
         np.testing.assert_array_equal(again.loc[name], posterior.loc[name])

@@ -80,7 +80,9 @@ def test_components_link_through_common_neighbours_and_leave_out_loners():
 
 def test_no_clusters_when_nothing_exchanges():
     generator = np.random.default_rng(0)
-    assert find_clusters(np.eye(6), np.zeros((1, 6, 6)), np.zeros(6, bool), generator=generator) == ()
+    assert (
+        find_clusters(np.eye(6), np.zeros((1, 6, 6)), np.zeros(6, bool), generator=generator) == ()
+    )
 
 
 def test_effective_modes_is_exp_h_and_never_overflows():
@@ -89,7 +91,8 @@ def test_effective_modes_is_exp_h_and_never_overflows():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "width", "expected"), [(10, 5, 64), (10_000_000, 5, 2), (3000, 1000, 8), (20_000, 4096, 2)]
+    ("parameters", "width", "expected"),
+    [(10, 5, 64), (10_000_000, 5, 2), (3000, 1000, 8), (20_000, 4096, 2)],
 )
 def test_draws_for_sensitivities_shrink_with_the_network(parameters, width, expected):
     assert sensitivity_draws(parameters, width) == expected

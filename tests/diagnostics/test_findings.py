@@ -25,9 +25,13 @@ def neuron(index: int, **changes: object) -> NeuronInfo:
     return dataclasses.replace(base, **changes)
 
 
-def group(entropy: Estimate, neurons: tuple[NeuronInfo, ...] | None = None, name: str = "fc1") -> GroupReport:
+def group(
+    entropy: Estimate, neurons: tuple[NeuronInfo, ...] | None = None, name: str = "fc1"
+) -> GroupReport:
     units = neurons or tuple(neuron(i) for i in range(3))
-    return GroupReport(name, len(units), False, math.lgamma(len(units) + 1), entropy, estimate(1.0), 1.0, units, ())
+    return GroupReport(
+        name, len(units), False, math.lgamma(len(units) + 1), entropy, estimate(1.0), 1.0, units, ()
+    )
 
 
 def context(*groups: GroupReport, threshold: float = 1.0, **changes: object) -> Context:
@@ -105,18 +109,33 @@ def test_conditions_of_the_symmetry_group():
         correlated=True,
         notes=("budget",),
     )
-    assert sorted(codes(changed)) == ["SYM101", "SYM102", "SYM103", "SYM104", "SYM105", "SYM106", "SYM201"]
+    assert sorted(codes(changed)) == [
+        "SYM101",
+        "SYM102",
+        "SYM103",
+        "SYM104",
+        "SYM105",
+        "SYM106",
+        "SYM201",
+    ]
 
 
 def test_findings_come_worst_first():
     units = tuple(neuron(i, collapsed=True) for i in range(3))
-    severities = [f.severity for f in collect(context(group(estimate(1.7), units), activation=None))]
+    severities = [
+        f.severity for f in collect(context(group(estimate(1.7), units), activation=None))
+    ]
     assert severities == ["error", "warning", "info"]
 
 
 @pytest.mark.parametrize(
     ("value", "half", "verdict"),
-    [(0.8, 0.1, "ok"), (1.2, 0.1, "straddling"), (1.05, 0.1, "inconclusive"), (0.95, 0.1, "inconclusive")],
+    [
+        (0.8, 0.1, "ok"),
+        (1.2, 0.1, "straddling"),
+        (1.05, 0.1, "inconclusive"),
+        (0.95, 0.1, "inconclusive"),
+    ],
 )
 def test_verdict_compares_the_whole_interval(value, half, verdict):
     assert judge(estimate(value, half), math.log(6), 1.0) == verdict
@@ -134,8 +153,8 @@ def test_codes_are_unique_and_explained():
 
 
 def test_the_catalogue_imports_no_heavy_package():
-    script = (
-        "import sys, symdiag.diagnostics.catalogue; print([m for m in ('torch', 'scipy', 'numba') if m in sys.modules])"
+    script = "import sys, symdiag.diagnostics.catalogue; print([m for m in ('torch', 'scipy', 'numba') if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -17,7 +17,11 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 def elements(group: Group) -> Iterator[Element]:
     """All n! (or 2^n n!) elements."""
     for permutation in itertools.permutations(range(group.width)):
-        signs = itertools.product((1.0, -1.0), repeat=group.width) if group.signed else [(1.0,) * group.width]
+        signs = (
+            itertools.product((1.0, -1.0), repeat=group.width)
+            if group.signed
+            else [(1.0,) * group.width]
+        )
         for flips in signs:
             yield Element(np.array(permutation), np.array(flips))
 
@@ -34,16 +38,26 @@ def log_density(posterior: Posterior, weights: Mapping[str, np.ndarray]) -> floa
     return float(total)
 
 
-def straddling_of(posterior: Posterior, spec: PermutationSpec, draw: Mapping[str, np.ndarray]) -> float:
+def straddling_of(
+    posterior: Posterior, spec: PermutationSpec, draw: Mapping[str, np.ndarray]
+) -> float:
     """log Σ_g q(g⁻¹ω)/q(ω) for one draw, all groups of ``spec`` jointly."""
     names = [g.name for g in spec]
     actions = itertools.product(*(list(elements(g)) for g in spec))
-    values = [log_density(posterior, act(spec, dict(zip(names, action, strict=True)), draw)) for action in actions]
+    values = [
+        log_density(posterior, act(spec, dict(zip(names, action, strict=True)), draw))
+        for action in actions
+    ]
     return float(logsumexp(values) - log_density(posterior, draw))
 
 
 def mlp(
-    sizes: tuple[int, ...], seed: int, *, spread: float = 1.0, std: float = 0.5, signed: bool = False
+    sizes: tuple[int, ...],
+    seed: int,
+    *,
+    spread: float = 1.0,
+    std: float = 0.5,
+    signed: bool = False,
 ) -> tuple[Posterior, PermutationSpec]:
     """A random mean-field MLP posterior and its spec."""
     rng = np.random.default_rng(seed)
@@ -53,7 +67,11 @@ def mlp(
         loc[f"l{k}.weight"] = spread * rng.normal(size=(o, i))
         loc[f"l{k}.bias"] = spread * rng.normal(size=o)
         if k < len(sizes) - 2:
-            members = (Member(f"l{k}.weight", 0), Member(f"l{k}.bias", 0), Member(f"l{k + 1}.weight", 1))
+            members = (
+                Member(f"l{k}.weight", 0),
+                Member(f"l{k}.bias", 0),
+                Member(f"l{k + 1}.weight", 1),
+            )
             groups.append(Group(f"l{k}", o, members, signed))
     scale = {n: std * np.exp(0.5 * rng.normal(size=v.shape)) for n, v in loc.items()}
     return Posterior(loc, scale), PermutationSpec(tuple(groups))

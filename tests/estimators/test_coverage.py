@@ -26,11 +26,15 @@ def test_averaged_value_is_the_entropy_over_enumerated_labellings(signed, std):
     posterior, spec = mlp((2, 4, 1), seed=3, std=std, signed=signed)
     draw = one_draw(posterior, 4)
     group = spec.groups[0]
-    logs = np.array([log_density(posterior, act(spec, {group.name: g}, draw)) for g in elements(group)])
+    logs = np.array(
+        [log_density(posterior, act(spec, {group.name: g}, draw)) for g in elements(group)]
+    )
     chance = np.exp(logs - logsumexp(logs))
     estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
     kept = {n: v[None] for n, v in draw.items()}
-    values = estimator.evaluate(estimator.tensors(kept), np.random.default_rng(0), certify=True).groups[group.name]
+    values = estimator.evaluate(
+        estimator.tensors(kept), np.random.default_rng(0), certify=True
+    ).groups[group.name]
     assert values.averaged[0] == pytest.approx(-xlogy(chance, chance).sum(), abs=1e-9)
     assert values.value[0] == pytest.approx(-math.log(chance[0]), abs=1e-9)
 
@@ -41,7 +45,10 @@ def enumerated_entropy(posterior, seed, count=8_000):
     orders = np.array(list(itertools.permutations(range(WIDTH))))
     table = np.zeros((count, WIDTH, WIDTH))
     for name, axis in names:
-        loc, scale = (np.moveaxis(a[name], axis, 0).reshape(WIDTH, -1) for a in (posterior.loc, posterior.scale))
+        loc, scale = (
+            np.moveaxis(a[name], axis, 0).reshape(WIDTH, -1)
+            for a in (posterior.loc, posterior.scale)
+        )
         draw = loc + scale * rng.normal(size=(count, *loc.shape))
         table += norm.logpdf(draw[:, None], loc[:, None], scale[:, None]).sum(-1)
     logs = table[:, np.arange(WIDTH), orders].sum(-1)

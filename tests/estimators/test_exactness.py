@@ -18,9 +18,14 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 
 def value(posterior: Posterior, group: Group, draw: dict[str, np.ndarray]) -> float:
-    tensors = [{n: torch.from_numpy(v) for n, v in part.items()} for part in (posterior.loc, posterior.scale)]
+    tensors = [
+        {n: torch.from_numpy(v) for n, v in part.items()}
+        for part in (posterior.loc, posterior.scale)
+    ]
     batch = {n: torch.from_numpy(v)[None] for n, v in draw.items()}
-    result = group_values(group, *tensors, batch, generator=np.random.default_rng(0), effort=DEFAULT)
+    result = group_values(
+        group, *tensors, batch, generator=np.random.default_rng(0), effort=DEFAULT
+    )
     assert result.exact.all()
     return float(result.value[0])
 
@@ -31,13 +36,17 @@ def value(posterior: Posterior, group: Group, draw: dict[str, np.ndarray]) -> fl
 def test_one_group_matches_enumeration(width, std, signed):
     posterior, spec = mlp((3, width, 2), seed=width, std=std, signed=signed)
     draw = one_draw(posterior, 1)
-    assert value(posterior, spec.groups[0], draw) == pytest.approx(straddling_of(posterior, spec, draw), abs=1e-9)
+    assert value(posterior, spec.groups[0], draw) == pytest.approx(
+        straddling_of(posterior, spec, draw), abs=1e-9
+    )
 
 
 def test_width_seven_matches_enumeration():
     posterior, spec = mlp((2, 7, 1), seed=3, std=0.8)
     draw = one_draw(posterior, 4)
-    assert value(posterior, spec.groups[0], draw) == pytest.approx(straddling_of(posterior, spec, draw), abs=1e-9)
+    assert value(posterior, spec.groups[0], draw) == pytest.approx(
+        straddling_of(posterior, spec, draw), abs=1e-9
+    )
 
 
 def test_other_groups_stay_at_the_identity():
@@ -45,7 +54,9 @@ def test_other_groups_stay_at_the_identity():
     draw = one_draw(posterior, 6)
     for group in spec:
         alone = PermutationSpec((group,))
-        assert value(posterior, group, draw) == pytest.approx(straddling_of(posterior, alone, draw), abs=1e-9)
+        assert value(posterior, group, draw) == pytest.approx(
+            straddling_of(posterior, alone, draw), abs=1e-9
+        )
 
 
 def test_log_density_ranges_of_1e5_lose_nothing():
@@ -55,8 +66,13 @@ def test_log_density_ranges_of_1e5_lose_nothing():
     twin["l1.weight"][:, 1] = twin["l1.weight"][:, 0]
     posterior = posterior.replace(loc=twin)
     draw = one_draw(posterior, 8)
-    tensors = [{n: torch.from_numpy(v) for n, v in part.items()} for part in (posterior.loc, posterior.scale)]
-    matrix = SlotDensity(spec.groups[0], *tensors)({n: torch.from_numpy(v)[None] for n, v in draw.items()})
+    tensors = [
+        {n: torch.from_numpy(v) for n, v in part.items()}
+        for part in (posterior.loc, posterior.scale)
+    ]
+    matrix = SlotDensity(spec.groups[0], *tensors)(
+        {n: torch.from_numpy(v)[None] for n, v in draw.items()}
+    )
     assert float(matrix.min()) < -1e5
     expected = straddling_of(posterior, spec, draw)
     assert expected > 0.01
@@ -69,7 +85,12 @@ def test_deterministic_weights_pin_units_that_differ(signed):
     scale = {n: v.copy() for n, v in posterior.scale.items()}
     loc = {n: v.copy() for n, v in posterior.loc.items()}
     scale["l0.weight"][:, 0] = 0.0
-    loc["l0.weight"][:, 0] = [1.0, 1.0, -1.0, 0.0]  # units 0, 1 may swap; 2 only with a flip; 3 only with itself
+    loc["l0.weight"][:, 0] = [
+        1.0,
+        1.0,
+        -1.0,
+        0.0,
+    ]  # units 0, 1 may swap; 2 only with a flip; 3 only with itself
     posterior = posterior.replace(loc=loc, scale=scale)
     draw = one_draw(posterior, 10)
     got = value(posterior, spec.groups[0], draw)
@@ -81,7 +102,10 @@ def test_deterministic_weights_pin_units_that_differ(signed):
 def test_identical_units_give_log_factorial(width):
     group = Group("h", width, (Member("w", 0), Member("v", 1)))
     rng = np.random.default_rng(0)
-    loc = {"w": np.tile(rng.normal(size=3), (width, 1)), "v": np.tile(rng.normal(size=(2, 1)), (1, width))}
+    loc = {
+        "w": np.tile(rng.normal(size=3), (width, 1)),
+        "v": np.tile(rng.normal(size=(2, 1)), (1, width)),
+    }
     posterior = Posterior(loc, {n: np.full(v.shape, 0.7) for n, v in loc.items()})
     draw = one_draw(posterior, 1)
     assert value(posterior, group, draw) == pytest.approx(math.lgamma(width + 1), abs=1e-9)
@@ -125,5 +149,9 @@ def test_gradient_of_the_densities_matches_differences(limit, monkeypatch):
         scale = dict(zip(names, flat[len(names) :], strict=True))
         return SlotDensity(group, loc, scale)(draw)
 
-    inputs = [torch.tensor(p[n], requires_grad=True) for p in (posterior.loc, posterior.scale) for n in names]
+    inputs = [
+        torch.tensor(p[n], requires_grad=True)
+        for p in (posterior.loc, posterior.scale)
+        for n in names
+    ]
     assert torch.autograd.gradcheck(total, inputs, eps=1e-6, atol=1e-6)

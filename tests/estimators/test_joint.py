@@ -44,7 +44,9 @@ def correlated(width=4):
 def partly_deterministic():
     """Two units of the first layer agree in their deterministic weights, the others do not."""
     posterior, spec = mlp((2, 4, 3, 1), seed=2, std=0.8)
-    scale, loc = ({n: v.copy() for n, v in part.items()} for part in (posterior.scale, posterior.loc))
+    scale, loc = (
+        {n: v.copy() for n, v in part.items()} for part in (posterior.scale, posterior.loc)
+    )
     scale["l0.weight"][:, 0] = 0.0
     loc["l0.weight"][:, 0] = [1.0, 1.0, -1.0, 0.5]
     return posterior.replace(loc=loc, scale=scale), spec
@@ -55,7 +57,9 @@ def test_small_permanents_equal_the_compiled_ones(n):
     rng = np.random.default_rng(n)
     matrices = rng.normal(size=(20, n, n)) * 10.0 ** rng.uniform(-1, 4, size=(20, 1, 1))
     matrices[rng.random(matrices.shape) < 0.1] = -np.inf
-    np.testing.assert_allclose(small_log_permanents(matrices), exact_log_permanent(matrices), rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(
+        small_log_permanents(matrices), exact_log_permanent(matrices), rtol=1e-12, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,9 @@ def test_exact_sums_equal_enumeration(case):
     sandwich = JointSandwich(posterior, spec)
     for seed in range(3):
         draw = one_draw(posterior, seed)
-        found = sandwich({n: v[None] for n, v in to_torch(draw).items()}, 2, np.random.default_rng(0))
+        found = sandwich(
+            {n: v[None] for n, v in to_torch(draw).items()}, 2, np.random.default_rng(0)
+        )
         assert found.exact.all()
         assert found.value[0] == pytest.approx(straddling_of(posterior, spec, draw), abs=1e-9)
 
@@ -88,7 +94,9 @@ def test_exact_sum_of_a_correlated_posterior_uses_its_true_density():
 
     orders = [list(p) for p in itertools.permutations(range(4))]
     exact = [logsumexp([energy(x[p]) for p in orders]) - energy(x) for x in draws]
-    found = JointSandwich(posterior, spec)({"w": torch.from_numpy(draws)}, 2, np.random.default_rng(2))
+    found = JointSandwich(posterior, spec)(
+        {"w": torch.from_numpy(draws)}, 2, np.random.default_rng(2)
+    )
     np.testing.assert_allclose(found.value, exact, atol=1e-9)
 
 
@@ -147,8 +155,12 @@ def test_total_of_a_small_deep_net_is_exact_and_at_least_the_sum_over_groups():
     error = math.hypot(result.total.std_error, other.std() / math.sqrt(400))
     assert abs(result.total.value - other.mean()) < 4 * error
     assert result.total.value > sum(g.entropy.value for g in result.groups)
-    few = estimate_straddling(posterior, spec, samples=400, budget=0.05).total  # fewer joint draws than draws
-    assert abs(few.value - other.mean()) < 4 * math.hypot(few.std_error, other.std() / math.sqrt(400))
+    few = estimate_straddling(
+        posterior, spec, samples=400, budget=0.05
+    ).total  # fewer joint draws than draws
+    assert abs(few.value - other.mean()) < 4 * math.hypot(
+        few.std_error, other.std() / math.sqrt(400)
+    )
 
 
 def test_permanents_serve_the_other_groups_of_a_recurrent_net():
@@ -187,7 +199,9 @@ def test_a_group_that_shares_every_tensor_is_bracketed_too():
     loc = {n: rng.normal(size=s) for n, s in shapes.items()}
     posterior = Posterior(loc, {n: np.full(v.shape, 0.3) for n, v in loc.items()})
     heads = Group("heads", 9, (Member("q", 0), Member("o", 1)))
-    stream = Group("stream", 10, (Member("in", 0), Member("q", 1), Member("o", 0), Member("out", 1)))
+    stream = Group(
+        "stream", 10, (Member("in", 0), Member("q", 1), Member("o", 0), Member("out", 1))
+    )
     for groups in ((heads, stream), (stream, heads)):
         total = estimate_straddling(posterior, PermutationSpec(groups), samples=16).total
         assert total.lower <= total.value <= total.upper < 3.0

@@ -32,9 +32,20 @@ def concatenation(seed=0, *, signed=False, std=0.6, pools=False):
     last = 8 if pools else 5
     groups = (
         Group("a", 3, tuple(first), signed),
-        Group("b", 2, (Member("b.weight", 0), Member("b.bias", 0), Member("out.weight", 1, start=last)), signed),
+        Group(
+            "b",
+            2,
+            (Member("b.weight", 0), Member("b.bias", 0), Member("out.weight", 1, start=last)),
+            signed,
+        ),
     )
-    shapes = {"a.weight": (3, 2), "a.bias": (3,), "b.weight": (2, 2), "b.bias": (2,), "out.weight": (2, last + 2)}
+    shapes = {
+        "a.weight": (3, 2),
+        "a.bias": (3,),
+        "b.weight": (2, 2),
+        "b.bias": (2,),
+        "out.weight": (2, last + 2),
+    }
     loc = {n: rng.normal(size=s) for n, s in shapes.items()}
     scale = {n: std * np.exp(0.3 * rng.normal(size=s)) for n, s in shapes.items()}
     return Posterior(loc, scale), PermutationSpec(groups)
@@ -50,7 +61,9 @@ def test_numpy_and_torch_move_the_same_entries(seed):
     batch = ElementBatch.random(Group("g", width, (member,), signed=True), count, rng)
     one_by_one = [Element(p, s) for p, s in zip(batch.permutations, batch.signs, strict=True)]
     expected = np.stack([act_on_axis(array, member, element) for element in one_by_one])
-    np.testing.assert_array_equal(act_on_batch(torch.from_numpy(array)[None], member, batch).numpy(), expected)
+    np.testing.assert_array_equal(
+        act_on_batch(torch.from_numpy(array)[None], member, batch).numpy(), expected
+    )
     each = torch.from_numpy(array).expand(count, -1, -1, -1)
     np.testing.assert_array_equal(act_on_batch(each, member, batch).numpy(), expected)
 
@@ -59,7 +72,9 @@ def test_blocks_hold_the_range_alone():
     tensor = torch.arange(24.0).reshape(2, 12)
     blocks = unit_blocks(tensor, Member("w", 1, 2, 1, start=3), 3)  # columns 3…5 and 6…8
     assert blocks.tolist() == [[3, 15, 6, 18], [4, 16, 7, 19], [5, 17, 8, 20]]
-    assert unit_blocks(tensor[None], Member("w", 1, 2, 1, start=3), 3, batched=True)[0].equal(blocks)
+    assert unit_blocks(tensor[None], Member("w", 1, 2, 1, start=3), 3, batched=True)[0].equal(
+        blocks
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -67,10 +82,15 @@ def test_blocks_hold_the_range_alone():
 def test_slot_densities_match_enumeration(signed, pools):
     posterior, spec = concatenation(1, signed=signed, pools=pools)
     draw = one_draw(posterior, 2)
-    tensors = [{n: torch.from_numpy(v) for n, v in part.items()} for part in (posterior.loc, posterior.scale)]
+    tensors = [
+        {n: torch.from_numpy(v) for n, v in part.items()}
+        for part in (posterior.loc, posterior.scale)
+    ]
     for group in spec:
         assert group.is_matrix_permanent
-        matrix = SlotDensity(group, *tensors)({n: torch.from_numpy(v)[None] for n, v in draw.items()})
+        matrix = SlotDensity(group, *tensors)(
+            {n: torch.from_numpy(v)[None] for n, v in draw.items()}
+        )
         expected = straddling_of(posterior, PermutationSpec((group,)), draw)
         assert exact_log_permanent(matrix.numpy())[0] == pytest.approx(expected, abs=1e-9)
 
@@ -78,10 +98,15 @@ def test_slot_densities_match_enumeration(signed, pools):
 @pytest.mark.parametrize("pools", [False, True])
 def test_the_whole_group_matches_enumeration(pools):
     posterior, spec = concatenation(3, pools=pools)
-    tensors = [{n: torch.from_numpy(v) for n, v in part.items()} for part in (posterior.loc, posterior.scale)]
+    tensors = [
+        {n: torch.from_numpy(v) for n, v in part.items()}
+        for part in (posterior.loc, posterior.scale)
+    ]
     for seed in range(3):
         draw = one_draw(posterior, seed)
-        total = GroupSum(posterior, spec, *tensors).exact({n: torch.from_numpy(v) for n, v in draw.items()})
+        total = GroupSum(posterior, spec, *tensors).exact(
+            {n: torch.from_numpy(v) for n, v in draw.items()}
+        )
         assert total == pytest.approx(straddling_of(posterior, spec, draw), abs=1e-9)
 
 
@@ -89,10 +114,14 @@ def test_estimates_agree_with_enumeration():
     posterior, spec = concatenation(4, signed=True)
     found = estimate_straddling(posterior, spec, samples=150)
     draws = posterior.sample(np.random.default_rng(1), 150)
-    values = [straddling_of(posterior, spec, {n: v[s] for n, v in draws.items()}) for s in range(150)]
+    values = [
+        straddling_of(posterior, spec, {n: v[s] for n, v in draws.items()}) for s in range(150)
+    ]
     error = 4 * np.std(values) / np.sqrt(150) + 4 * (found.total.std_error or 0.0)
     assert abs(found.total.value - np.mean(values)) < error
-    assert spec.adjacent(*spec.groups)  # ranges of one tensor are not told apart: exact sums are claimed for none
+    assert spec.adjacent(
+        *spec.groups
+    )  # ranges of one tensor are not told apart: exact sums are claimed for none
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -106,7 +135,9 @@ def test_training_term_and_its_gradient_match_enumeration(signed, pools):
         draws = q.layout.split(moved + q.scale.detach() * noise)
         at = posterior.replace(loc={n: v.numpy() for n, v in q.layout.split(moved).items()})
         each = [{n: v[s].numpy() for n, v in draws.items()} for s in range(3)]
-        return sum(np.mean([straddling_of(at, PermutationSpec((g,)), d) for d in each]) for g in spec)
+        return sum(
+            np.mean([straddling_of(at, PermutationSpec((g,)), d) for d in each]) for g in spec
+        )
 
     value = Symmetrized(spec, q, "exact").term(q, q.loc + q.scale * noise, np.random.default_rng(7))
     centre = q.loc.detach()
@@ -126,12 +157,16 @@ def test_penalty_on_a_module_that_concatenates_matches_enumeration():
         part = torch.nn.Module()
         for role in {"a": ("weight", "bias"), "b": ("weight", "bias"), "out": ("weight",)}[layer]:
             name = f"{layer}.{role}"
-            part.register_parameter(f"{role}_mu", torch.nn.Parameter(torch.from_numpy(posterior.loc[name])))
+            part.register_parameter(
+                f"{role}_mu", torch.nn.Parameter(torch.from_numpy(posterior.loc[name]))
+            )
             log_sigma = torch.from_numpy(np.log(posterior.scale[name]))
             part.register_parameter(f"{role}_log_sigma", torch.nn.Parameter(log_sigma))
         model.add_module(layer, part)
     draw = one_draw(posterior, 3)
-    found = StraddlingPenalty(model, spec=spec, marginals="exact")({n: torch.from_numpy(v) for n, v in draw.items()})
+    found = StraddlingPenalty(model, spec=spec, marginals="exact")(
+        {n: torch.from_numpy(v) for n, v in draw.items()}
+    )
     expected = sum(straddling_of(posterior, PermutationSpec((group,)), draw) for group in spec)
     assert found.item() == pytest.approx(expected, abs=1e-8)
 
@@ -165,6 +200,11 @@ def test_group_terms_refuse_two_axes_with_ranges():
         GroupTerm(group, Variational.of(posterior))
     draw = one_draw(posterior, 0)
     batch = {n: torch.from_numpy(v) for n, v in draw.items()}
-    tensors = [{n: torch.from_numpy(v) for n, v in part.items()} for part in (posterior.loc, posterior.scale)]
+    tensors = [
+        {n: torch.from_numpy(v) for n, v in part.items()}
+        for part in (posterior.loc, posterior.scale)
+    ]
     total = GroupSum(posterior, PermutationSpec((group,)), *tensors).exact(batch)
-    assert total == pytest.approx(straddling_of(posterior, PermutationSpec((group,)), draw), abs=1e-9)
+    assert total == pytest.approx(
+        straddling_of(posterior, PermutationSpec((group,)), draw), abs=1e-9
+    )

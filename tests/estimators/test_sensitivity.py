@@ -19,7 +19,9 @@ from symdiag.symmetry.spec import Group, Member
 def log_permanent(matrix: torch.Tensor) -> torch.Tensor:
     n = len(matrix)
     rows = torch.arange(n)
-    return torch.logsumexp(torch.stack([matrix[rows, list(p)].sum() for p in itertools.permutations(range(n))]), 0)
+    return torch.logsumexp(
+        torch.stack([matrix[rows, list(p)].sum() for p in itertools.permutations(range(n))]), 0
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -29,7 +31,9 @@ def test_unit_gradients_equal_automatic_differentiation(signed):
     group = spec.groups[0]
     rng = np.random.default_rng(0)
     loc = {n: torch.tensor(posterior.loc[n], requires_grad=True) for n in group.tensors}
-    log_scale = {n: torch.tensor(np.log(posterior.scale[n]), requires_grad=True) for n in group.tensors}
+    log_scale = {
+        n: torch.tensor(np.log(posterior.scale[n]), requires_grad=True) for n in group.tensors
+    }
     noise = {n: torch.from_numpy(rng.normal(size=(1, *v.shape))) for n, v in loc.items()}
     scale = {n: v.exp() for n, v in log_scale.items()}
     draws = {n: loc[n] + scale[n] * noise[n] for n in loc}
@@ -38,7 +42,11 @@ def test_unit_gradients_equal_automatic_differentiation(signed):
     value = log_permanent(matrix)
     (joint,) = torch.autograd.grad(value, matrix, retain_graph=True)
     value.backward()
-    odds = torch.ones_like(joint) if flipped is None else torch.tanh(0.5 * (kept - flipped))[0].detach()
+    odds = (
+        torch.ones_like(joint)
+        if flipped is None
+        else torch.tanh(0.5 * (kept - flipped))[0].detach()
+    )
     for member in group.members:
         blocks = [unit_blocks(a[member.tensor].detach(), member, group.width) for a in (loc, scale)]
         point = unit_blocks(draws[member.tensor][0].detach(), member, group.width)
@@ -46,7 +54,10 @@ def test_unit_gradients_equal_automatic_differentiation(signed):
         expected = unit_blocks(loc[member.tensor].grad, member, group.width) * blocks[1]
         torch.testing.assert_close(shift, expected, atol=1e-9, rtol=1e-9)
         torch.testing.assert_close(
-            log_std, unit_blocks(log_scale[member.tensor].grad, member, group.width), atol=1e-9, rtol=1e-9
+            log_std,
+            unit_blocks(log_scale[member.tensor].grad, member, group.width),
+            atol=1e-9,
+            rtol=1e-9,
         )
 
 
@@ -59,7 +70,9 @@ def test_gradient_matches_central_differences_of_the_entropy():
 
     def entropy(loc):
         draws = {n: torch.from_numpy(loc[n] + posterior.scale[n] * noise[n]) for n in group.tensors}
-        tensors = [{n: torch.from_numpy(p[n]) for n in group.tensors} for p in (loc, posterior.scale)]
+        tensors = [
+            {n: torch.from_numpy(p[n]) for n in group.tensors} for p in (loc, posterior.scale)
+        ]
         return float(np.mean([log_permanent(m) for m in SlotDensity(group, *tensors)(draws)]))
 
     step = 1e-5
@@ -67,11 +80,18 @@ def test_gradient_matches_central_differences_of_the_entropy():
     up["l0.weight"][1, 0] += step
     down["l0.weight"][1, 0] -= step
     numeric = (entropy(up) - entropy(down)) / (2 * step)
-    tensors = [{n: torch.from_numpy(p[n]) for n in group.tensors} for p in (posterior.loc, posterior.scale)]
+    tensors = [
+        {n: torch.from_numpy(p[n]) for n in group.tensors} for p in (posterior.loc, posterior.scale)
+    ]
     total = 0.0
     for s in range(50):
-        draw = {n: torch.from_numpy(posterior.loc[n] + posterior.scale[n] * noise[n][s]) for n in group.tensors}
-        matrix = SlotDensity(group, *tensors)({n: v[None] for n, v in draw.items()})[0].requires_grad_()
+        draw = {
+            n: torch.from_numpy(posterior.loc[n] + posterior.scale[n] * noise[n][s])
+            for n in group.tensors
+        }
+        matrix = SlotDensity(group, *tensors)({n: v[None] for n, v in draw.items()})[
+            0
+        ].requires_grad_()
         (joint,) = torch.autograd.grad(log_permanent(matrix), matrix)
         member = group.members[0]
         blocks = [unit_blocks(a[member.tensor], member, 3) for a in (*tensors, draw)]
@@ -123,7 +143,10 @@ def test_separation_is_the_distance_in_stds_for_equal_stds(signed):
 
 def test_separation_is_the_root_of_the_jeffreys_divergence():
     loc, scale = np.array([[0.0, 1.0], [2.0, -1.0]]), np.array([[1.0, 0.5], [0.3, 2.0]])
-    p, q = (torch.distributions.Normal(torch.tensor(m), torch.tensor(s)) for m, s in zip(loc, scale, strict=True))
+    p, q = (
+        torch.distributions.Normal(torch.tensor(m), torch.tensor(s))
+        for m, s in zip(loc, scale, strict=True)
+    )
     kl = torch.distributions.kl_divergence
     expected = float((kl(p, q) + kl(q, p)).sum()) ** 0.5
     found = separations(Posterior({"w": loc}, {"w": scale}), Group("h", 2, (Member("w", 0),)))
@@ -131,7 +154,9 @@ def test_separation_is_the_root_of_the_jeffreys_divergence():
 
 
 def test_a_deterministic_difference_is_infinitely_far():
-    posterior = Posterior({"w": np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])}, {"w": np.array([[1.0, 0.0]] * 3)})
+    posterior = Posterior(
+        {"w": np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])}, {"w": np.array([[1.0, 0.0]] * 3)}
+    )
     found = separations(posterior, Group("h", 3, (Member("w", 0),)))
     assert found[0, 1] == 0.0
     assert np.isinf(found[0, 2])

@@ -54,8 +54,12 @@ def test_two_weight_net_agrees_with_quadrature():
 def test_information_and_entropy_add_up_to_log_order():
     posterior, spec = mlp((2, 6, 1), seed=1, std=0.7)
     result = estimate_straddling(posterior, spec, samples=64, seed=0)
-    assert result.total.value + result.total_information.value == pytest.approx(math.lgamma(7), abs=1e-9)
-    assert result.total_information.lower == pytest.approx(math.lgamma(7) - result.total.upper, abs=1e-9)
+    assert result.total.value + result.total_information.value == pytest.approx(
+        math.lgamma(7), abs=1e-9
+    )
+    assert result.total_information.lower == pytest.approx(
+        math.lgamma(7) - result.total.upper, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -87,16 +91,22 @@ def test_groups_without_common_tensors_add_exactly():
     """Two independent hidden groups (each touching its own tensors): H_G = H_1 + H_2 per draw."""
     first, second = mlp((2, 3, 1), seed=1), mlp((1, 3, 2), seed=2)
     rename = lambda d: {f"b.{n}": v for n, v in d.items()}  # noqa: E731
-    posterior = Posterior({**first[0].loc, **rename(second[0].loc)}, {**first[0].scale, **rename(second[0].scale)})
+    posterior = Posterior(
+        {**first[0].loc, **rename(second[0].loc)}, {**first[0].scale, **rename(second[0].scale)}
+    )
     other = second[1].groups[0]
-    renamed = Group("other", other.width, tuple(Member(f"b.{m.tensor}", m.axis) for m in other.members))
+    renamed = Group(
+        "other", other.width, tuple(Member(f"b.{m.tensor}", m.axis) for m in other.members)
+    )
     spec = PermutationSpec((*first[1].groups, renamed))
     draw = one_draw(posterior, 3)
     alone = [straddling_of(posterior, PermutationSpec((g,)), draw) for g in spec]
     assert straddling_of(posterior, spec, draw) == pytest.approx(sum(alone), abs=1e-9)
     result = estimate_straddling(posterior, spec, samples=50, seed=0)
     assert result.total.interval == "exact"
-    assert result.total.value == pytest.approx(sum(g.entropy.value for g in result.groups), abs=1e-9)
+    assert result.total.value == pytest.approx(
+        sum(g.entropy.value for g in result.groups), abs=1e-9
+    )
 
 
 def test_last_group_of_a_chain_keeps_all_its_tensors():
@@ -109,7 +119,9 @@ def test_last_group_of_a_chain_keeps_all_its_tensors():
 
     def chain(values):
         given = (spec.groups, values, estimator.loc, estimator.scale, draws)
-        return chain_values(*given, generator=np.random.default_rng(0), effort=DEFAULT, certify=True).value
+        return chain_values(
+            *given, generator=np.random.default_rng(0), effort=DEFAULT, certify=True
+        ).value
 
     np.testing.assert_allclose(chain(known) - chain(zero), known["l1"].value, atol=1e-12)
 
@@ -120,7 +132,9 @@ def test_infonce_never_exceeds_log_k_and_stays_below_the_truth(num_elements):
     rng = np.random.default_rng(0)
     estimate = infonce(posterior, spec, num_elements=num_elements, samples=50, generator=rng)
     assert estimate.value <= math.log(num_elements) + 1e-12
-    assert estimate.value == pytest.approx(math.log(num_elements), abs=0.05)  # separated: at its ceiling
+    assert estimate.value == pytest.approx(
+        math.log(num_elements), abs=0.05
+    )  # separated: at its ceiling
     truth = estimate_straddling(posterior, spec, samples=50).total_information
     assert truth.value == pytest.approx(math.lgamma(7), abs=1e-6)
 

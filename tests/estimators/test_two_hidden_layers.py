@@ -24,11 +24,15 @@ def enumerate_two_layers(posterior, draw):
 
     def slots(name, axis):
         """[i, j]: log density of unit j's entries at slot i, for a tensor that one group permutes along ``axis``."""
-        loc, scale, value = (np.moveaxis(a[name], axis, 0) for a in (posterior.loc, posterior.scale, draw))
+        loc, scale, value = (
+            np.moveaxis(a[name], axis, 0) for a in (posterior.loc, posterior.scale, draw)
+        )
         table = norm.logpdf(value[None], loc[:, None], scale[:, None])
         return table.reshape(*table.shape[:2], -1).sum(-1)
 
-    first, second = (np.array(list(itertools.permutations(range(n)))) for n in draw["l1.weight"].shape[::-1])
+    first, second = (
+        np.array(list(itertools.permutations(range(n)))) for n in draw["l1.weight"].shape[::-1]
+    )
     one = slots("l0.weight", 0) + slots("l0.bias", 0)
     two = slots("l1.bias", 0) + slots("l2.weight", 1)
     shared = norm.logpdf(
@@ -39,7 +43,9 @@ def enumerate_two_layers(posterior, draw):
     columns, rows = np.arange(one.shape[0]), np.arange(two.shape[0])
     totals = []
     for p in first:
-        matrix = shared[:, columns, :, p].sum(0) + two  # advanced indices put k first: Σ_k T[i, k, i', p(k)]
+        matrix = (
+            shared[:, columns, :, p].sum(0) + two
+        )  # advanced indices put k first: Σ_k T[i, k, i', p(k)]
         totals.append(one[columns, p].sum() + matrix[rows, second].sum(1))
     start = one.trace() + two.trace() + shared[rows[:, None], columns, rows[:, None], columns].sum()
     return logsumexp(np.concatenate(totals)) - start
@@ -48,7 +54,9 @@ def enumerate_two_layers(posterior, draw):
 def test_the_enumeration_agrees_with_the_plain_one():
     posterior, spec = mlp((2, 3, 4, 1), seed=1, std=0.8)
     draw = {n: v[0] for n, v in posterior.sample(np.random.default_rng(0), 1).items()}
-    assert enumerate_two_layers(posterior, draw) == pytest.approx(straddling_of(posterior, spec, draw), abs=1e-9)
+    assert enumerate_two_layers(posterior, draw) == pytest.approx(
+        straddling_of(posterior, spec, draw), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0])
@@ -57,9 +65,14 @@ def test_brackets_of_widths_five_and_six(spread):
     posterior, spec = mlp((2, 5, 6, 1), seed=3, spread=spread, std=0.5)
     estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
     draws = estimator.draws(np.random.default_rng(1), count)
-    batch = estimator.evaluate(draws, np.random.default_rng(2), certify=True, chain_draws=count, joint_draws=count)
+    batch = estimator.evaluate(
+        draws, np.random.default_rng(2), certify=True, chain_draws=count, joint_draws=count
+    )
     exact = np.array(
-        [enumerate_two_layers(posterior, {n: v[s].numpy() for n, v in draws.items()}) for s in range(count)]
+        [
+            enumerate_two_layers(posterior, {n: v[s].numpy() for n, v in draws.items()})
+            for s in range(count)
+        ]
     )
 
     def no_more(smaller, larger):
@@ -80,10 +93,15 @@ def test_brackets_of_widths_five_and_six(spread):
 def test_dead_ends_of_the_joint_proposal_carry_no_weight():
     posterior, spec = mlp((10, 32, 30, 2), seed=5, spread=0.0, std=0.3)
     rng = np.random.default_rng(0)
-    uneven = {n: v * 10.0 ** rng.normal(size=(len(v),) + (1,) * (v.ndim - 1)) for n, v in posterior.scale.items()}
+    uneven = {
+        n: v * 10.0 ** rng.normal(size=(len(v),) + (1,) * (v.ndim - 1))
+        for n, v in posterior.scale.items()
+    }
     estimator = StraddlingEstimator(posterior.replace(scale=uneven), spec, effort=DEFAULT)
     draws = estimator.draws(np.random.default_rng(0), 6)
-    batch = estimator.evaluate(draws, np.random.default_rng(1), certify=False, chain_draws=6, joint_draws=6)
+    batch = estimator.evaluate(
+        draws, np.random.default_rng(1), certify=False, chain_draws=6, joint_draws=6
+    )
     layerwise = add(list(batch.groups.values()))
     assert np.isfinite(batch.joint.value).all()
     assert (batch.joint.expected_lower < spec.log_order).all()

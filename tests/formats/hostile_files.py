@@ -41,7 +41,9 @@ class Entry:
     local_flags: int | None = None
 
 
-def zip_bytes(entries: list[Entry], *, before: bytes = b"", comment: bytes = b"", count: int | None = None) -> bytes:
+def zip_bytes(
+    entries: list[Entry], *, before: bytes = b"", comment: bytes = b"", count: int | None = None
+) -> bytes:
     """A zip archive of ``entries``, written naively."""
     body, directory = before, b""
     for e in entries:
@@ -52,13 +54,17 @@ def zip_bytes(entries: list[Entry], *, before: bytes = b"", comment: bytes = b""
         local_flags = e.flags if e.local_flags is None else e.local_flags
         offset = len(body)
         sizes = (crc, len(packed), size)
-        body += struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, local_flags, e.method, 0, 33, *sizes, len(local_name), 0)
+        body += struct.pack(
+            "<4s5H3L2H", b"PK\x03\x04", 20, local_flags, e.method, 0, 33, *sizes, len(local_name), 0
+        )
         body += local_name + packed
         name = e.name.encode()
         fields = (20, 20, e.flags, e.method, 0, 33, *sizes, len(name), 0, 0, 0, 0, 0, offset)
         directory += struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *fields) + name
     n = len(entries) if count is None else count
-    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, n, n, len(directory), len(body), len(comment))
+    end = struct.pack(
+        "<4s4H2LH", b"PK\x05\x06", 0, 0, n, n, len(directory), len(body), len(comment)
+    )
     return body + directory + end + comment
 
 
@@ -73,7 +79,9 @@ def torch_entries(obj: Any) -> list[Entry]:
 def torch_with_pickle(program: bytes, **storages: bytes) -> bytes:
     """A torch archive around a hand-written pickle."""
     blocks = [Entry(f"archive/data/{key.lstrip('s')}", data) for key, data in storages.items()]
-    return zip_bytes([Entry("archive/data.pkl", program), Entry("archive/version", b"3\n"), *blocks])
+    return zip_bytes(
+        [Entry("archive/data.pkl", program), Entry("archive/version", b"3\n"), *blocks]
+    )
 
 
 def good_state() -> dict[str, torch.Tensor]:
@@ -171,7 +179,9 @@ def _with(extra: Callable[[list[Entry]], list[Entry]], **kwargs: Any) -> Callabl
     return lambda canary: zip_bytes(extra(torch_entries(good_state())), **kwargs)
 
 
-def _rebuild(storage_numel: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
+def _rebuild(
+    storage_numel: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+) -> bytes:
     """The program of a torch pickle with one float32 tensor ``w``, any numbers."""
 
     def number(n: int) -> bytes:
@@ -180,21 +190,36 @@ def _rebuild(storage_numel: int, offset: int, shape: tuple[int, ...], stride: tu
     def numbers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(number(n) for n in values) + b"t"
 
-    pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + number(
-        storage_numel
+    pid = (
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        + number(storage_numel)
     )
-    made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + pid + b"tQ" + number(offset) + numbers(shape) + numbers(stride)
+    made = (
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + pid
+        + b"tQ"
+        + number(offset)
+        + numbers(shape)
+        + numbers(stride)
+    )
     return b"\x80\x02}X\x01\x00\x00\x00w" + made + b"\x89ccollections\nOrderedDict\n)RtRs."
 
 
 def _billion_laughs(depth: int) -> bytes:
     """Lists of lists of the same list: tiny in memory, 2**depth leaves when walked."""
-    return b"\x80\x02]q\x00K\x01a" + b"".join(b"]q%c(h%ch%ce" % (i, i - 1, i - 1) for i in range(1, depth)) + b"."
+    return (
+        b"\x80\x02]q\x00K\x01a"
+        + b"".join(b"]q%c(h%ch%ce" % (i, i - 1, i - 1) for i in range(1, depth))
+        + b"."
+    )
 
 
 def _same_hashes(count: int) -> bytes:
     """A dict whose keys are multiples of 2**61 - 1: their hashes are all 0, and filling it takes count**2 / 2 steps."""
-    keys = b"".join(b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"K\x01" for i in range(1, count + 1))
+    keys = b"".join(
+        b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"K\x01"
+        for i in range(1, count + 1)
+    )
     return b"\x80\x02}(" + keys + b"u."
 
 
@@ -235,14 +260,31 @@ ZERO_MIB = bytes(1 << 20)
 
 FAULTS = (
     Fault(1, "payload in a torch zip", _in_torch_zip, "unsafe-checkpoint", "io.open"),
-    Fault(1, "payload in a torch zip named bin", _in_torch_zip, "unsafe-checkpoint", "io.open", ".bin"),
-    Fault(1, "payload in a torch zip named npz", _in_torch_zip, "unsafe-checkpoint", "io.open", ".npz"),
+    Fault(
+        1, "payload in a torch zip named bin", _in_torch_zip, "unsafe-checkpoint", "io.open", ".bin"
+    ),
+    Fault(
+        1, "payload in a torch zip named npz", _in_torch_zip, "unsafe-checkpoint", "io.open", ".npz"
+    ),
     *(
-        Fault(2, f"bare pickle, protocol {p}, {suffix}", _pickled(p), "unsafe-checkpoint", "io.open", suffix)
+        Fault(
+            2,
+            f"bare pickle, protocol {p}, {suffix}",
+            _pickled(p),
+            "unsafe-checkpoint",
+            "io.open",
+            suffix,
+        )
         for p in range(6)
         for suffix in (".pt", ".safetensors", ".bin")
     ),
-    Fault(2, "bare pickle without a call", lambda _: pickle.dumps({"a": [1, 2]}), "unsafe-checkpoint", "bare pickle"),
+    Fault(
+        2,
+        "bare pickle without a call",
+        lambda _: pickle.dumps({"a": [1, 2]}),
+        "unsafe-checkpoint",
+        "bare pickle",
+    ),
     Fault(
         2,
         "bare pickle whose call comes late",
@@ -250,21 +292,53 @@ FAULTS = (
         "unsafe-checkpoint",
         "bare pickle",
     ),
-    Fault(2, "torch file older than zip", _legacy, "unsafe-checkpoint", "older than the zip format"),
-    Fault(3, "whole module", _saved(torch.nn.Sequential(torch.nn.Linear(2, 1))), "unsafe-checkpoint", "whole pickled"),
+    Fault(
+        2, "torch file older than zip", _legacy, "unsafe-checkpoint", "older than the zip format"
+    ),
+    Fault(
+        3,
+        "whole module",
+        _saved(torch.nn.Sequential(torch.nn.Linear(2, 1))),
+        "unsafe-checkpoint",
+        "whole pickled",
+    ),
     Fault(3, "TorchScript", _with(_script), "unsafe-checkpoint", "code"),
     Fault(4, "two data.pkl, one name", _with(_twice), "ambiguous-archive", "two members"),
     Fault(4, "two data.pkl, two folders", _with(_second_folder), "ambiguous-archive", "2 pickles"),
     Fault(4, "nested archive", _with(_nested), "ambiguous-archive", "inner.zip"),
     Fault(5, "bad checksum", _changed(crc=1), "corrupt", "checksum", in_header=False),
     Fault(6, "encrypted", _changed(flags=1), "ambiguous-archive", "flag bits"),
-    Fault(6, "other flag bits in the local header", _changed(local_flags=1), "ambiguous-archive", "differently"),
-    Fault(6, "other name in the local header", _changed(local_name="archive/data/9"), "ambiguous-archive"),
+    Fault(
+        6,
+        "other flag bits in the local header",
+        _changed(local_flags=1),
+        "ambiguous-archive",
+        "differently",
+    ),
+    Fault(
+        6,
+        "other name in the local header",
+        _changed(local_name="archive/data/9"),
+        "ambiguous-archive",
+    ),
     Fault(6, "compressed torch members", _with(_deflated), "ambiguous-archive", "compressed"),
-    Fault(6, "two sizes for a stored member", _changed(size=3), "ambiguous-archive", "two different sizes"),
+    Fault(
+        6,
+        "two sizes for a stored member",
+        _changed(size=3),
+        "ambiguous-archive",
+        "two different sizes",
+    ),
     Fault(7, "bytes before the archive", _with(lambda e: e, before=b"#!/bin/sh\n"), "unrecognised"),
-    Fault(7, "zip comment", _with(lambda e: e, comment=b"hello"), "ambiguous-archive", "bytes follow"),
-    Fault(7, "data after the archive", lambda c: _saved(good_state())(c) + b"x" * 9, "ambiguous-archive"),
+    Fault(
+        7, "zip comment", _with(lambda e: e, comment=b"hello"), "ambiguous-archive", "bytes follow"
+    ),
+    Fault(
+        7,
+        "data after the archive",
+        lambda c: _saved(good_state())(c) + b"x" * 9,
+        "ambiguous-archive",
+    ),
     Fault(7, "wrong entry count", _with(lambda e: e, count=2), "ambiguous-archive"),
     Fault(
         8,
@@ -299,9 +373,30 @@ FAULTS = (
         "8388608 texts",
         ".npz",
     ),
-    Fault(9, "npz shape 2^40", lambda _: npz_bytes(npy_header((1 << 40,))), "limit-exceeded", "2", ".npz"),
-    Fault(9, "npz shape 2^62 x 0", lambda _: npz_bytes(npy_header((1 << 62, 0))), "limit-exceeded", "", ".npz"),
-    Fault(9, "npz 65 axes", lambda _: npz_bytes(npy_header((1,) * 65), bytes(4)), "limit-exceeded", "65 axes", ".npz"),
+    Fault(
+        9,
+        "npz shape 2^40",
+        lambda _: npz_bytes(npy_header((1 << 40,))),
+        "limit-exceeded",
+        "2",
+        ".npz",
+    ),
+    Fault(
+        9,
+        "npz shape 2^62 x 0",
+        lambda _: npz_bytes(npy_header((1 << 62, 0))),
+        "limit-exceeded",
+        "",
+        ".npz",
+    ),
+    Fault(
+        9,
+        "npz 65 axes",
+        lambda _: npz_bytes(npy_header((1,) * 65), bytes(4)),
+        "limit-exceeded",
+        "65 axes",
+        ".npz",
+    ),
     Fault(
         9,
         "torch shape 2^40 by stride 0",
@@ -309,7 +404,12 @@ FAULTS = (
         "limit-exceeded",
         "tensor w declares",
     ),
-    Fault(9, "many expanded torch tensors", _saved([torch.zeros(1).expand(1 << 22)] * 8), "limit-exceeded"),
+    Fault(
+        9,
+        "many expanded torch tensors",
+        _saved([torch.zeros(1).expand(1 << 22)] * 8),
+        "limit-exceeded",
+    ),
     Fault(
         9,
         "safetensors shape 2^40",
@@ -394,7 +494,12 @@ FAULTS = (
         ".safetensors",
     ),
     Fault(
-        10, "safetensors not JSON", lambda _: safetensors_bytes(b"{nope}"), "malformed-header", "JSON", ".safetensors"
+        10,
+        "safetensors not JSON",
+        lambda _: safetensors_bytes(b"{nope}"),
+        "malformed-header",
+        "JSON",
+        ".safetensors",
     ),
     Fault(
         10,
@@ -412,7 +517,14 @@ FAULTS = (
         "lacks",
         ".safetensors",
     ),
-    Fault(10, "npz header not a header", lambda _: npz_bytes("open('x')"), "malformed-header", "header", ".npz"),
+    Fault(
+        10,
+        "npz header not a header",
+        lambda _: npz_bytes("open('x')"),
+        "malformed-header",
+        "header",
+        ".npz",
+    ),
     Fault(
         10,
         "npz header and data disagree",
@@ -421,7 +533,14 @@ FAULTS = (
         "12 bytes, 8 follow",
         ".npz",
     ),
-    Fault(10, "npz negative shape", lambda _: npz_bytes(npy_header((-1,))), "malformed-header", "negative", ".npz"),
+    Fault(
+        10,
+        "npz negative shape",
+        lambda _: npz_bytes(npy_header((-1,))),
+        "malformed-header",
+        "negative",
+        ".npz",
+    ),
     Fault(
         10,
         "npz text beyond Unicode",
@@ -449,16 +568,46 @@ FAULTS = (
         ".safetensors",
     ),
     Fault(
-        11, "truncated safetensors header", lambda _: safetensors_bytes(F4)[:30], "truncated", "got 30", ".safetensors"
+        11,
+        "truncated safetensors header",
+        lambda _: safetensors_bytes(F4)[:30],
+        "truncated",
+        "got 30",
+        ".safetensors",
     ),
     Fault(12, "0 bytes", lambda _: b"", "empty-file", "0 bytes"),
     Fault(13, "git-LFS pointer", lambda _: LFS, "lfs-pointer", "pointer"),
     Fault(14, "HTML page", lambda _: b"\n " + HTML, "html-page", "web page"),
-    Fault(15, "random bytes", lambda _: np.random.default_rng(0).bytes(4096), "unrecognised", "known format"),
+    Fault(
+        15,
+        "random bytes",
+        lambda _: np.random.default_rng(0).bytes(4096),
+        "unrecognised",
+        "known format",
+    ),
     Fault(15, "HDF5", lambda _: b"\x89HDF\r\n\x1a\n" + bytes(64), "unsupported", "HDF5", ".h5"),
-    Fault(15, "single npy array", lambda _: npy_bytes(npy_header((2,)), bytes(8)), "unsupported", "npy array", ".npy"),
-    Fault(15, "zip without arrays", lambda _: zip_bytes([Entry("a.txt", b"hi")]), "unrecognised", "without arrays"),
-    Fault(15, "plain text", lambda _: b"In the beginning was the word.", "unrecognised", "known format"),
+    Fault(
+        15,
+        "single npy array",
+        lambda _: npy_bytes(npy_header((2,)), bytes(8)),
+        "unsupported",
+        "npy array",
+        ".npy",
+    ),
+    Fault(
+        15,
+        "zip without arrays",
+        lambda _: zip_bytes([Entry("a.txt", b"hi")]),
+        "unrecognised",
+        "without arrays",
+    ),
+    Fault(
+        15,
+        "plain text",
+        lambda _: b"In the beginning was the word.",
+        "unrecognised",
+        "known format",
+    ),
     Fault(
         16,
         "object array",
@@ -467,7 +616,13 @@ FAULTS = (
         "array w",
         ".npz",
     ),
-    Fault(17, "complex torch", _saved({"w": torch.ones(2, dtype=torch.complex64)}), "unsupported-dtype", "complex64"),
+    Fault(
+        17,
+        "complex torch",
+        _saved({"w": torch.ones(2, dtype=torch.complex64)}),
+        "unsupported-dtype",
+        "complex64",
+    ),
     Fault(
         17,
         "complex npz",
@@ -492,8 +647,20 @@ FAULTS = (
         "C64",
         ".safetensors",
     ),
-    Fault(17, "meta", _saved({"w": torch.ones(2, device="meta")}), "unsupported-tensor", "tensor w is meta"),
-    Fault(17, "sparse", _saved({"w": torch.eye(2).to_sparse()}), "unsupported-tensor", "tensor w is sparse"),
+    Fault(
+        17,
+        "meta",
+        _saved({"w": torch.ones(2, device="meta")}),
+        "unsupported-tensor",
+        "tensor w is meta",
+    ),
+    Fault(
+        17,
+        "sparse",
+        _saved({"w": torch.eye(2).to_sparse()}),
+        "unsupported-tensor",
+        "tensor w is sparse",
+    ),
     Fault(17, "quantised", _quantised, "unsupported-tensor", "tensor w is quantised"),
     Fault(
         18,
@@ -509,9 +676,26 @@ FAULTS = (
         "corrupt",
         "declares a storage of 36 bytes, the archive holds 4",
     ),
-    Fault(18, "storage missing", lambda _: torch_with_pickle(_rebuild(1, 0, (1,), (1,))), "corrupt", "holds 0"),
-    Fault(18, "negative stride", lambda _: torch_with_pickle(_rebuild(1, 0, (1,), (-1,)), s0=bytes(4)), "corrupt"),
-    Fault(18, "damaged pickle", lambda _: torch_with_pickle(b"\x80\x02}X\x01\x00\x00\x00ws."), "corrupt", "pickle"),
+    Fault(
+        18,
+        "storage missing",
+        lambda _: torch_with_pickle(_rebuild(1, 0, (1,), (1,))),
+        "corrupt",
+        "holds 0",
+    ),
+    Fault(
+        18,
+        "negative stride",
+        lambda _: torch_with_pickle(_rebuild(1, 0, (1,), (-1,)), s0=bytes(4)),
+        "corrupt",
+    ),
+    Fault(
+        18,
+        "damaged pickle",
+        lambda _: torch_with_pickle(b"\x80\x02}X\x01\x00\x00\x00ws."),
+        "corrupt",
+        "pickle",
+    ),
     Fault(18, "endless pickle", lambda _: torch_with_pickle(b"\x80\x02}"), "corrupt", "pickle"),
     Fault(
         19,
@@ -521,8 +705,20 @@ FAULTS = (
         "200001 entries",
         ".safetensors",
     ),
-    Fault(19, "billion laughs", lambda _: torch_with_pickle(_billion_laughs(60)), "limit-exceeded", "entries"),
-    Fault(19, "self-reference", lambda _: torch_with_pickle(b"\x80\x02]q\x00h\x00a."), "limit-exceeded", "deeper"),
+    Fault(
+        19,
+        "billion laughs",
+        lambda _: torch_with_pickle(_billion_laughs(60)),
+        "limit-exceeded",
+        "entries",
+    ),
+    Fault(
+        19,
+        "self-reference",
+        lambda _: torch_with_pickle(b"\x80\x02]q\x00h\x00a."),
+        "limit-exceeded",
+        "deeper",
+    ),
     Fault(
         19,
         "deep nesting",
@@ -531,7 +727,17 @@ FAULTS = (
         "deeper",
     ),
     Fault(
-        19, "dict keys of one hash", lambda _: torch_with_pickle(_same_hashes(100_000)), "limit-exceeded", "one hash"
+        19,
+        "dict keys of one hash",
+        lambda _: torch_with_pickle(_same_hashes(100_000)),
+        "limit-exceeded",
+        "one hash",
     ),
-    Fault(19, "nested tuple as a key", lambda _: torch_with_pickle(b"\x80\x02}))\x86K\x01s."), "corrupt", "pickle"),
+    Fault(
+        19,
+        "nested tuple as a key",
+        lambda _: torch_with_pickle(b"\x80\x02}))\x86K\x01s."),
+        "corrupt",
+        "pickle",
+    ),
 )

@@ -57,7 +57,9 @@ def test_file_that_appears_meanwhile_wins(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_file_that_appears_meanwhile_wins_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_file_that_appears_meanwhile_wins_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def unsupported(*_args: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
@@ -91,7 +93,12 @@ try:
 except OutputError as error:
     print(error.code, error.message)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.startswith("write-failed cannot write")
     assert "too large" in done.stdout
     assert (tmp_path / "a").read_bytes() == b"old"
@@ -185,5 +192,8 @@ with replacing(sys.argv[1], overwrite=True) as temporary:
     temporary.write_bytes(b"half")
     os._exit(9)
 """
-    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False).returncode == 9
+    assert (
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False).returncode
+        == 9
+    )
     assert (tmp_path / "a").read_bytes() == b"old"

@@ -240,6 +240,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 """
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(bombs) > 5

@@ -23,14 +23,24 @@ from symdiag.formats.pickle_globals import scan_globals
 from symdiag.formats.reading import read_raw, write_raw
 
 DATA = Path(__file__).parents[1] / "data" / "containers"
-FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
+FLOATS = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+]
 INTEGERS = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
 UNSIGNED = [torch.uint16, torch.uint32, torch.uint64]
 
 
 def _state(dtype_list: list[torch.dtype]) -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(1)
-    return {f"t{i}": (torch.randn(4, 3, generator=g) * 3).to(dtype) for i, dtype in enumerate(dtype_list)}
+    return {
+        f"t{i}": (torch.randn(4, 3, generator=g) * 3).to(dtype)
+        for i, dtype in enumerate(dtype_list)
+    }
 
 
 def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -85,8 +95,13 @@ def test_foreign_dtypes_agree_with_torch(name: str):
 def test_torch_tree_keeps_structure_strides_and_scalars(tmp_path: Path):
     base = torch.arange(12.0).reshape(3, 4)
     saved = {
-        "state_dict": OrderedDict(a=base.t(), b=base[1:, ::2], p=torch.nn.Parameter(torch.ones(2)), s=torch.tensor(3)),
-        "optimizer": {"state": {0: {"step": 7}}, "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999), "on": True}]},
+        "state_dict": OrderedDict(
+            a=base.t(), b=base[1:, ::2], p=torch.nn.Parameter(torch.ones(2)), s=torch.tensor(3)
+        ),
+        "optimizer": {
+            "state": {0: {"step": 7}},
+            "param_groups": [{"lr": 1e-3, "betas": (0.9, 0.999), "on": True}],
+        },
         "none": None,
         "name": "run",
         "size": torch.Size([2, 3]),
@@ -111,7 +126,10 @@ def test_torch_tree_keeps_structure_strides_and_scalars(tmp_path: Path):
 
 def test_tied_tensors_are_reported_and_do_not_share_memory(tmp_path: Path):
     flat = torch.arange(10.0)
-    torch.save({"a": flat[:4], "b": flat[4:], "c": flat[2:6], "again": flat[:4], "own": torch.ones(4)}, tmp_path / "m")
+    torch.save(
+        {"a": flat[:4], "b": flat[4:], "c": flat[2:6], "again": flat[:4], "own": torch.ones(4)},
+        tmp_path / "m",
+    )
     raw = read_raw(tmp_path / "m")
     assert [sorted(group) for group in raw.tied] == [["a", "again", "b", "c"]]
     raw.tree["a"][:] = -1
@@ -146,7 +164,9 @@ def test_pyro_store_keeps_constraint_names_and_is_written_back_as_pyro_wrote_it(
 ):
     raw = read_raw(DATA / "pyro-autonormal-mlp1.save")
     constraints = raw.tree["constraints"]
-    assert constraints["AutoNormal.locs.net.fc1.weight"] == {"__class__": "torch.distributions.constraints._Real"}
+    assert constraints["AutoNormal.locs.net.fc1.weight"] == {
+        "__class__": "torch.distributions.constraints._Real"
+    }
     assert constraints["AutoNormal.scales.net.fc1.weight"] == {
         "__class__": "pyro.distributions.constraints._SoftplusPositive",
         "lower_bound": 0.0,
@@ -157,7 +177,9 @@ def test_pyro_store_keeps_constraint_names_and_is_written_back_as_pyro_wrote_it(
     for key, value in raw.tree["params"].items():
         np.testing.assert_array_equal(again.tree["params"][key], value)
     softplus = _constraint_classes(monkeypatch)["_SoftplusPositive"]
-    loaded = torch.load(tmp_path / "b.save", weights_only=False)  # our own file, as Pyro itself loads it
+    loaded = torch.load(
+        tmp_path / "b.save", weights_only=False
+    )  # our own file, as Pyro itself loads it
     constraint = loaded["constraints"]["AutoNormal.scales.net.fc1.weight"]
     assert type(constraint) is softplus
     assert constraint.__dict__ == {"lower_bound": 0.0}
@@ -181,7 +203,9 @@ def test_pyro_class_is_not_imported():
         "assert not [m for m in sys.modules if m.startswith('pyro')]; "
         "assert set(torch.serialization.get_safe_globals()) == before"
     )
-    subprocess.run([sys.executable, "-c", code, str(DATA / "pyro-autonormal-mlp1.save")], check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, str(DATA / "pyro-autonormal-mlp1.save")], check=True
+    )
 
 
 def _example(kind: str, path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -206,7 +230,10 @@ def test_header_agrees_and_needs_no_torch(kind: str, tmp_path: Path):
         "assert 'torch' not in sys.modules; print(kind, {e.key: (e.shape, e.dtype) for e in entries})"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "file")], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "file")],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.split(maxsplit=1)[0] == kind
     assert eval(done.stdout.split(maxsplit=1)[1]) == expected
@@ -214,7 +241,12 @@ def test_header_agrees_and_needs_no_torch(kind: str, tmp_path: Path):
 
 def test_safetensors_reads_what_the_library_writes_and_back(tmp_path: Path):
     rng = np.random.default_rng(3)
-    arrays = {"a": rng.normal(size=(2, 3, 4)), "b": rng.normal(size=5).astype("f4"), "c": np.array(7), "d": np.ones(0)}
+    arrays = {
+        "a": rng.normal(size=(2, 3, 4)),
+        "b": rng.normal(size=5).astype("f4"),
+        "c": np.array(7),
+        "d": np.ones(0),
+    }
     safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors")
     raw = read_raw(tmp_path / "a.safetensors")
     write_raw(raw, tmp_path / "b.safetensors")
@@ -280,7 +312,10 @@ def test_safetensors_has_no_complex(tmp_path: Path):
 
 def test_large_archive_with_zip64_records(tmp_path: Path):
     """Python's zipfile forces zip64 fields when told to; numpy always tells it to."""
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open("w.npy", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w") as archive,
+        archive.open("w.npy", "w", force_zip64=True) as member,
+    ):
         out = io.BytesIO()
         np.save(out, np.arange(3))
         member.write(out.getvalue())

@@ -30,7 +30,9 @@ def read(tree, **options):
 
 
 def matrix(posterior):
-    return posterior.covariance.factor @ posterior.covariance.factor.T + np.diag(posterior.covariance.diagonal)
+    return posterior.covariance.factor @ posterior.covariance.factor.T + np.diag(
+        posterior.covariance.diagonal
+    )
 
 
 def spd(n):
@@ -86,7 +88,11 @@ def swag():
     tree, variances, deviations = {}, [], []
     for name, mean in MEANS.items():
         variance, rows = RNG.uniform(0.1, 1, mean.shape), RNG.normal(size=(5, mean.size))
-        tree |= {f"{name}_mean": mean, f"{name}_sq_mean": mean**2 + variance, f"{name}_cov_mat_sqrt": rows}
+        tree |= {
+            f"{name}_mean": mean,
+            f"{name}_sq_mean": mean**2 + variance,
+            f"{name}_cov_mat_sqrt": rows,
+        }
         variances.append(variance.reshape(-1))
         deviations.append(rows)
     rows = np.concatenate(deviations, axis=1)
@@ -105,7 +111,9 @@ def case(request):
 def test_covariance_is_the_documented_one(case):
     _, covariance, _, posterior = case
     np.testing.assert_allclose(matrix(posterior), covariance, rtol=1e-8, atol=1e-10)
-    marginal = np.concatenate([posterior.scale[name].reshape(-1) for name in posterior.covariance.order])
+    marginal = np.concatenate(
+        [posterior.scale[name].reshape(-1) for name in posterior.covariance.order]
+    )
     np.testing.assert_allclose(marginal, np.sqrt(np.diag(covariance)), rtol=1e-8)
     assert posterior.covariance.order == tuple(SHAPES)
 
@@ -202,13 +210,25 @@ def test_kronecker_factors_may_be_stored_as_diagonals():
 
 def test_a_last_layer_approximation_leaves_the_body_deterministic():
     head = np.concatenate([MEANS["2.weight"].reshape(-1), MEANS["2.bias"]])
-    tree = {"mean": head, "H": np.ones(4), "prior_precision": np.ones(1), "cls_name": "DiagLLLaplace"}
-    tree |= {"data": np.ones((5, 2)), "_last_layer_name": None, "sigma_noise": 1.0, "temperature": 1.0}
+    tree = {
+        "mean": head,
+        "H": np.ones(4),
+        "prior_precision": np.ones(1),
+        "cls_name": "DiagLLLaplace",
+    }
+    tree |= {
+        "data": np.ones((5, 2)),
+        "_last_layer_name": None,
+        "sigma_noise": 1.0,
+        "temperature": 1.0,
+    }
     posterior = read(tree, companion=raw(dict(MEANS)))
     assert list(posterior.names) == list(SHAPES)
     assert not posterior.scale["0.weight"].any()
     np.testing.assert_allclose(posterior.scale["2.weight"], 2**-0.5)
-    assert any(item.key == "data" and "training data" in item.reason for item in posterior.source.ignored)
+    assert any(
+        item.key == "data" and "training data" in item.reason for item in posterior.source.ignored
+    )
     moved = posterior.replace(loc={**posterior.loc, "2.bias": posterior.loc["2.bias"] + 1})
     assert companion_to_raw(moved).tree["2.bias"] == MEANS["2.bias"] + 1
     assert to_raw(moved).tree["mean"][-1] == MEANS["2.bias"][0] + 1
@@ -295,7 +315,9 @@ def test_ivon_over_a_part_of_the_model_needs_to_be_told_which():
     with pytest.raises(UnsupportedError) as error:
         read(ivon([group(9)]))
     assert error.value.code == "order-unknown"
-    posterior = read(ivon([group(4)]), model_shapes={name: SHAPES[name] for name in ("2.weight", "2.bias")})
+    posterior = read(
+        ivon([group(4)]), model_shapes={name: SHAPES[name] for name in ("2.weight", "2.bias")}
+    )
     assert posterior.scale["2.weight"].all()
     assert not posterior.scale["0.weight"].any()
     assert not posterior.scale["0.bias"].any()
@@ -315,7 +337,11 @@ def store(constraint, **attributes):
     [
         ("torch.distributions.constraints._GreaterThan", {"lower_bound": 0.0}, 1.0),
         ("torch.distributions.constraints._GreaterThan", {"lower_bound": 0.5}, 1.5),
-        ("torch.distributions.constraints._Interval", {"lower_bound": 0.0, "upper_bound": 0.4}, 0.2),
+        (
+            "torch.distributions.constraints._Interval",
+            {"lower_bound": 0.0, "upper_bound": 0.4},
+            0.2,
+        ),
     ],
 )
 def test_a_store_s_constraint_decides(constraint, attributes, std):
@@ -332,7 +358,10 @@ def test_an_unknown_constraint():
 
 def test_a_pyro_dict_without_constraints_is_ambiguous():
     """``dict(param_store.items())`` holds constrained values under the names the store uses for unconstrained ones."""
-    tree = {"AutoNormal.locs.fc.weight": np.ones((2, 2)), "AutoNormal.scales.fc.weight": np.full((2, 2), 0.1)}
+    tree = {
+        "AutoNormal.locs.fc.weight": np.ones((2, 2)),
+        "AutoNormal.scales.fc.weight": np.full((2, 2), 0.1),
+    }
     with pytest.raises(UnsupportedError) as error:
         read(tree)
     assert error.value.code == "ambiguous-scale-transform"

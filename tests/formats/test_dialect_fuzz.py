@@ -47,7 +47,9 @@ KEYS = st.builds(
 )
 NUMBERS = st.sampled_from([0.0, 1.0, -3.0, 0.5, 1e-30, -200.0, 1e30, math.nan, math.inf, 2.0])
 SHAPES = st.sampled_from([(), (1,), (2,), (2, 3), (3, 2), (0,), (2, 0), (2, 2, 1)])
-DTYPES = st.sampled_from([np.float32, np.float64, np.float16, np.int64, np.bool_, np.uint8, np.complex64])
+DTYPES = st.sampled_from(
+    [np.float32, np.float64, np.float16, np.int64, np.bool_, np.uint8, np.complex64]
+)
 
 
 def array(shape, number, dtype):
@@ -88,7 +90,8 @@ TREES = st.one_of(
     st.recursive(
         st.one_of(LEAVES, FLAT),
         lambda inner: st.one_of(
-            st.dictionaries(st.one_of(SPECIAL, KEYS), inner, max_size=6), st.lists(inner, max_size=3)
+            st.dictionaries(st.one_of(SPECIAL, KEYS), inner, max_size=6),
+            st.lists(inner, max_size=3),
         ),
         max_leaves=12,
     ),
@@ -138,14 +141,23 @@ EXAMPLES = list(examples())
 
 def places(tree, path=()):
     """Every leaf's path."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else None
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list | tuple)
+        else None
+    )
     if items is None:
         return [path]
     return [place for key, value in items for place in places(value, (*path, key))]
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from(range(len(EXAMPLES))), st.lists(st.tuples(st.integers(0, 40), LEAVES), min_size=1, max_size=2))
+@given(
+    st.sampled_from(range(len(EXAMPLES))),
+    st.lists(st.tuples(st.integers(0, 40), LEAVES), min_size=1, max_size=2),
+)
 def test_a_library_s_file_with_some_leaves_exchanged(which, exchanges):
     example = EXAMPLES[which]
     tree = copy.deepcopy(example.tree)

@@ -82,7 +82,12 @@ def test_identity_is_a_candidate_where_all_values_are_positive():
 
 
 def test_the_range_covers_all_ambiguous_tensors():
-    tree = {"a.weight_mu": MEAN, "a.weight_rho": STORED, "b.weight_mu": MEAN, "b.weight_rho": STORED - 9.0}
+    tree = {
+        "a.weight_mu": MEAN,
+        "a.weight_rho": STORED,
+        "b.weight_mu": MEAN,
+        "b.weight_rho": STORED - 9.0,
+    }
     with pytest.raises(UnsupportedError) as error:
         read(tree)
     assert f"[{np.log1p(np.exp(-8.875)):.3g}, {np.log1p(np.exp(1.0)):.3g}]" in error.value.message
@@ -94,7 +99,9 @@ def test_a_std_that_is_negative_is_refused_and_may_be_named_a_rho():
     with pytest.raises(InputError) as error:
         read(tree)
     assert error.value.code == "bad-scale"
-    np.testing.assert_allclose(read(tree, "softplus").scale["l.weight"], np.log1p(np.exp(STORED - 3.0)))
+    np.testing.assert_allclose(
+        read(tree, "softplus").scale["l.weight"], np.log1p(np.exp(STORED - 3.0))
+    )
 
 
 def test_layers_whose_whole_name_is_the_base():
@@ -134,7 +141,12 @@ def test_a_mean_that_is_no_weight_s_is_ignored():
 
 
 def test_a_prior_kept_as_two_numbers():
-    tree = {"prior_mu": np.array(0.5), "prior_std": np.array(2.0), "a.weight_mu": MEAN, "a.weight_logvar": STORED}
+    tree = {
+        "prior_mu": np.array(0.5),
+        "prior_std": np.array(2.0),
+        "a.weight_mu": MEAN,
+        "a.weight_logvar": STORED,
+    }
     prior = read(tree).prior
     assert prior.loc["a.weight"] == 0.5
     assert prior.scale["a.weight"] == 2.0
@@ -142,7 +154,12 @@ def test_a_prior_kept_as_two_numbers():
 
 
 def test_priors_of_full_size_are_not_read_as_posteriors():
-    tree = {"a.weight_mu": MEAN, "a.weight_logvar": STORED, "a.prior_weight_mu": MEAN, "a.prior_weight_logvar": STORED}
+    tree = {
+        "a.weight_mu": MEAN,
+        "a.weight_logvar": STORED,
+        "a.prior_weight_mu": MEAN,
+        "a.prior_weight_logvar": STORED,
+    }
     posterior = read(tree)
     assert posterior.num_parameters == 4
     assert len(posterior.source.ignored) == 2
@@ -183,6 +200,8 @@ def test_words_like_a_library_s_over_tensors_its_layers_lack_leave_nothing_unrea
     posterior = read(tree)
     assert posterior.shapes == parts
     assert posterior.source.ignored == ()
-    np.testing.assert_allclose(posterior.scale["rnn.weight_hh_l0"], np.exp(tree["rnn.weight_hh_l0_log_sigma"]))
+    np.testing.assert_allclose(
+        posterior.scale["rnn.weight_hh_l0"], np.exp(tree["rnn.weight_hh_l0_log_sigma"])
+    )
     weights_only = {key: value for key, value in tree.items() if key.startswith("fc.")}
     assert read(weights_only).source.dialect == "torchbnn"

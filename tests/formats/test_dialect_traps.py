@@ -13,7 +13,9 @@ RNG = np.random.default_rng(0)
 
 
 def read(tree, scale_transform=None, **raw):
-    return interpret(RawCheckpoint("net.pt", "0", "torch-zip", tree, **raw), ReadOptions(scale_transform))
+    return interpret(
+        RawCheckpoint("net.pt", "0", "torch-zip", tree, **raw), ReadOptions(scale_transform)
+    )
 
 
 def bbt(**changes):
@@ -91,11 +93,16 @@ def test_a_latent_without_axes_is_an_array_like_all_others(dialect, loc, scale):
 
 
 def test_a_negative_variance():
-    assert code_of({"fc.weight_mu": np.ones(2), "fc.weight_var": np.array([1.0, -1.0])}).code == "bad-scale"
+    assert (
+        code_of({"fc.weight_mu": np.ones(2), "fc.weight_var": np.array([1.0, -1.0])}).code
+        == "bad-scale"
+    )
 
 
 def test_a_deterministic_network_is_told_so_with_its_keys_and_a_near_dialect():
-    error = code_of({"0.weight": np.ones((3, 2)), "0.bias": np.ones(3), "0.num_batches_tracked": np.array(3)})
+    error = code_of(
+        {"0.weight": np.ones((3, 2)), "0.bias": np.ones(3), "0.num_batches_tracked": np.array(3)}
+    )
     assert error.code == "no-scales-found"
     assert "deterministic" in error.message
     assert "0.weight" in error.message
@@ -136,8 +143,13 @@ def test_batchnorm_statistics_are_buffers_and_counts_are_ignored():
     posterior = read({**bbt(), **stats})
     assert set(posterior.buffers) == {"bn.running_mean", "bn.running_var"}
     assert "bn.weight" in posterior.names
-    assert any(item.key == "bn.num_batches_tracked" and "int64" in item.reason for item in posterior.source.ignored)
-    flipped = posterior.replace(buffers={name: value[::-1] for name, value in posterior.buffers.items()})
+    assert any(
+        item.key == "bn.num_batches_tracked" and "int64" in item.reason
+        for item in posterior.source.ignored
+    )
+    flipped = posterior.replace(
+        buffers={name: value[::-1] for name, value in posterior.buffers.items()}
+    )
     assert to_raw(flipped).tree["bn.running_mean"].tolist() == [3.0, 2.0, 1.0, 0.0]
 
 
@@ -157,7 +169,10 @@ def test_tensors_of_the_weights_shape_that_are_no_weights():
 
 
 def test_old_bayesian_torch_files_hold_their_prior():
-    prior = {"fc1.prior_weight_mu": np.full((4, 3), 0.5), "fc1.prior_weight_sigma": np.full((4, 3), 2.0)}
+    prior = {
+        "fc1.prior_weight_mu": np.full((4, 3), 0.5),
+        "fc1.prior_weight_sigma": np.full((4, 3), 2.0),
+    }
     posterior = read({**bbt(), **prior})
     assert (posterior.prior.loc["fc1.weight"] == 0.5).all()
     assert (posterior.prior.scale["fc1.weight"] == 2.0).all()
@@ -165,10 +180,19 @@ def test_old_bayesian_torch_files_hold_their_prior():
 
 
 def test_a_prior_that_moved_with_its_units_is_written():
-    prior = {"fc1.prior_weight_mu": np.arange(12.0).reshape(4, 3), "fc1.prior_weight_sigma": np.ones((4, 3))}
+    prior = {
+        "fc1.prior_weight_mu": np.arange(12.0).reshape(4, 3),
+        "fc1.prior_weight_sigma": np.ones((4, 3)),
+    }
     posterior = read({**bbt(), **prior})
-    moved = type(posterior.prior)({"fc1.weight": posterior.prior.loc["fc1.weight"][::-1]}, dict(posterior.prior.scale))
-    assert to_raw(posterior.replace(prior=moved)).tree["fc1.prior_weight_mu"][0].tolist() == [9.0, 10.0, 11.0]
+    moved = type(posterior.prior)(
+        {"fc1.weight": posterior.prior.loc["fc1.weight"][::-1]}, dict(posterior.prior.scale)
+    )
+    assert to_raw(posterior.replace(prior=moved)).tree["fc1.prior_weight_mu"][0].tolist() == [
+        9.0,
+        10.0,
+        11.0,
+    ]
 
 
 def test_a_nonpositive_stored_prior():
@@ -213,7 +237,12 @@ def test_a_blitz_bias_that_was_never_trained_is_named():
 
 def test_both_copies_are_written_where_a_library_keeps_two():
     mean, rho = np.ones((4, 3), np.float32), np.full((4, 3), -5.0, np.float32)
-    tree = {"l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean, "l.weight_sampler.rho": rho}
+    tree = {
+        "l.weight_mu": mean,
+        "l.weight_rho": rho,
+        "l.weight_sampler.mu": mean,
+        "l.weight_sampler.rho": rho,
+    }
     posterior = read(tree)
     out = to_raw(posterior.replace(loc={"l.weight": 2.0 * posterior.loc["l.weight"]})).tree
     assert (out["l.weight_mu"] == 2.0).all()
@@ -221,7 +250,11 @@ def test_both_copies_are_written_where_a_library_keeps_two():
 
 
 def test_one_parameter_under_two_conventions():
-    tree = {"fc.mu_weight": np.ones((2, 2)), "fc.rho_weight": np.ones((2, 2)), "fc.weight": np.ones((2, 2))}
+    tree = {
+        "fc.mu_weight": np.ones((2, 2)),
+        "fc.rho_weight": np.ones((2, 2)),
+        "fc.weight": np.ones((2, 2)),
+    }
     assert code_of(tree).code == "duplicate-tensor"
 
 
@@ -254,7 +287,9 @@ def test_a_library_s_transform_can_be_overridden():
     posterior = read(bbt(), scale_transform="exp")
     np.testing.assert_allclose(posterior.scale["fc1.bias"], np.exp(-3.0))
     assert posterior.source.scale_transform == "exp"
-    assert any("although bayesian-torch means 'softplus'" in note for note in posterior.source.notes)
+    assert any(
+        "although bayesian-torch means 'softplus'" in note for note in posterior.source.notes
+    )
     assert not read(bbt(), scale_transform="softplus").source.notes
 
 
@@ -268,22 +303,39 @@ def test_a_transform_that_does_not_apply_is_noted():
 
 def test_copies_that_differ():
     mean, rho = np.ones((4, 3), np.float32), np.full((4, 3), -5.0, np.float32)
-    tree = {"l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean + 1, "l.weight_sampler.rho": rho}
+    tree = {
+        "l.weight_mu": mean,
+        "l.weight_rho": rho,
+        "l.weight_sampler.mu": mean + 1,
+        "l.weight_sampler.rho": rho,
+    }
     assert code_of(tree).code == "copies-differ"
-    tree = {"l.weight_mu": mean, "l.weight_rho": rho, "l.weight_sampler.mu": mean, "l.weight_sampler.rho": rho[:2]}
+    tree = {
+        "l.weight_mu": mean,
+        "l.weight_rho": rho,
+        "l.weight_sampler.mu": mean,
+        "l.weight_sampler.rho": rho[:2],
+    }
     assert code_of(tree).code == "shape-mismatch"
 
 
 def test_tied_weights_are_one_tensor():
     """Counted once; written wherever the file holds it; only if the stds are tied as well or there is but one."""
     mean, rho = np.arange(4.0).reshape(2, 2), np.full((2, 2), -1.0)
-    pair = {"a.mu_weight": mean, "a.rho_weight": rho, "b.mu_weight": mean.copy(), "b.rho_weight": rho.copy()}
+    pair = {
+        "a.mu_weight": mean,
+        "a.rho_weight": rho,
+        "b.mu_weight": mean.copy(),
+        "b.rho_weight": rho.copy(),
+    }
     means, stds = ("a.mu_weight", "b.mu_weight"), ("a.rho_weight", "b.rho_weight")
     tied = read(pair, tied=(means, stds))
     assert tied.names == ("a.weight",)
     assert tied.source.tied == (("a.weight", "b.weight"),)
     assert any("a.weight, b.weight are tied" in note for note in tied.source.notes)
-    moved = to_raw(tied.replace(loc={"a.weight": mean[::-1]}, scale={"a.weight": 2 * tied.scale["a.weight"]})).tree
+    moved = to_raw(
+        tied.replace(loc={"a.weight": mean[::-1]}, scale={"a.weight": 2 * tied.scale["a.weight"]})
+    ).tree
     for key in means:
         np.testing.assert_array_equal(moved[key], mean[::-1])
     np.testing.assert_array_equal(moved[stds[0]], moved[stds[1]])
@@ -296,7 +348,11 @@ def test_a_tied_weight_without_a_std_of_its_own_is_not_deterministic():
     tree = {"a.weight": np.ones((2, 2)), "b.weight": np.ones((2, 2)), **bbt()}
     assert read(tree, tied=(("a.weight", "b.weight"),)).source.tied == (("a.weight", "b.weight"),)
     ivon = {
-        "model": {"emb.weight": np.ones((3, 2)), "dec.weight": np.ones((3, 2)), "h.weight": np.ones((2, 2))},
+        "model": {
+            "emb.weight": np.ones((3, 2)),
+            "dec.weight": np.ones((3, 2)),
+            "h.weight": np.ones((2, 2)),
+        },
         "optimizer": {"param_groups": [{"hess": np.ones(10), "ess": 4.0, "weight_decay": 0.0}]},
     }
     posterior = read(ivon, tied=(("model.emb.weight", "model.dec.weight"),))
@@ -319,15 +375,27 @@ def test_student_t_posteriors_are_refused():
 
 
 def test_a_torch_blue_variable_without_std_is_deterministic():
-    tree = {"0._weight_mean": np.ones((2, 2)), "0._weight_log_std": np.ones((2, 2)), "0._bias_mean": np.ones(2)}
+    tree = {
+        "0._weight_mean": np.ones((2, 2)),
+        "0._weight_log_std": np.ones((2, 2)),
+        "0._bias_mean": np.ones(2),
+    }
     posterior = read(tree)
     assert not posterior.scale["0.bias"].any()
 
 
 def test_a_mixture_prior_is_no_gaussian_prior():
     mean = np.ones((2, 2))
-    tree = {"0.weight_mu": mean, "0.weight_sigma": -mean, "0.weight_sampler.mu": mean, "0.weight_sampler.rho": -mean}
-    mixture = {"0.weight_prior_dist.pi": np.array([0.5, 0.5]), "0.weight_prior_dist.mus": np.zeros(2)}
+    tree = {
+        "0.weight_mu": mean,
+        "0.weight_sigma": -mean,
+        "0.weight_sampler.mu": mean,
+        "0.weight_sampler.rho": -mean,
+    }
+    mixture = {
+        "0.weight_prior_dist.pi": np.array([0.5, 0.5]),
+        "0.weight_prior_dist.mus": np.zeros(2),
+    }
     mixture["0.weight_prior_dist.sigmas"] = np.array([0.1, 0.4])
     assert read({**tree, **mixture}).prior is None
     assert read(tree).prior is None
@@ -335,7 +403,10 @@ def test_a_mixture_prior_is_no_gaussian_prior():
 
 @pytest.mark.parametrize(
     ("loc", "scale"),
-    [("locs.{}_unconstrained", "scales.{}_unconstrained"), ("{}.loc_unconstrained", "{}.scale_unconstrained")],
+    [
+        ("locs.{}_unconstrained", "scales.{}_unconstrained"),
+        ("{}.loc_unconstrained", "{}.scale_unconstrained"),
+    ],
 )
 def test_thousands_of_tensors_take_time_in_proportion(loc, scale):
     """0.2 s here; a search through the whole file for each tensor would take a minute."""

@@ -48,7 +48,9 @@ def test_means_and_stds_sum_to_the_library_s_own(case):
         loc, scale = posterior.loc[name], posterior.scale[name]
         assert sorted(loc.shape) == sorted(known["canonical_shape"])
         np.testing.assert_allclose(loc.sum(), known["mean_sum"], rtol=1e-6, err_msg=name)
-        np.testing.assert_allclose(np.abs(loc).sum(), known["mean_abs_sum"], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            np.abs(loc).sum(), known["mean_abs_sum"], rtol=1e-6, err_msg=name
+        )
         np.testing.assert_allclose(scale.sum(), known["std_sum"], rtol=1e-6, err_msg=name)
         np.testing.assert_allclose(scale.min(), known["std_min"], rtol=1e-6, err_msg=name)
         np.testing.assert_allclose(scale.max(), known["std_max"], rtol=1e-6, err_msg=name)
@@ -60,7 +62,8 @@ def test_kl_to_the_prior_is_the_known_one(case):
         pytest.skip("the prior is no Gaussian")
     mean, std = expected["prior"]["mean"], expected["prior"]["std"]
     prior = GaussianPrior(
-        {name: np.asarray(mean) for name in posterior.names}, {name: np.asarray(std) for name in posterior.names}
+        {name: np.asarray(mean) for name in posterior.names},
+        {name: np.asarray(std) for name in posterior.names},
     )
     np.testing.assert_allclose(posterior.kl_to(prior), expected["kl"], rtol=1e-5)
 
@@ -71,8 +74,12 @@ def test_a_prior_in_the_file_is_read(case):
     if posterior.prior is not None:
         assert posterior.prior.loc.keys() == posterior.loc.keys()
         for name in posterior.names:
-            np.testing.assert_allclose(posterior.prior.scale[name], expected["prior"]["std"], rtol=1e-6)
-            np.testing.assert_allclose(posterior.prior.loc[name], expected["prior"]["mean"], atol=1e-12)
+            np.testing.assert_allclose(
+                posterior.prior.scale[name], expected["prior"]["std"], rtol=1e-6
+            )
+            np.testing.assert_allclose(
+                posterior.prior.loc[name], expected["prior"]["mean"], atol=1e-12
+            )
 
 
 def forward(expected, posterior):
@@ -102,7 +109,9 @@ def test_the_network_at_the_means_predicts_what_the_library_predicts(case):
     if expected["files"] == ["handmade-mu-rho-mlp2.pt"]:  # its network ends in a log-softmax
         outputs = torch.log_softmax(outputs, dim=1)
     outputs = outputs.numpy()
-    np.testing.assert_allclose(outputs, np.array(expected["outputs"]).reshape(outputs.shape), rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(
+        outputs, np.array(expected["outputs"]).reshape(outputs.shape), rtol=1e-4, atol=2e-5
+    )
 
 
 def test_noise_and_duplicates_do_not_count():
@@ -118,7 +127,8 @@ def test_optimizer_moments_are_listed_not_read():
     assert posterior.num_parameters == 120 + 12 + 144 + 12 + 12 + 1
     assert posterior.loc["bfc1.weight"].shape == (10, 12)
     assert any(
-        item.key.startswith("optimizer") and "training state" in item.reason for item in posterior.source.ignored
+        item.key.startswith("optimizer") and "training state" in item.reason
+        for item in posterior.source.ignored
     )
 
 

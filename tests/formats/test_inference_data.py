@@ -14,7 +14,8 @@ from symdiag.formats.samples import load_samples
 
 RNG = np.random.default_rng(0)
 DRAWS = {
-    n: RNG.normal(size=(2, 5, *s)) for n, s in {"fc1.weight": (3, 2), "fc1.bias": (3,), "fc2.weight": (1, 3)}.items()
+    n: RNG.normal(size=(2, 5, *s))
+    for n, s in {"fc1.weight": (3, 2), "fc1.bias": (3,), "fc2.weight": (1, 3)}.items()
 }
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -49,7 +50,12 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
 def test_what_counts_as_hdf5(tmp_path):
     (tmp_path / "a").write_bytes(MAGIC)
     (tmp_path / "b").write_bytes(MAGIC[:7])
-    assert [is_hdf5(tmp_path / n) for n in ("a", "b", "nowhere", ".")] == [True, False, False, False]
+    assert [is_hdf5(tmp_path / n) for n in ("a", "b", "nowhere", ".")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_chains_and_draws_of_the_posterior_group(tmp_path, h5py):

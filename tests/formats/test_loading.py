@@ -9,7 +9,10 @@ from symdiag.formats import interpret, load, save
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.posterior import Posterior
 
-RHO = {"fc1.weight_mu": np.ones((4, 3), np.float32), "fc1.weight_rho": np.full((4, 3), -2.0, np.float32)}
+RHO = {
+    "fc1.weight_mu": np.ones((4, 3), np.float32),
+    "fc1.weight_rho": np.full((4, 3), -2.0, np.float32),
+}
 FLAT = {"loc": np.arange(6, dtype=np.float32), "scale_unconstrained": np.zeros(6, np.float32)}
 
 
@@ -43,7 +46,9 @@ def test_the_call_outranks_the_sidecar_and_the_sidecar_the_file(tmp_path):
     save_file(RHO, path, metadata={"symdiag.scale_transform": "exp"})
     beside(path, json.dumps({"scale_transform": "exp-half"}))
     np.testing.assert_allclose(load(path).scale["fc1.weight"], np.exp(-1.0))
-    np.testing.assert_allclose(load(path, scale_transform="softplus").scale["fc1.weight"], np.log1p(np.exp(-2.0)))
+    np.testing.assert_allclose(
+        load(path, scale_transform="softplus").scale["fc1.weight"], np.log1p(np.exp(-2.0))
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,13 @@ def code_of(tree):
 
 
 def test_scales_of_an_unknown_pattern_are_not_called_a_deterministic_network():
-    error = code_of({"fc.weightMu": np.ones((3, 2)), "fc.weightRho": np.ones((3, 2)), "bn.running_var": np.ones(3)})
+    error = code_of(
+        {
+            "fc.weightMu": np.ones((3, 2)),
+            "fc.weightRho": np.ones((3, 2)),
+            "bn.running_var": np.ones(3),
+        }
+    )
     assert error.code == "no-scales-found"
     assert "fc.weightRho" in error.message
     assert "deterministic" not in error.message
@@ -31,13 +37,22 @@ def test_scales_of_an_unknown_pattern_are_not_called_a_deterministic_network():
 def test_the_pattern_named_as_nearest_is_one_that_is_read():
     hint = code_of({"fc.W_mu": np.ones((3, 2)), "fc.W_q": np.ones((3, 2))}).hint
     loc, scale = re.search(r"\(LAYER\.(\w+), LAYER\.(\w+)\)", hint).groups()
-    assert read({f"fc.{loc}": np.ones((3, 2)), f"fc.{scale}": np.ones((3, 2))}).loc.keys() == {"fc.weight"}
+    assert read({f"fc.{loc}": np.ones((3, 2)), f"fc.{scale}": np.ones((3, 2))}).loc.keys() == {
+        "fc.weight"
+    }
 
 
 def test_messages_stay_readable_whatever_the_names_in_the_file():
     key = "x" * 1_000_000 + ".weight_mu"
     assert len(code_of({key: np.ones((3, 2))}).message) < 1000
-    assert len(code_of({key: np.ones((3, 2)), "fc.weight_mu": np.ones(2), "fc.weight_std": np.ones(2)}).message) < 2000
+    assert (
+        len(
+            code_of(
+                {key: np.ones((3, 2)), "fc.weight_mu": np.ones(2), "fc.weight_std": np.ones(2)}
+            ).message
+        )
+        < 2000
+    )
 
 
 def test_many_names_are_not_all_compared():
@@ -54,4 +69,7 @@ def test_an_optimiser_s_state_without_the_model():
 
 def test_a_near_miss_names_the_library_it_misses():
     """A bayesian-torch file that lost its scales."""
-    assert "bayesian-torch" in code_of({"fc1.mu_weight": np.ones((3, 2)), "fc1.mu_bias": np.ones(3)}).hint
+    assert (
+        "bayesian-torch"
+        in code_of({"fc1.mu_weight": np.ones((3, 2)), "fc1.mu_bias": np.ones(3)}).hint
+    )

@@ -32,7 +32,13 @@ def test_describes_tensors_as_torch_stores_them():
     }
     found = skeleton(_program(saved), DEFAULT)
     a = found["a"]
-    assert (a.dtype, a.shape, a.stride, a.offset, a.storage.numel) == ("float32", (2, 2), (4, 2), 4, 12)
+    assert (a.dtype, a.shape, a.stride, a.offset, a.storage.numel) == (
+        "float32",
+        (2, 2),
+        (4, 2),
+        4,
+        12,
+    )
     assert a.span == 7
     assert found["b"][0].dtype == "float64"
     assert found["b"][1:] == [3, ("x", None)]
@@ -80,7 +86,11 @@ def test_constraint_classes_are_the_only_strangers_let_through():
     good = b"\x80\x02cpyro.distributions.constraints\n_SoftplusPositive\n)\x81."
     assert check_globals(good, DEFAULT) == ("pyro.distributions.constraints._SoftplusPositive",)
     assert check_globals(b"\x80\x02ctorch.distributions.constraints\n_Real\n)R.", DEFAULT)
-    for name in (b"pyro.distributions.constraints.os\nsystem", b"torch.distributions\nNormal", b"torch\nfloat_power"):
+    for name in (
+        b"pyro.distributions.constraints.os\nsystem",
+        b"torch.distributions\nNormal",
+        b"torch\nfloat_power",
+    ):
         with pytest.raises(InputError) as caught:
             check_globals(b"\x80\x02c" + name + b"\n)R.", DEFAULT)
         assert caught.value.code == "unsafe-checkpoint"

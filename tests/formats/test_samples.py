@@ -29,7 +29,10 @@ def assert_draws(samples):
 
 def test_one_file_per_draw(tmp_path):
     paths = [
-        write(tmp_path / f"{s}.pt", {"epoch": s, "state_dict": {f"module.{n}": v for n, v in member(s).items()}})
+        write(
+            tmp_path / f"{s}.pt",
+            {"epoch": s, "state_dict": {f"module.{n}": v for n, v in member(s).items()}},
+        )
         for s in range(4)
     ]
     samples = load_samples(paths)
@@ -38,19 +41,26 @@ def test_one_file_per_draw(tmp_path):
     assert len(set(samples.sha256)) == 4
 
 
-@pytest.mark.parametrize("wrap", [lambda members: members, lambda members: {"samples": members, "step": 7}])
+@pytest.mark.parametrize(
+    "wrap", [lambda members: members, lambda members: {"samples": members, "step": 7}]
+)
 def test_a_list_of_state_dicts(tmp_path, wrap):
     assert_draws(load_samples(write(tmp_path / "a.pt", wrap([member(s) for s in range(4)]))))
 
 
 def test_a_leading_axis(tmp_path):
-    samples = load_samples(write(tmp_path / "a.pt", {**DRAWS, "sigma": np.ones(4), "count": np.array(3)}))
+    samples = load_samples(
+        write(tmp_path / "a.pt", {**DRAWS, "sigma": np.ones(4), "count": np.array(3)})
+    )
     assert_draws(samples)
     assert {item.key for item in samples.ignored} == {"sigma", "count"}
 
 
 def test_chains_and_draws_in_an_npz(tmp_path):
-    np.savez(tmp_path / "a.npz", **{name: values.reshape(2, 2, *SHAPES[name]) for name, values in DRAWS.items()})
+    np.savez(
+        tmp_path / "a.npz",
+        **{name: values.reshape(2, 2, *SHAPES[name]) for name, values in DRAWS.items()},
+    )
     assert_draws(load_samples(tmp_path / "a.npz", sample_axes=2))
 
 
@@ -58,7 +68,9 @@ def test_the_gaussian_of_the_draws(tmp_path):
     posterior = load_samples(write(tmp_path / "a.pt", DRAWS)).gaussian()
     values = DRAWS["fc1.bias"]
     np.testing.assert_allclose(posterior.loc["fc1.bias"], sum(values) / 4)
-    np.testing.assert_allclose(posterior.scale["fc1.bias"] ** 2, sum((values - sum(values) / 4) ** 2) / 3)
+    np.testing.assert_allclose(
+        posterior.scale["fc1.bias"] ** 2, sum((values - sum(values) / 4) ** 2) / 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +78,10 @@ def test_the_gaussian_of_the_draws(tmp_path):
     [
         ({"fc.weight": np.ones((4, 2, 2)), "fc.bias": np.ones((3, 2))}, "shape-mismatch"),
         ({"fc.weight": np.ones((1, 2, 2))}, "not-samples"),
-        ({"a.weight": np.ones((3, 3)), "a.bias": np.ones(3), "b.weight": np.ones((3, 3))}, "not-samples"),
+        (
+            {"a.weight": np.ones((3, 3)), "a.bias": np.ones(3), "b.weight": np.ones((3, 3))},
+            "not-samples",
+        ),
         ({"count": np.array(3)}, "not-samples"),
         ([{"fc.weight": np.ones((2, 2))}, {"fc.weight": np.ones((3, 2))}], "shape-mismatch"),
         ([{"fc.weight": np.ones((2, 2))}, {"fd.weight": np.ones((2, 2))}], "shape-mismatch"),

@@ -8,12 +8,17 @@ from symdiag.formats.state_dict import at, common_prefix, find_state_dict, repla
 SD = OrderedDict((("fc1.weight_mu", np.ones((2, 3))), ("fc1.weight_rho", np.zeros((2, 3)))))
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "params", "net", "weights"])
+@pytest.mark.parametrize(
+    "key", ["state_dict", "model_state_dict", "model", "params", "net", "weights"]
+)
 def test_wrappers_are_followed(key):
     found = find_state_dict({"epoch": 3, key: SD, "lr": 0.1})
     assert list(found.arrays) == list(SD)
     assert found.paths["fc1.weight_mu"] == (key, "fc1.weight_mu")
-    assert {(item.key, item.reason) for item in found.ignored} == {("epoch", "not an array"), ("lr", "not an array")}
+    assert {(item.key, item.reason) for item in found.ignored} == {
+        ("epoch", "not an array"),
+        ("lr", "not an array"),
+    }
 
 
 def test_wrappers_nest():
@@ -49,9 +54,14 @@ def test_a_lightning_checkpoint():
 
 
 def test_a_guide_beside_its_model_is_the_posterior():
-    guide = {"locs.fc1.weight_unconstrained": np.ones((2, 3)), "scales.fc1.weight_unconstrained": np.ones((2, 3))}
+    guide = {
+        "locs.fc1.weight_unconstrained": np.ones((2, 3)),
+        "scales.fc1.weight_unconstrained": np.ones((2, 3)),
+    }
     for names in (("model", "guide"), ("model_state_dict", "guide_state_dict")):
-        found = find_state_dict(dict(zip(names, ({"bn.running_mean": np.ones(2)}, guide), strict=True)))
+        found = find_state_dict(
+            dict(zip(names, ({"bn.running_mean": np.ones(2)}, guide), strict=True))
+        )
         assert list(found.arrays) == list(guide)
         assert [item.reason for item in found.ignored] == ["outside the state dict"]
 
@@ -63,7 +73,10 @@ def test_optimizer_moments_beside_weights_are_no_weights():
 
 
 def test_many_ignored_leaves_of_a_branch_are_one_line():
-    tree = {"state_dict": SD, "optimizer": {"state": {i: {"exp_avg": np.ones(3)} for i in range(50)}}}
+    tree = {
+        "state_dict": SD,
+        "optimizer": {"state": {i: {"exp_avg": np.ones(3)} for i in range(50)}},
+    }
     (line,) = find_state_dict(tree).ignored
     assert "50" in line.key
 
@@ -90,7 +103,10 @@ def test_replaced_changes_what_it_names_and_nothing_else():
         (["_orig_mod.module.fc1.weight"], "_orig_mod.module."),
         (["model.net.0.weight", "model.net.0.bias"], "model.net."),
         (["module.fc1.weight", "head.weight"], ""),
-        (["module.weight", "module.bias"], ""),  # a layer called "module": the name must keep a layer
+        (
+            ["module.weight", "module.bias"],
+            "",
+        ),  # a layer called "module": the name must keep a layer
         ([], ""),
     ],
 )

@@ -82,7 +82,9 @@ def test_hidden_bytes():
     second = data.index(b"PK\x03\x04", 4)
     directory = data.index(b"PK\x01\x02")
     hidden = b"h" * 40
-    moved = data[directory:].replace(struct.pack("<L", second) + b"b", struct.pack("<L", second + 40) + b"b")
+    moved = data[directory:].replace(
+        struct.pack("<L", second) + b"b", struct.pack("<L", second + 40) + b"b"
+    )
     moved = moved.replace(struct.pack("<L", directory), struct.pack("<L", directory + 40))
     assert _code(data[:second] + hidden + data[second:directory] + moved) == "ambiguous-archive"
     last = data[directory:].replace(struct.pack("<L", directory), struct.pack("<L", directory + 40))
@@ -92,5 +94,7 @@ def test_hidden_bytes():
 def test_deflated_member_shorter_than_declared():
     assert _code(zip_bytes([Entry("a", DATA, method=8, size=11)])) == "corrupt"
     entries = [Entry("a", DATA, method=8)]
-    broken = zip_bytes(entries).replace(zlib.compress(DATA, 9)[2:-4], b"\xff" * len(zlib.compress(DATA, 9)[2:-4]))
+    broken = zip_bytes(entries).replace(
+        zlib.compress(DATA, 9)[2:-4], b"\xff" * len(zlib.compress(DATA, 9)[2:-4])
+    )
     assert _code(broken) == "corrupt"

@@ -44,7 +44,10 @@ def seeds() -> dict[str, bytes]:
     nested = {
         "epoch": 3,
         "state_dict": {f"module.{key}": value.to(torch.bfloat16) for key, value in tensors.items()},
-        "optimizer": {"state": {0: {"exp_avg": torch.ones(2, 2).t(), "step": 1.5}}, "tags": ("a", None, True)},
+        "optimizer": {
+            "state": {0: {"exp_avg": torch.ones(2, 2).t(), "step": 1.5}},
+            "tags": ("a", None, True),
+        },
     }
     return {
         "torch-flat": _saved(tensors),

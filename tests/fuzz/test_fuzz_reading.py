@@ -20,7 +20,10 @@ HANG_SECONDS = 60
 
 def _check_raw(raw: RawCheckpoint) -> None:
     for key, leaf in leaves(raw.tree):
-        assert leaf is None or isinstance(leaf, (np.ndarray, bool, int, float, str)), (key, type(leaf))
+        assert leaf is None or isinstance(leaf, (np.ndarray, bool, int, float, str)), (
+            key,
+            type(leaf),
+        )
         if isinstance(leaf, np.ndarray):
             assert leaf.dtype.kind in "biuf"
 
@@ -99,4 +102,10 @@ def test_a_few_hundred_mutants(tmp_path: Path):
 def test_twenty_thousand_mutants(seed: int, tmp_path: Path):
     outcomes = _fuzz(4_000, seed, tmp_path)
     assert sum(outcomes.values()) == 4_000
-    assert outcomes.keys() >= {"corrupt", "ambiguous-archive", "malformed-header", "unsafe-checkpoint", "posterior"}
+    assert outcomes.keys() >= {
+        "corrupt",
+        "ambiguous-archive",
+        "malformed-header",
+        "unsafe-checkpoint",
+        "posterior",
+    }

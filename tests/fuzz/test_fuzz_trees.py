@@ -47,7 +47,13 @@ def _fuzz(count: int, seed: int) -> set[str]:
 
 
 def test_a_thousand_rearrangements():
-    assert _fuzz(1000, 0) >= {"posterior", "missing-scale", "no-scales-found", "shape-mismatch", "non-finite"}
+    assert _fuzz(1000, 0) >= {
+        "posterior",
+        "missing-scale",
+        "no-scales-found",
+        "shape-mismatch",
+        "non-finite",
+    }
 
 
 @pytest.mark.slow

@@ -39,7 +39,9 @@ def library_trees() -> dict[str, Any]:
     flat = np.concatenate([np.abs(values).ravel() for values in loc.values()])
     group = {"hess": flat, "ess": 100.0, "weight_decay": 1e-2, "params": [0, 1, 2, 3]}
     unconstrained = {
-        f"{kind}.{name}_unconstrained": v for kind, t in (("locs", loc), ("scales", low)) for name, v in t.items()
+        f"{kind}.{name}_unconstrained": v
+        for kind, t in (("locs", loc), ("scales", low))
+        for name, v in t.items()
     }
     return {
         "bayesian-torch": {"state_dict": named("module.{layer}.mu_{part}", "module.{layer}.rho_{part}"), "epoch": 3},
@@ -73,7 +75,21 @@ def library_trees() -> dict[str, Any]:
 def junk() -> list[Any]:
     """Values that no library keeps where weights belong."""
     odd = {"__class__": "torch.distributions.constraints._Interval", "lower_bound": 0.0}
-    plain: list[Any] = [None, 1, -1.0, float("nan"), True, "softplus", "", [], {}, (), {"a": 1}, [1, 2], 10**30]
+    plain: list[Any] = [
+        None,
+        1,
+        -1.0,
+        float("nan"),
+        True,
+        "softplus",
+        "",
+        [],
+        {},
+        (),
+        {"a": 1},
+        [1, 2],
+        10**30,
+    ]
     return [*plain, REAL, odd, np.zeros(0), np.ones((2, 2, 2, 2, 2), "f4"), np.ones((0, 3))]
 
 
@@ -98,7 +114,13 @@ def rearranged(tree: Any, rng: Rng) -> Any:
 
 def _paths(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, (list, tuple))
+        else ()
+    )
     for key, value in items:
         yield from _paths(value, (*path, key))
 
@@ -122,7 +144,9 @@ def _put(tree: Any, path: tuple[Any, ...], value: Any, *, remove: bool = False) 
 
 def _renamed(node: dict[Any, Any], rng: Rng) -> dict[Any, Any]:
     key = list(node)[rng.integers(len(node))]
-    new = (3, f"x.{key}", str(key)[:-1], "", f"{key}.weight_mu", "a.b.c", "a\nb\x1b[31m")[rng.integers(7)]
+    new = (3, f"x.{key}", str(key)[:-1], "", f"{key}.weight_mu", "a.b.c", "a\nb\x1b[31m")[
+        rng.integers(7)
+    ]
     copy = dict(node)
     copy[new] = copy.pop(key)
     return copy

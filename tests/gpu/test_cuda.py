@@ -21,7 +21,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 def random_group(width: int, size: int, *, signed: bool = False) -> tuple[Posterior, Group]:
     rng = np.random.default_rng(0)
-    posterior = Posterior({"w": rng.normal(size=(width, size))}, {"w": rng.uniform(0.2, 2.0, size=(width, size))})
+    posterior = Posterior(
+        {"w": rng.normal(size=(width, size))}, {"w": rng.uniform(0.2, 2.0, size=(width, size))}
+    )
     return posterior, Group("h", width, (Member("w", 0),), signed)
 
 
@@ -29,8 +31,12 @@ def random_group(width: int, size: int, *, signed: bool = False) -> tuple[Poster
 @pytest.mark.parametrize(("width", "size"), [(8, 5), (300, 400)])
 def test_densities_agree(width, size, signed):
     posterior, group = random_group(width, size, signed=signed)
-    draw = {n: torch.from_numpy(v) for n, v in posterior.sample(np.random.default_rng(1), 2).items()}
-    tensors = [{n: torch.from_numpy(v) for n, v in p.items()} for p in (posterior.loc, posterior.scale)]
+    draw = {
+        n: torch.from_numpy(v) for n, v in posterior.sample(np.random.default_rng(1), 2).items()
+    }
+    tensors = [
+        {n: torch.from_numpy(v) for n, v in p.items()} for p in (posterior.loc, posterior.scale)
+    ]
     on_cpu = SlotDensity(group, *tensors)(draw)
     moved = [{n: v.cuda() for n, v in p.items()} for p in (*tensors, draw)]
     on_gpu = SlotDensity(group, *moved[:2])(moved[2]).cpu()
@@ -40,17 +46,22 @@ def test_densities_agree(width, size, signed):
 def test_sensitivities_agree():
     posterior, group = random_group(12, 6)
     found = [
-        sensitivity(posterior, group, draws=16, generator=np.random.default_rng(2), device=d) for d in ("cpu", "cuda")
+        sensitivity(posterior, group, draws=16, generator=np.random.default_rng(2), device=d)
+        for d in ("cpu", "cuda")
     ]
     for name in ("confusion", "retention", "mean_shift", "log_std_shift"):
         np.testing.assert_allclose(getattr(found[0], name), getattr(found[1], name), atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("name", "activation"), [("wave-straddled.pt", "relu"), ("wave-tanh.pt", "tanh"), ("digits.pt", "relu")]
+    ("name", "activation"),
+    [("wave-straddled.pt", "relu"), ("wave-tanh.pt", "tanh"), ("digits.pt", "relu")],
 )
 def test_reports_agree(name, activation):
-    found = [symdiag.analyze(SAMPLES / name, activation=activation, samples=16, device=d) for d in ("cpu", "cuda")]
+    found = [
+        symdiag.analyze(SAMPLES / name, activation=activation, samples=16, device=d)
+        for d in ("cpu", "cuda")
+    ]
     cpu, gpu = (report.total.straddling_entropy for report in found)
     assert cpu.value == pytest.approx(gpu.value, abs=1e-8)
     assert cpu.upper == pytest.approx(gpu.upper, abs=1e-6)

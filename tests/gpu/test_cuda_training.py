@@ -18,8 +18,12 @@ SAMPLES = Path(__file__).parent.parent.parent / "sample_models"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-@pytest.mark.parametrize(("objective", "marginals"), [("symmetrized", "bethe"), ("infonce", "auto"), ("elbo", "auto")])
-@pytest.mark.parametrize(("name", "activation"), [("wave-tanh.pt", "tanh"), ("wave-straddled.pt", "relu")])
+@pytest.mark.parametrize(
+    ("objective", "marginals"), [("symmetrized", "bethe"), ("infonce", "auto"), ("elbo", "auto")]
+)
+@pytest.mark.parametrize(
+    ("name", "activation"), [("wave-tanh.pt", "tanh"), ("wave-straddled.pt", "relu")]
+)
 def test_retraining_takes_the_same_path(objective, marginals, name, activation):
     """Random numbers are drawn on the CPU and Bethe marginals are smooth: only rounding differs."""
     found = [
@@ -27,7 +31,9 @@ def test_retraining_takes_the_same_path(objective, marginals, name, activation):
             SAMPLES / name,
             SAMPLES / "wave.npz",
             test=SAMPLES / "wave-test.npz",
-            training=TrainingConfig(objective=objective, marginals=marginals, steps=20, draws=4, patience=0),
+            training=TrainingConfig(
+                objective=objective, marginals=marginals, steps=20, draws=4, patience=0
+            ),
             model=ModelConfig("gaussian", 0.3, 1.0),
             network=Network(activation=activation),
             evaluation=EvaluationConfig(samples=50, budget=0.2),

@@ -37,7 +37,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def _torchvision_without_operators():
     patch = pytest.MonkeyPatch()
-    patch.setattr(torch.library, "register_fake", _register_without_vision(torch.library.register_fake))
+    patch.setattr(
+        torch.library, "register_fake", _register_without_vision(torch.library.register_fake)
+    )
     yield
     patch.undo()
 

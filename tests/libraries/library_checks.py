@@ -10,7 +10,10 @@ TIGHT = {"rtol": 2e-6, "atol": 1e-12}
 
 def detached(pairs):
     """Name → (mean, std) as float64 arrays."""
-    return {n: tuple(np.asarray(t.detach(), dtype=np.float64) for t in pair) for n, pair in pairs.items()}
+    return {
+        n: tuple(np.asarray(t.detach(), dtype=np.float64) for t in pair)
+        for n, pair in pairs.items()
+    }
 
 
 def assert_same_gaussian(posterior, expected):

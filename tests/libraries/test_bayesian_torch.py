@@ -47,7 +47,10 @@ def test_convolution_and_batchnorm(tmp_path, library):
             return self.fc(torch.relu(self.bn(self.conv(x)[0])).flatten(1))[0]
 
     posterior = module_checks(
-        tmp_path, Net, gaussian, lambda model: model.eval()(torch.arange(32.0).reshape(2, 1, 4, 4) / 16)
+        tmp_path,
+        Net,
+        gaussian,
+        lambda model: model.eval()(torch.arange(32.0).reshape(2, 1, 4, 4) / 16),
     )
     assert set(posterior.buffers) == {"bn.running_mean", "bn.running_var"}
 

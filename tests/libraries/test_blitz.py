@@ -15,7 +15,9 @@ def gaussian(model):
 
 def test_linear_layers(tmp_path, library):
     modules = library("blitz.modules")
-    net = lambda: torch.nn.Sequential(modules.BayesianLinear(3, 5), torch.nn.ReLU(), modules.BayesianLinear(5, 2))  # noqa: E731
+    net = lambda: torch.nn.Sequential(  # noqa: E731
+        modules.BayesianLinear(3, 5), torch.nn.ReLU(), modules.BayesianLinear(5, 2)
+    )
     posterior = module_checks(tmp_path, net, gaussian, lambda model: model(torch.ones(2, 3)))
     assert posterior.source.dialect == "blitz"
     assert posterior.num_parameters == 3 * 5 + 5 + 5 * 2 + 2
@@ -44,6 +46,9 @@ def test_a_linear_layer_without_bias_keeps_one_in_the_file_and_we_say_so(tmp_pat
     modules = library("blitz.modules")
     import symdiag.formats as formats
 
-    torch.save(torch.nn.Sequential(modules.BayesianLinear(3, 5, bias=False)).state_dict(), tmp_path / "net.pt")
+    torch.save(
+        torch.nn.Sequential(modules.BayesianLinear(3, 5, bias=False)).state_dict(),
+        tmp_path / "net.pt",
+    )
     notes = formats.load(tmp_path / "net.pt").source.notes
     assert any("bias" in note and "unused" in note for note in notes)

@@ -31,7 +31,10 @@ def gaussian(pair):
     noise = torch.randn(sum(mean.numel() for mean in means.values()))
     pieces = torch.split(noise, [means[name].numel() for name in names])
     return {
-        name: (means[name], ((draws[name] - means[name]).double() / piece.view(means[name].shape).double()))
+        name: (
+            means[name],
+            ((draws[name] - means[name]).double() / piece.view(means[name].shape).double()),
+        )
         for name, piece in zip(names, pieces, strict=True)
     }
 
@@ -41,7 +44,10 @@ def test_model_and_optimizer_in_one_file(tmp_path, library):
     model, optimizer = trained(ivon)
 
     def save(path):
-        state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+        state = {
+            "model_state_dict": model.state_dict(),
+            "optimizer_state_dict": optimizer.state_dict(),
+        }
         torch.save(state, path)
 
     def restore(path):
@@ -57,7 +63,10 @@ def test_model_and_optimizer_in_one_file(tmp_path, library):
         group = pair[1].param_groups[0]
         std = 1 / (group["ess"] * (group["hess"].double() + group["weight_decay"])).sqrt()
         pieces = torch.split(std, [p.numel() for p in pair[0].parameters()])
-        return {n: (p, s.view(p.shape)) for (n, p), s in zip(pair[0].named_parameters(), pieces, strict=True)}
+        return {
+            n: (p, s.view(p.shape))
+            for (n, p), s in zip(pair[0].named_parameters(), pieces, strict=True)
+        }
 
     def predict(pair):
         with pair[1].sampled_params():

@@ -11,14 +11,23 @@ Y = torch.sin(X) + 0.05 * torch.randn(30, 1, generator=torch.Generator().manual_
 def build():
     torch.manual_seed(1)
     return torch.nn.Sequential(
-        torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)
+        torch.nn.Linear(1, 4),
+        torch.nn.Tanh(),
+        torch.nn.Linear(4, 3),
+        torch.nn.Tanh(),
+        torch.nn.Linear(3, 1),
     )
 
 
 def fitted(laplace, subset, structure, model):
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), batch_size=30)
     approximation = laplace.Laplace(
-        model, "regression", subset_of_weights=subset, hessian_structure=structure, sigma_noise=0.3, prior_precision=1.7
+        model,
+        "regression",
+        subset_of_weights=subset,
+        hessian_structure=structure,
+        sigma_noise=0.3,
+        prior_precision=1.7,
     )
     approximation.fit(loader)
     return approximation
@@ -55,7 +64,9 @@ def test_structures_and_subsets(tmp_path, library, subset, structure):
     formats.save(posterior, tmp_path / "again.bin", companion=tmp_path / "again-model.bin")
     fresh = build()
     fresh.load_state_dict(torch.load(tmp_path / "again-model.bin", weights_only=True))
-    restored = laplace.Laplace(fresh, "regression", subset_of_weights=subset, hessian_structure=structure)
+    restored = laplace.Laplace(
+        fresh, "regression", subset_of_weights=subset, hessian_structure=structure
+    )
     restored.load_state_dict(torch.load(tmp_path / "again.bin", weights_only=False))
     for mine, theirs in zip(restored(X[:5]), approximation(X[:5]), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
@@ -68,12 +79,16 @@ def test_a_permuted_posterior_predicts_the_same(tmp_path, library, structure):
     approximation = fitted(laplace, "all", structure, model)
     torch.save(approximation.state_dict(), tmp_path / "laplace.bin")
     torch.save(model.state_dict(), tmp_path / "model.bin")
-    posterior = permuted(formats.load(tmp_path / "laplace.bin", companion=tmp_path / "model.bin"), [2, 0, 3, 1])
+    posterior = permuted(
+        formats.load(tmp_path / "laplace.bin", companion=tmp_path / "model.bin"), [2, 0, 3, 1]
+    )
     formats.save(posterior, tmp_path / "moved.bin", companion=tmp_path / "moved-model.bin")
     fresh = build()
     fresh.load_state_dict(torch.load(tmp_path / "moved-model.bin", weights_only=True))
     assert not torch.equal(fresh[0].weight, model[0].weight)
-    restored = laplace.Laplace(fresh, "regression", subset_of_weights="all", hessian_structure=structure)
+    restored = laplace.Laplace(
+        fresh, "regression", subset_of_weights="all", hessian_structure=structure
+    )
     restored.load_state_dict(torch.load(tmp_path / "moved.bin", weights_only=False))
     for mine, theirs in zip(restored(X[:5]), approximation(X[:5]), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=1e-4)

@@ -44,11 +44,17 @@ SITES = {"b1": (4,), "noise": (), "w1": (2, 4), "w2": (4, 1)}
 @pytest.fixture
 def trained(library):
     """Guide class name → (guide, params) of a small net with a noise std among its latent variables."""
-    numpyro, jax, normal = library("numpyro"), library("jax"), library("numpyro.distributions").Normal
+    numpyro, jax, normal = (
+        library("numpyro"),
+        library("jax"),
+        library("numpyro.distributions").Normal,
+    )
     guides = library("numpyro.infer.autoguide")
 
     def model(x, y=None):
-        site = lambda name: numpyro.sample(name, normal(0, 1).expand(SITES[name]).to_event(len(SITES[name])))  # noqa: E731
+        site = lambda name: numpyro.sample(  # noqa: E731
+            name, normal(0, 1).expand(SITES[name]).to_event(len(SITES[name]))
+        )
         mean = jax.numpy.tanh(x @ site("w1") + site("b1")) @ site("w2")
         numpyro.sample("y", normal(mean, jax.numpy.exp(site("noise"))), obs=y)
 
@@ -63,7 +69,9 @@ def trained(library):
     return train
 
 
-@pytest.mark.parametrize("kind", ["AutoDiagonalNormal", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal"])
+@pytest.mark.parametrize(
+    "kind", ["AutoDiagonalNormal", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal"]
+)
 def test_guides_over_one_flat_vector(tmp_path, trained, kind):
     guide, params = trained(kind)
     np.savez(tmp_path / "params.npz", **{name: np.asarray(value) for name, value in params.items()})
@@ -73,11 +81,16 @@ def test_guides_over_one_flat_vector(tmp_path, trained, kind):
     posterior = formats.load(tmp_path / "params.npz", model_shapes=SITES)
     own = guide.get_posterior(params)
     assert posterior.loc["1.weight"].shape == SITES["w1"]
-    flat = [np.concatenate([part[n].reshape(-1) for n in posterior.names]) for part in (posterior.loc, posterior.scale)]
+    flat = [
+        np.concatenate([part[n].reshape(-1) for n in posterior.names])
+        for part in (posterior.loc, posterior.scale)
+    ]
     np.testing.assert_allclose(flat[0], np.asarray(own.mean), rtol=1e-6)
     np.testing.assert_allclose(flat[1], np.sqrt(np.asarray(own.variance)), rtol=1e-5)
     if kind != "AutoDiagonalNormal":
-        found = posterior.covariance.factor @ posterior.covariance.factor.T + np.diag(posterior.covariance.diagonal)
+        found = posterior.covariance.factor @ posterior.covariance.factor.T + np.diag(
+            posterior.covariance.diagonal
+        )
         np.testing.assert_allclose(found, np.asarray(own.covariance_matrix), rtol=1e-4, atol=1e-7)
 
     formats.save(posterior, tmp_path / "again.npz")

@@ -12,7 +12,9 @@ def test_a_dict_of_params_and_log_sds(tmp_path, library):
     x, y = torch.randn(16, 2), torch.randn(16, 1)
 
     def log_posterior(params, batch):
-        return -((torch.func.functional_call(model, params, batch[0]) - batch[1]) ** 2).sum(), torch.tensor([])
+        return -(
+            (torch.func.functional_call(model, params, batch[0]) - batch[1]) ** 2
+        ).sum(), torch.tensor([])
 
     transform = posteriors.vi.diag.build(log_posterior, torchopt.adam(lr=0.05), temperature=1.0)
     state = transform.init(dict(model.named_parameters()))
@@ -30,12 +32,16 @@ def test_a_dict_of_params_and_log_sds(tmp_path, library):
         values = draws[name].detach().double().numpy()
         spread = values.std(axis=0) / posterior.scale[name]
         assert abs(spread - 1).max() < 5 / (2 * 4000) ** 0.5
-        assert (abs(values.mean(axis=0) - posterior.loc[name]) / posterior.scale[name]).max() < 5 / 4000**0.5
+        assert (
+            abs(values.mean(axis=0) - posterior.loc[name]) / posterior.scale[name]
+        ).max() < 5 / 4000**0.5
 
     formats.save(posterior, tmp_path / "again.pt")
     again = torch.load(tmp_path / "again.pt", weights_only=True)
     for tree in ("params", "log_sd_diag"):
         assert all(torch.equal(again[tree][name], plain[tree][name]) for name in plain[tree])
     np.testing.assert_allclose(
-        posterior.scale["0.weight"], np.exp(plain["log_sd_diag"]["0.weight"].double().numpy()), **TIGHT
+        posterior.scale["0.weight"],
+        np.exp(plain["log_sd_diag"]["0.weight"].double().numpy()),
+        **TIGHT,
     )

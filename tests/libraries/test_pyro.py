@@ -14,7 +14,13 @@ Y = torch.sin(3 * X)
 @pytest.fixture
 def pyro(library):
     module = library("pyro")
-    for name in ("pyro.nn", "pyro.infer", "pyro.infer.autoguide", "pyro.optim", "pyro.distributions"):
+    for name in (
+        "pyro.nn",
+        "pyro.infer",
+        "pyro.infer.autoguide",
+        "pyro.optim",
+        "pyro.distributions",
+    ):
         library(name)
     module.clear_param_store()
     yield module
@@ -37,7 +43,9 @@ def build(pyro):
         def forward(self, x, y=None):
             mean = self.fc2(torch.tanh(self.fc1(x)))
             with pyro.plate("data", len(x)):
-                pyro.sample("obs", normal(mean.squeeze(-1), 0.2), obs=None if y is None else y.squeeze(-1))
+                pyro.sample(
+                    "obs", normal(mean.squeeze(-1), 0.2), obs=None if y is None else y.squeeze(-1)
+                )
             return mean
 
     return Net()
@@ -68,7 +76,11 @@ def test_a_guide_of_one_s_own_in_the_parameter_store(tmp_path, pyro, std, constr
     for name, shape in shapes.items():
         pyro.param(f"{name}_{words[0]}", torch.randn(shape))
         scale = std * torch.ones(shape)
-        pyro.param(f"{name}_{words[1]}", scale, constraint=getattr(pyro.distributions.constraints, constraint))
+        pyro.param(
+            f"{name}_{words[1]}",
+            scale,
+            constraint=getattr(pyro.distributions.constraints, constraint),
+        )
     pyro.get_param_store().save(tmp_path / "store.pt")
     posterior = formats.load(tmp_path / "store.pt")
     for values in posterior.scale.values():
@@ -78,14 +90,18 @@ def test_a_guide_of_one_s_own_in_the_parameter_store(tmp_path, pyro, std, constr
     pyro.clear_param_store()
     pyro.get_param_store().load(tmp_path / "changed.pt")
     ours = formats.load(tmp_path / "changed.pt").scale["1.weight"]
-    np.testing.assert_allclose(pyro.param(f"w1_{words[1]}").detach().double().numpy(), ours, rtol=1e-5)
+    np.testing.assert_allclose(
+        pyro.param(f"w1_{words[1]}").detach().double().numpy(), ours, rtol=1e-5
+    )
 
 
 def test_autonormal_store_and_state_dict(tmp_path, pyro):
     auto = pyro.infer.autoguide.AutoNormal
     guide = trained(pyro, auto)
     own = {name: guide._get_loc_and_scale(name) for name in SHAPES}
-    expected = {n: tuple(np.asarray(t.detach(), dtype=float) for t in pair) for n, pair in own.items()}
+    expected = {
+        n: tuple(np.asarray(t.detach(), dtype=float) for t in pair) for n, pair in own.items()
+    }
     pyro.get_param_store().save(tmp_path / "store.pt")
     torch.save(pyro.get_param_store().get_state(), tmp_path / "state.pt")
     torch.save(guide.state_dict(), tmp_path / "guide.pt")
@@ -108,8 +124,12 @@ def test_autonormal_store_and_state_dict(tmp_path, pyro):
     pyro.clear_param_store()
     pyro.get_param_store().load(tmp_path / "again-store.pt")
     for name in SHAPES:
-        np.testing.assert_array_equal(pyro.param(f"AutoNormal.locs.{name}").detach(), own[name][0].detach())
-        np.testing.assert_array_equal(pyro.param(f"AutoNormal.scales.{name}").detach(), own[name][1].detach())
+        np.testing.assert_array_equal(
+            pyro.param(f"AutoNormal.locs.{name}").detach(), own[name][0].detach()
+        )
+        np.testing.assert_array_equal(
+            pyro.param(f"AutoNormal.scales.{name}").detach(), own[name][1].detach()
+        )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +160,9 @@ def test_flat_guides(tmp_path, pyro, kind, options):
         marginal = np.concatenate([posterior.scale[name].reshape(-1) for name in SHAPES])
         np.testing.assert_allclose(marginal, np.sqrt(np.diag(covariance)), rtol=3e-6)
         if posterior.covariance is not None:
-            ours = posterior.covariance.factor @ posterior.covariance.factor.T + np.diag(posterior.covariance.diagonal)
+            ours = posterior.covariance.factor @ posterior.covariance.factor.T + np.diag(
+                posterior.covariance.diagonal
+            )
             np.testing.assert_allclose(ours, covariance, rtol=1e-4, atol=1e-8)
 
     formats.save(formats.load(tmp_path / "guide.pt", model_shapes=SHAPES), tmp_path / "again.pt")
@@ -153,7 +175,8 @@ def test_flat_guides(tmp_path, pyro, kind, options):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [("AutoLowRankMultivariateNormal", {"rank": 2}), ("AutoMultivariateNormal", {})]
+    ("kind", "options"),
+    [("AutoLowRankMultivariateNormal", {"rank": 2}), ("AutoMultivariateNormal", {})],
 )
 def test_a_permuted_covariance_loads_in_the_guide(tmp_path, pyro, kind, options):
     auto = getattr(pyro.infer.autoguide, kind)
@@ -173,7 +196,13 @@ def permuted(posterior, permutation):
     rows = {name: np.arange(v.size).reshape(v.shape) for name, v in posterior.loc.items()}
 
     def move(name, values):
-        return values[:, permutation] if name == "fc2.weight" else values if name == "fc2.bias" else values[permutation]
+        return (
+            values[:, permutation]
+            if name == "fc2.weight"
+            else values
+            if name == "fc2.bias"
+            else values[permutation]
+        )
 
     offset, order = 0, []
     for name in posterior.covariance.order:

@@ -25,12 +25,16 @@ def gaussian(model):
 
 def test_linear_and_convolution(tmp_path, library):
     vi = library("torch_blue.vi")
-    net = lambda: vi.VISequential(vi.VIConv2d(1, 2, 3), torch.nn.Flatten(), vi.VILinear(8, 3), vi.VILinear(3, 2))  # noqa: E731
+    net = lambda: vi.VISequential(  # noqa: E731
+        vi.VIConv2d(1, 2, 3), torch.nn.Flatten(), vi.VILinear(8, 3), vi.VILinear(3, 2)
+    )
     posterior = module_checks(
         tmp_path,
         net,
         gaussian,
-        lambda model: torch.stack([layer.weight.flatten() for layer in model if hasattr(layer, "_weight_mean")][:1]),
+        lambda model: torch.stack(
+            [layer.weight.flatten() for layer in model if hasattr(layer, "_weight_mean")][:1]
+        ),
     )
     assert posterior.source.dialect == "torch-blue"
 
@@ -38,7 +42,11 @@ def test_linear_and_convolution(tmp_path, library):
 def test_variables_that_are_not_bayesian_have_no_std(tmp_path, library):
     vi = library("torch_blue.vi")
     distributions = library("torch_blue.vi.distributions")
-    plain = vi.VILinear(3, 2, variational_distribution=[distributions.MeanFieldNormal(), distributions.NonBayesian()])
+    plain = vi.VILinear(
+        3,
+        2,
+        variational_distribution=[distributions.MeanFieldNormal(), distributions.NonBayesian()],
+    )
     torch.save(vi.VISequential(plain).state_dict(), tmp_path / "net.pt")
     posterior = formats.load(tmp_path / "net.pt")
     assert posterior.scale["0.weight"].all()

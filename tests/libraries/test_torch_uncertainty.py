@@ -31,5 +31,8 @@ def test_a_real_mixture_is_no_gaussian_prior(tmp_path, library):
     import symdiag.formats as formats
 
     layers = library("torch_uncertainty.layers.bayesian")
-    torch.save(torch.nn.Sequential(layers.BayesLinear(3, 2, prior_pi=0.5)).state_dict(), tmp_path / "mixture.pt")
+    torch.save(
+        torch.nn.Sequential(layers.BayesLinear(3, 2, prior_pi=0.5)).state_dict(),
+        tmp_path / "mixture.pt",
+    )
     assert formats.load(tmp_path / "mixture.pt").prior is None

@@ -7,7 +7,9 @@ def gaussian(model):
     for name, module in model.named_modules():
         if name.endswith(".variational_posterior"):
             tensor = (
-                name.removeprefix("module.").removesuffix(".variational_posterior").replace("reparametrizations.", "")
+                name.removeprefix("module.")
+                .removesuffix(".variational_posterior")
+                .replace("reparametrizations.", "")
             )
             found[tensor] = (module.mu, module.sigma)
     return found

@@ -15,7 +15,10 @@ def build(bnn):
 
 def gaussian(model):
     return {
-        f"{name}.{part}": (getattr(layer, f"{part}_mu"), torch.exp(getattr(layer, f"{part}_log_sigma")))
+        f"{name}.{part}": (
+            getattr(layer, f"{part}_mu"),
+            torch.exp(getattr(layer, f"{part}_log_sigma")),
+        )
         for name, layer in model.named_modules()
         for part in ("weight", "bias")
         if getattr(layer, f"{part}_log_sigma", None) is not None
@@ -25,7 +28,10 @@ def gaussian(model):
 def test_linear_convolution_and_bayesian_batchnorm(tmp_path, library):
     bnn = library("torchbnn")
     posterior = module_checks(
-        tmp_path, lambda: build(bnn).eval(), gaussian, lambda model: model(torch.arange(16.0).reshape(1, 1, 4, 4))
+        tmp_path,
+        lambda: build(bnn).eval(),
+        gaussian,
+        lambda model: model(torch.arange(16.0).reshape(1, 1, 4, 4)),
     )
     assert posterior.source.dialect == "torchbnn"
     assert {"1.running_mean", "1.running_var"} == set(posterior.buffers)

@@ -17,7 +17,10 @@ def tyxe(library):
         import functools
 
         patch.setattr(
-            util, "deep_getattr", lambda thing, name: functools.reduce(getattr, name.split("."), thing), raising=False
+            util,
+            "deep_getattr",
+            lambda thing, name: functools.reduce(getattr, name.split("."), thing),
+            raising=False,
         )
     pyro.clear_param_store()
     yield module
@@ -31,7 +34,9 @@ def test_guide_with_and_without_a_largest_scale(tmp_path, tyxe, library, limit):
     net = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
     prior = tyxe.priors.IIDPrior(library("pyro.distributions").Normal(0, 1))
     guide = lambda module: tyxe.guides.AutoNormal(module, init_scale=0.1, max_guide_scale=limit)  # noqa: E731
-    bnn = tyxe.VariationalBNN(net, prior, tyxe.likelihoods.HomoskedasticGaussian(20, scale=0.1), guide)
+    bnn = tyxe.VariationalBNN(
+        net, prior, tyxe.likelihoods.HomoskedasticGaussian(20, scale=0.1), guide
+    )
     x = torch.linspace(-1, 1, 20).reshape(-1, 1)
     bnn.fit([(x, x**2)], pyro.optim.Adam({"lr": 0.05}), 3)
     sites = ["0.weight", "0.bias", "2.weight", "2.bias"]

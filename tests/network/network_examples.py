@@ -12,11 +12,15 @@ DATA = Path(__file__).parents[1] / "data" / "networks"
 ZOO = json.loads((DATA / "zoo.json").read_text(encoding="utf-8"))
 
 
-def posterior_of(shapes, *, buffers=None, metadata=None, dialect="handwritten", container="torch-zip"):
+def posterior_of(
+    shapes, *, buffers=None, metadata=None, dialect="handwritten", container="torch-zip"
+):
     """A posterior of the given shapes that takes no memory; values are all zero."""
     loc = {name: np.broadcast_to(np.zeros(()), tuple(shape)) for name, shape in shapes.items()}
     scale = {name: np.broadcast_to(np.ones(()), tuple(shape)) for name, shape in shapes.items()}
-    held = {name: np.broadcast_to(np.ones(()), tuple(shape)) for name, shape in (buffers or {}).items()}
+    held = {
+        name: np.broadcast_to(np.ones(()), tuple(shape)) for name, shape in (buffers or {}).items()
+    }
     source = Source("model.pt", "0" * 64, container, dialect, "softplus", metadata=metadata or {})
     return Posterior(loc, scale, held, source=source)
 

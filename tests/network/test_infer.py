@@ -7,7 +7,10 @@ from symdiag.network import infer_network
 
 
 def layout(network):
-    return [(layer.name, layer.kind, layer.in_features, layer.out_features, layer.inner) for layer in network.layers]
+    return [
+        (layer.name, layer.kind, layer.in_features, layer.out_features, layer.inner)
+        for layer in network.layers
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))
@@ -23,7 +26,14 @@ def test_hidden_widths_of_real_checkpoints(name):
 
 
 def test_weights_stored_in_out_are_told_by_their_neighbours_and_a_square_layer_follows():
-    shapes = {"l1.W": (10, 12), "l1.b": (12,), "l2.W": (12, 12), "l2.b": (12,), "l3.W": (12, 1), "l3.b": (1,)}
+    shapes = {
+        "l1.W": (10, 12),
+        "l1.b": (12,),
+        "l2.W": (12, 12),
+        "l2.b": (12,),
+        "l3.W": (12, 1),
+        "l3.b": (1,),
+    }
     network = infer_network(posterior_of(shapes), activation="relu")
     assert [layer.in_out for layer in network.layers] == [True] * 3
     assert network.hidden_widths == (12, 12)
@@ -50,12 +60,20 @@ def test_one_hidden_one_net_without_biases_is_an_assumption():
 
 def test_square_net_is_an_assumption_unless_the_source_says_how_it_stores():
     shapes = mlp_shapes(5, 5, 5)
-    assert any("(out, in)" in note for note in infer_network(posterior_of(shapes), activation="relu").notes)
-    told = infer_network(posterior_of(shapes, metadata={"symdiag.layout": "in,out"}), activation="relu")
+    assert any(
+        "(out, in)" in note for note in infer_network(posterior_of(shapes), activation="relu").notes
+    )
+    told = infer_network(
+        posterior_of(shapes, metadata={"symdiag.layout": "in,out"}), activation="relu"
+    )
     assert told.layers[0].in_out
     assert not any("(out, in)" in note for note in told.notes)
-    assert infer_network(posterior_of(shapes, dialect="numpyro"), activation="relu").layers[0].in_out
-    told = infer_network(posterior_of(shapes, dialect="numpyro", metadata={"layout": "out,in"}), activation="relu")
+    assert (
+        infer_network(posterior_of(shapes, dialect="numpyro"), activation="relu").layers[0].in_out
+    )
+    told = infer_network(
+        posterior_of(shapes, dialect="numpyro", metadata={"layout": "out,in"}), activation="relu"
+    )
     assert not told.layers[0].in_out
 
 
@@ -129,12 +147,21 @@ def test_alphabetical_files_with_other_names_are_read_in_the_only_order_that_fit
         "features.0.weight": (6, 1, 3, 3),
     }
     network = infer_network(posterior_of(shapes), activation="relu")
-    assert layout(network) == [("features.0", "conv2d", 1, 6, 1), ("classifier.0", "linear", 24, 10, 4)]
+    assert layout(network) == [
+        ("features.0", "conv2d", 1, 6, 1),
+        ("classifier.0", "linear", 24, 10, 4),
+    ]
     assert any("only order" in note for note in network.notes)
 
 
 def test_several_orders_that_fit_are_not_guessed_between():
-    shapes = {"a.weight": (4, 9), "b.weight": (6, 6), "c.weight": (6, 6), "d.weight": (6, 7), "e.weight": (9, 6)}
+    shapes = {
+        "a.weight": (4, 9),
+        "b.weight": (6, 6),
+        "c.weight": (6, 6),
+        "d.weight": (6, 7),
+        "e.weight": (9, 6),
+    }
     with pytest.raises(UnsupportedError) as caught:
         infer_network(posterior_of(shapes))
     assert caught.value.code == "broken-chain"
@@ -158,7 +185,9 @@ def test_convolutions_with_flatten_block_batchnorm_and_global_pooling():
         ("conv2", "conv2d", 6, 8, 1),
         ("fc", "linear", 32, 10, 4),
     ]
-    pooled = infer_network(posterior_of({**shapes, "fc.weight": (10, 8)}, buffers=buffers), activation="relu")
+    pooled = infer_network(
+        posterior_of({**shapes, "fc.weight": (10, 8)}, buffers=buffers), activation="relu"
+    )
     assert pooled.layers[-1].inner == 1
 
 
@@ -176,7 +205,8 @@ def test_grouped_convolution_breaks_the_chain():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("ln", "layernorm"), ("layer_norm1", "layernorm"), ("norm", "groupnorm"), ("gn", "groupnorm")]
+    ("name", "kind"),
+    [("ln", "layernorm"), ("layer_norm1", "layernorm"), ("norm", "groupnorm"), ("gn", "groupnorm")],
 )
 def test_norms_without_running_statistics(name, kind):
     shapes = {
@@ -211,7 +241,12 @@ def test_recurrent_layers_behind_an_embedding(gates, kind):
 
 
 def test_recurrent_layers_as_other_libraries_store_them():
-    halves = {"lstm.ih.weight": (20, 3), "lstm.ih.bias": (20,), "lstm.hh.weight": (20, 5), "lstm.hh.bias": (20,)}
+    halves = {
+        "lstm.ih.weight": (20, 3),
+        "lstm.ih.bias": (20,),
+        "lstm.hh.weight": (20, 5),
+        "lstm.hh.bias": (20,),
+    }
     network = infer_network(posterior_of({**halves, "fc.weight": (1, 5), "fc.bias": (1,)}))
     assert layout(network) == [("lstm", "lstm", 3, 5, 1), ("fc", "linear", 5, 1, 1)]
     transposed = {"lstm.weight_ih": (3, 20), "lstm.weight_hh": (5, 20), "lstm.bias": (20,)}
@@ -246,7 +281,9 @@ def test_what_shapes_cannot_determine_is_asked_for(shapes):
 
 
 def test_lone_scalars_are_noted_and_left_out():
-    network = infer_network(posterior_of({"log_noise": (), **mlp_shapes(3, 4, 1)}), activation="relu")
+    network = infer_network(
+        posterior_of({"log_noise": (), **mlp_shapes(3, 4, 1)}), activation="relu"
+    )
     assert network.hidden_widths == (4,)
     assert any("log_noise" in note for note in network.notes)
 
@@ -283,26 +320,41 @@ def test_positional_lists_take_biases_by_position_and_say_so(prefix):
 
 def test_named_norms_are_not_taken_for_biases():
     shapes = {"fc1.weight": (6, 3), "norm.weight": (6,), "fc2.weight": (1, 6)}
-    assert [layer.kind for layer in infer_network(posterior_of(shapes)).layers] == ["linear", "groupnorm", "linear"]
+    assert [layer.kind for layer in infer_network(posterior_of(shapes)).layers] == [
+        "linear",
+        "groupnorm",
+        "linear",
+    ]
 
 
 def test_buffers_outside_layers():
     shapes = mlp_shapes(3, 6, 1)
     seen = infer_network(
-        posterior_of(shapes, buffers={"fc1.mask": (6, 3), "bn.num_batches_tracked": ()}), activation="relu"
+        posterior_of(shapes, buffers={"fc1.mask": (6, 3), "bn.num_batches_tracked": ()}),
+        activation="relu",
     )
     assert seen.hidden_widths == (6,)
     assert [note.split(":")[0] for note in seen.notes] == ["fc1.mask"]
     with pytest.raises(UnsupportedError) as caught:
-        infer_network(posterior_of(shapes, buffers={"bn.running_mean": (6,), "bn.running_var": (6,)}))
+        infer_network(
+            posterior_of(shapes, buffers={"bn.running_mean": (6,), "bn.running_var": (6,)})
+        )
     assert caught.value.code == "undetermined-architecture"
 
 
 @pytest.mark.parametrize(
     "shapes",
     [
-        {"c1.weight": (8, 3, 3, 3), "g.weight": (8, 4, 3, 3), "fc.weight": (4, 8)},  # grouped: fits only as c1, fc, g
-        {"tok_emb.weight": (11, 8), "pos_emb.weight": (8, 8), **mlp_shapes(8, 6, 2)},  # positions as wide as the units
+        {
+            "c1.weight": (8, 3, 3, 3),
+            "g.weight": (8, 4, 3, 3),
+            "fc.weight": (4, 8),
+        },  # grouped: fits only as c1, fc, g
+        {
+            "tok_emb.weight": (11, 8),
+            "pos_emb.weight": (8, 8),
+            **mlp_shapes(8, 6, 2),
+        },  # positions as wide as the units
     ],
 )
 def test_layers_that_cannot_follow_one_another_break_the_chain_even_if_shapes_fit(shapes):
@@ -311,7 +363,9 @@ def test_layers_that_cannot_follow_one_another_break_the_chain_even_if_shapes_fi
     assert caught.value.code == "broken-chain"
 
 
-@pytest.mark.parametrize("names", ["q k v", "query key value", "q_proj k_proj v_proj", "attn.to_q attn.to_k attn.to_v"])
+@pytest.mark.parametrize(
+    "names", ["q k v", "query key value", "q_proj k_proj v_proj", "attn.to_q attn.to_k attn.to_v"]
+)
 def test_attention_written_by_hand_is_no_chain(names):
     shapes = {f"{name}.weight": (8, 8) for name in ("enter", *names.split(), "out")}
     with pytest.raises(UnsupportedError) as caught:
@@ -331,12 +385,15 @@ def test_copies_of_one_tensor_are_no_chain():
 
 
 @pytest.mark.parametrize(
-    ("names", "noted"), [("body trunk", True), ("fc1 fc2", False), ("fc2 fc1", True), ("mu_head var_head", True)]
+    ("names", "noted"),
+    [("body trunk", True), ("fc1 fc2", False), ("fc2 fc1", True), ("mu_head var_head", True)],
 )
 def test_the_order_of_layers_of_one_shape_is_an_assumption_unless_numbered(names, noted):
     shapes = {
         f"{name}.weight": size
-        for name, size in zip(["enter", *names.split(), "out"], [(6, 3), (6, 6), (6, 6), (1, 6)], strict=True)
+        for name, size in zip(
+            ["enter", *names.split(), "out"], [(6, 3), (6, 6), (6, 6), (1, 6)], strict=True
+        )
     }
     notes = infer_network(posterior_of(shapes), activation="relu").notes
     assert any("order of the file" in note for note in notes) is noted
@@ -344,25 +401,41 @@ def test_the_order_of_layers_of_one_shape_is_an_assumption_unless_numbered(names
 
 def test_flattening_channels_first_is_an_assumption():
     shapes = {"c.weight": (6, 1, 3, 3), "fc.weight": (4, 54)}
-    assert any("channels first" in note for note in infer_network(posterior_of(shapes), activation="relu").notes)
+    assert any(
+        "channels first" in note
+        for note in infer_network(posterior_of(shapes), activation="relu").notes
+    )
     shapes = {"c.weight": (6, 1, 3, 3), "fc.weight": (4, 6)}
     assert infer_network(posterior_of(shapes), activation="relu").notes == ()
 
 
 def test_alphabetical_files_are_not_read_in_one_of_several_orders():
     """An autoencoder's decoder comes first in a sorted file: read as it stands, inputs and hidden units swap places."""
-    shapes = {"decoder.weight": (784, 32), "decoder.bias": (784,), "encoder.weight": (32, 784), "encoder.bias": (32,)}
+    shapes = {
+        "decoder.weight": (784, 32),
+        "decoder.bias": (784,),
+        "encoder.weight": (32, 784),
+        "encoder.bias": (32,),
+    }
     with pytest.raises(UnsupportedError, match="several orders") as caught:
         infer_network(posterior_of(shapes, container="safetensors"), activation="relu")
     assert caught.value.code == "undetermined-architecture"
-    assert infer_network(posterior_of(shapes)).hidden_widths == (784,)  # a file that keeps the order of its making
-    numbers = {f"fc{k}.{rest}": size for k in (1, 2, 3) for rest, size in (("weight", (6, 6)), ("bias", (6,)))}
+    assert infer_network(posterior_of(shapes)).hidden_widths == (
+        784,
+    )  # a file that keeps the order of its making
+    numbers = {
+        f"fc{k}.{rest}": size
+        for k in (1, 2, 3)
+        for rest, size in (("weight", (6, 6)), ("bias", (6,)))
+    }
     assert infer_network(posterior_of(numbers, container="safetensors")).hidden_widths == (6, 6)
 
 
 def test_norms_listed_behind_the_layers_are_not_all_given_to_the_last():
     shapes = {"conv1.weight": (6, 3, 3, 3), "conv2.weight": (6, 6, 3, 3)}
-    shapes |= {f"bn{k}.{kind}": (6,) for k in (1, 2) for kind in ("weight", "bias")} | {"fc.weight": (2, 6)}
+    shapes |= {f"bn{k}.{kind}": (6,) for k in (1, 2) for kind in ("weight", "bias")} | {
+        "fc.weight": (2, 6)
+    }
     with pytest.raises(UnsupportedError, match="follows another norm") as caught:
         infer_network(posterior_of(shapes))
     assert caught.value.code == "broken-chain"

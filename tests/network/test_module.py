@@ -28,7 +28,13 @@ def test_factory_is_imported_from_the_working_directory(tmp_path, monkeypatch):
     before = list(sys.path)
     assert isinstance(load_factory("my_nets_x:build")(), nn.Linear)
     assert sys.path == before
-    for target in ("my_nets_x", ":build", "my_nets_x:missing", "my_nets_x:VALUE", "no_such_module_x:build"):
+    for target in (
+        "my_nets_x",
+        ":build",
+        "my_nets_x:missing",
+        "my_nets_x:VALUE",
+        "no_such_module_x:build",
+    ):
         with pytest.raises(UsageError) as caught:
             load_factory(target)
         assert caught.value.code == "bad-model-option"
@@ -44,12 +50,18 @@ def test_factories_that_build_no_module(factory):
 def test_forward_runs_the_module_with_the_given_weights_and_draws():
     generator = np.random.default_rng(0)
     user = user_model(Net, posterior_of(mlp_shapes(3, 5, 2)))
-    weights = {k: torch.from_numpy(generator.standard_normal((4, *s))) for k, s in mlp_shapes(3, 5, 2).items()}
+    weights = {
+        k: torch.from_numpy(generator.standard_normal((4, *s)))
+        for k, s in mlp_shapes(3, 5, 2).items()
+    }
     inputs = torch.from_numpy(generator.standard_normal((6, 3)))
     outputs = user.forward(weights, inputs)
     assert outputs.shape == (4, 6, 2)
     one = {k: v[2] for k, v in weights.items()}
-    expected = torch.tanh(inputs @ one["fc1.weight"].T + one["fc1.bias"]) @ one["fc2.weight"].T + one["fc2.bias"]
+    expected = (
+        torch.tanh(inputs @ one["fc1.weight"].T + one["fc1.bias"]) @ one["fc2.weight"].T
+        + one["fc2.bias"]
+    )
     torch.testing.assert_close(outputs[2], expected)
     torch.testing.assert_close(user.forward(one, inputs), expected)
 
@@ -62,11 +74,16 @@ def test_modules_that_vmap_cannot_follow_are_run_draw_by_draw():
 
     generator = np.random.default_rng(1)
     user = user_model(Branching, posterior_of(mlp_shapes(3, 5, 2)))
-    weights = {k: torch.from_numpy(generator.standard_normal((3, *s))) for k, s in mlp_shapes(3, 5, 2).items()}
+    weights = {
+        k: torch.from_numpy(generator.standard_normal((3, *s)))
+        for k, s in mlp_shapes(3, 5, 2).items()
+    }
     inputs = torch.ones(2, 3, dtype=torch.float64)
     outputs = user.forward(weights, inputs)
     for s in range(3):
-        torch.testing.assert_close(outputs[s], user.forward({k: v[s] for k, v in weights.items()}, inputs))
+        torch.testing.assert_close(
+            outputs[s], user.forward({k: v[s] for k, v in weights.items()}, inputs)
+        )
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("", "net."), ("model.", "")])
@@ -109,7 +126,9 @@ def test_tied_tensors_may_be_stored_once():
     user = user_model(Tied, posterior_of({"emb.weight": (7, 4)}))
     weight = torch.randn(7, 4, dtype=torch.float64)
     tokens = torch.tensor([[1, 2]])
-    torch.testing.assert_close(user.forward({"emb.weight": weight}, tokens), weight[tokens] @ weight.T)
+    torch.testing.assert_close(
+        user.forward({"emb.weight": weight}, tokens), weight[tokens] @ weight.T
+    )
     twice = user_model(Tied, posterior_of({"emb.weight": (7, 4), "dec.weight": (7, 4)}))
     held = {"emb.weight": weight, "dec.weight": weight}
     torch.testing.assert_close(twice.forward(held, tokens), weight[tokens] @ weight.T)
@@ -121,7 +140,10 @@ def test_tied_tensors_may_be_stored_once():
     ("build", "shape"),
     [
         (lambda: nn.Sequential(nn.Linear(3, 2)), (2, 3)),
-        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 2)), (2, 1, 28, 28)),
+        (
+            lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 2)),
+            (2, 1, 28, 28),
+        ),
         (lambda: nn.Sequential(nn.Embedding(7, 4)), (2, 5)),
     ],
 )
@@ -152,7 +174,12 @@ class TwoHeads(nn.Module):
 
     def __init__(self, as_dict=False):
         super().__init__()
-        self.fc1, self.mean, self.spread, self.as_dict = nn.Linear(3, 5), nn.Linear(5, 2), nn.Linear(5, 1), as_dict
+        self.fc1, self.mean, self.spread, self.as_dict = (
+            nn.Linear(3, 5),
+            nn.Linear(5, 2),
+            nn.Linear(5, 1),
+            as_dict,
+        )
 
     def forward(self, x):
         hidden = torch.tanh(self.fc1(x))
@@ -163,7 +190,9 @@ class TwoHeads(nn.Module):
 @pytest.mark.parametrize("as_dict", [False, True])
 def test_of_several_outputs_the_first_counts_and_all_are_checked(as_dict):
     module = TwoHeads(as_dict)
-    user = user_model(lambda: module, posterior_of({name: p.shape for name, p in module.named_parameters()}))
+    user = user_model(
+        lambda: module, posterior_of({name: p.shape for name, p in module.named_parameters()})
+    )
     weights = {name: p.detach() for name, p in module.named_parameters()}
     inputs = torch.randn(6, 3, dtype=torch.float64)
     assert user.forward(weights, inputs).shape == (6, 2)

@@ -9,7 +9,11 @@ from torch import distributions as td
 
 from symdiag.errors import InputError, UsageError
 from symdiag.objectives.likelihoods import find_likelihood, likelihood_names
-from symdiag.objectives.likelihoods.interface import expected_calibration_error, mixture_nll, quantile_calibration_error
+from symdiag.objectives.likelihoods.interface import (
+    expected_calibration_error,
+    mixture_nll,
+    quantile_calibration_error,
+)
 
 ZERO = torch.zeros((), dtype=torch.float64)
 
@@ -25,8 +29,16 @@ def test_every_module_is_found():
 
 
 CASES = {
-    "gaussian": (2, lambda f, s: td.Normal(f, s), torch.tensor([[0.3, -1.0], [2.0, 0.1], [-0.5, 0.7]])),
-    "bernoulli": (2, lambda f, s: td.Bernoulli(logits=f), torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])),
+    "gaussian": (
+        2,
+        lambda f, s: td.Normal(f, s),
+        torch.tensor([[0.3, -1.0], [2.0, 0.1], [-0.5, 0.7]]),
+    ),
+    "bernoulli": (
+        2,
+        lambda f, s: td.Bernoulli(logits=f),
+        torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]),
+    ),
     "poisson": (1, lambda f, s: td.Poisson(torch.exp(f)), torch.tensor([[0.0], [3.0], [7.0]])),
     "categorical": (4, lambda f, s: td.Categorical(logits=f), torch.tensor([0.0, 3.0, 2.0])),
 }
@@ -41,7 +53,9 @@ def test_log_prob_is_the_distribution(name):
     y = likelihood.targets(raw.double(), size)
     expected = distribution(f, math.exp(-0.4)).log_prob(y)
     expected = expected if name == "categorical" else expected.sum(-1)
-    torch.testing.assert_close(likelihood.log_prob(f, y, log_noise), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        likelihood.log_prob(f, y, log_noise), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +91,11 @@ def test_mixture_nll_averages_probabilities_not_logs():
 def test_a_true_model_is_calibrated_and_a_sharp_one_is_not(name):
     generator = np.random.default_rng(1)
     f = torch.from_numpy(generator.uniform(2.0, 3.0, (1, 4000, 1)))
-    draw = generator.normal(f[0].numpy(), 1.0) if name == "gaussian" else generator.poisson(np.exp(f[0].numpy()))
+    draw = (
+        generator.normal(f[0].numpy(), 1.0)
+        if name == "gaussian"
+        else generator.poisson(np.exp(f[0].numpy()))
+    )
     y = torch.from_numpy(np.asarray(draw, dtype=float))
     likelihood = find_likelihood(name)
     assert likelihood.scores(f, y, ZERO).calibration_error < 0.03

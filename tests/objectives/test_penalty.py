@@ -32,7 +32,11 @@ class Layer(nn.Module):
 def make_model(width=5):
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential()
-    model.fc1, model.act, model.fc2 = Layer(2, width, generator), nn.ReLU(), Layer(width, 1, generator)
+    model.fc1, model.act, model.fc2 = (
+        Layer(2, width, generator),
+        nn.ReLU(),
+        Layer(width, 1, generator),
+    )
     return model
 
 
@@ -42,7 +46,9 @@ def test_value_is_that_of_the_objective_for_the_same_draws():
     posterior, tensors = read_module(model)
     assert penalty.names == posterior.names
     q = Variational.of(posterior)
-    noise = torch.from_numpy(np.random.default_rng(1).standard_normal((6, posterior.num_parameters)))
+    noise = torch.from_numpy(
+        np.random.default_rng(1).standard_normal((6, posterior.num_parameters))
+    )
     flat = q.loc + q.scale * noise
     expected = GroupTerm(penalty.spec.groups[0], q)(q.loc, q.scale, flat, np.random.default_rng(0))
     found = penalty({k: v.detach() for k, v in q.layout.split(flat).items()})
@@ -56,8 +62,15 @@ def test_gradients_reach_every_parameter_and_shrink_the_entropy():
     penalty = StraddlingPenalty(model, activation="relu", draws=64)
     before = penalty().item()
     penalty().backward()
-    touched = {n for n, p in model.named_parameters() if p.grad is not None and float(p.grad.abs().max()) > 0}
-    assert touched == {n for n, _ in model.named_parameters()} - {"fc2.bias_mu", "fc2.bias_log_sigma"}
+    touched = {
+        n
+        for n, p in model.named_parameters()
+        if p.grad is not None and float(p.grad.abs().max()) > 0
+    }
+    assert touched == {n for n, _ in model.named_parameters()} - {
+        "fc2.bias_mu",
+        "fc2.bias_log_sigma",
+    }
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(60):
         optimizer.zero_grad()
@@ -87,19 +100,25 @@ def test_gradient_with_the_weights_own_draws_is_the_total_derivative():
             ends.append(value().item())
             with torch.no_grad():
                 parameter[index] -= sign * step
-        assert parameter.grad[index].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+        assert parameter.grad[index].item() == pytest.approx(
+            (ends[0] - ends[1]) / (2 * step), abs=1e-6
+        )
 
 
 def test_weight_scales_and_exported_name():
     model = make_model()
     assert symdiag.StraddlingPenalty is StraddlingPenalty
-    whole, tenth = (StraddlingPenalty(model, activation="relu", weight=w)().item() for w in (1.0, 0.1))
+    whole, tenth = (
+        StraddlingPenalty(model, activation="relu", weight=w)().item() for w in (1.0, 0.1)
+    )
     assert tenth == pytest.approx(0.1 * whole, rel=1e-5)
 
 
 def test_sign_flips_count_for_odd_activations():
     model = make_model()
-    plain, signed = (StraddlingPenalty(model, activation=a, draws=256)().item() for a in ("relu", "tanh"))
+    plain, signed = (
+        StraddlingPenalty(model, activation=a, draws=256)().item() for a in ("relu", "tanh")
+    )
     assert signed > plain + 0.5
 
 
@@ -126,7 +145,9 @@ def test_refusals():
     ],
 )
 def test_transforms(name, expected):
-    assert torch_transform(name)(torch.tensor(0.3, dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-12)
+    assert torch_transform(name)(torch.tensor(0.3, dtype=torch.float64)).item() == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(

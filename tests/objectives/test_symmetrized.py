@@ -35,8 +35,16 @@ def make_posterior(width, seed=0, *, inputs=2, spread=0.6, fixed=()):
 def enumerate_entropy(spec, posterior, draws):
     """Mean over draws of log Σ_g q(g⁻¹ω)/q(ω), every element of one group written out."""
     (group,) = spec
-    signs = list(itertools.product([1.0, -1.0], repeat=group.width)) if group.signed else [(1.0,) * group.width]
-    elements = [Element(np.array(p), np.array(s)) for p in itertools.permutations(range(group.width)) for s in signs]
+    signs = (
+        list(itertools.product([1.0, -1.0], repeat=group.width))
+        if group.signed
+        else [(1.0,) * group.width]
+    )
+    elements = [
+        Element(np.array(p), np.array(s))
+        for p in itertools.permutations(range(group.width))
+        for s in signs
+    ]
 
     def log_q(weights):
         total = 0.0
@@ -68,7 +76,9 @@ def evaluate(posterior, group, noise, marginals, loc=None, log_scale=None):
 
 
 def noise_for(posterior, draws, seed=3):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, posterior.num_parameters)))
+    return torch.from_numpy(
+        np.random.default_rng(seed).standard_normal((draws, posterior.num_parameters))
+    )
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -186,14 +196,17 @@ def test_two_hidden_layers_add_up():
     rng = np.random.default_rng(0)
     shapes = {"w1": (4, 2), "b1": (4,), "w2": (3, 4), "b2": (3,), "w3": (1, 3)}
     posterior = Posterior(
-        {k: rng.standard_normal(s) for k, s in shapes.items()}, {k: np.full(s, 0.7) for k, s in shapes.items()}
+        {k: rng.standard_normal(s) for k, s in shapes.items()},
+        {k: np.full(s, 0.7) for k, s in shapes.items()},
     )
     first = Group("a", 4, (Member("w1", 0), Member("b1", 0), Member("w2", 1)))
     second = Group("b", 3, (Member("w2", 0), Member("b2", 0), Member("w3", 1)))
     q = Variational.of(posterior)
     draws = q.loc + q.scale * noise_for(posterior, 4)
     both = Symmetrized(PermutationSpec((first, second)), q).term(q, draws, np.random.default_rng(0))
-    parts = [GroupTerm(g, q)(q.loc, q.scale, draws, np.random.default_rng(0)) for g in (first, second)]
+    parts = [
+        GroupTerm(g, q)(q.loc, q.scale, draws, np.random.default_rng(0)) for g in (first, second)
+    ]
     assert both.item() == pytest.approx(sum(parts).item(), abs=1e-12)
 
 

@@ -30,7 +30,9 @@ def gaussian(n, d, spread, rng, *, pruned=0, jitter=0.0, log_std_sd=0.0):
         square = (draw**2).sum(1)[None] - 2 * mean @ draw.T + (mean**2).sum(1)[:, None]
         log_density = -square / 2
     else:
-        log_density = (-(((draw[None] - mean[:, None]) / std[:, None]) ** 2) / 2 - np.log(std)[:, None]).sum(-1)
+        log_density = (
+            -(((draw[None] - mean[:, None]) / std[:, None]) ** 2) / 2 - np.log(std)[:, None]
+        ).sum(-1)
     return log_density - np.diagonal(log_density)[None]
 
 
@@ -56,7 +58,9 @@ def regime(name, n, rng):
         return matrix
     if name == "range-1e5":
         return rng.uniform(-1e5, 0.0, size=(n, n))
-    if name == "no-diagonal":  # deterministic weights that differ: the identity itself is impossible
+    if (
+        name == "no-diagonal"
+    ):  # deterministic weights that differ: the identity itself is impossible
         matrix = rng.normal(size=(n, n))
         np.fill_diagonal(matrix, -np.inf)
         return matrix
@@ -70,7 +74,8 @@ def brute_force(matrix, digits=40):
     n = len(matrix)
     with mpmath.workdps(digits):
         weights = [
-            [mpmath.mpf(0) if np.isneginf(x) else mpmath.exp(mpmath.mpf(float(x))) for x in row] for row in matrix
+            [mpmath.mpf(0) if np.isneginf(x) else mpmath.exp(mpmath.mpf(float(x))) for x in row]
+            for row in matrix
         ]
         total = mpmath.mpf(0)
         for order in permutations(range(n)):
@@ -85,8 +90,13 @@ def brute_marginals(matrix, digits=40):
     """P_ij by mpmath over every permutation."""
     n = len(matrix)
     with mpmath.workdps(digits):
-        logs = [[mpmath.ninf if np.isneginf(x) else mpmath.mpf(float(x)) for x in row] for row in matrix]
-        terms = [(order, sum(logs[i][j] for i, j in enumerate(order))) for order in permutations(range(n))]
+        logs = [
+            [mpmath.ninf if np.isneginf(x) else mpmath.mpf(float(x)) for x in row] for row in matrix
+        ]
+        terms = [
+            (order, sum(logs[i][j] for i, j in enumerate(order)))
+            for order in permutations(range(n))
+        ]
         top = max(value for _, value in terms)
         mass = [[mpmath.mpf(0)] * n for _ in range(n)]
         total = mpmath.mpf(0)

@@ -36,7 +36,9 @@ def test_batch_weights_and_dtype_are_respected():
     assert value.dtype == torch.float32
     (value * torch.tensor([1.0, -2.0])).sum().backward()
     _, expected = exact_marginals(matrices.astype(np.float32).astype(np.float64))
-    np.testing.assert_allclose(tensor.grad.numpy(), expected * np.array([1, -2])[:, None, None], atol=1e-6)
+    np.testing.assert_allclose(
+        tensor.grad.numpy(), expected * np.array([1, -2])[:, None, None], atol=1e-6
+    )
 
 
 def test_estimated_gradient_is_unbiased_over_weight_draws():
@@ -47,14 +49,22 @@ def test_estimated_gradient_is_unbiased_over_weight_draws():
     for _ in range(200):
         matrix = gaussian(8, 10, 0.5, rng)
         tensor = torch.tensor(matrix[None], requires_grad=True)
-        log_permanent_torch(tensor, generator=rng, effort=effort, marginals_method="mcmc").sum().backward()
+        log_permanent_torch(
+            tensor, generator=rng, effort=effort, marginals_method="mcmc"
+        ).sum().backward()
         direction = matrix - matrix.mean()
-        differences.append(float(((tensor.grad[0].numpy() - exact_marginals(matrix[None])[1][0]) * direction).sum()))
+        differences.append(
+            float(
+                ((tensor.grad[0].numpy() - exact_marginals(matrix[None])[1][0]) * direction).sum()
+            )
+        )
     differences = np.array(differences)
     assert abs(differences.mean()) <= 4 * differences.std() / math.sqrt(len(differences))
 
 
 def test_no_gradient_wanted_none_computed():
-    value = log_permanent_torch(torch.zeros(1, 4, 4, dtype=torch.float64), generator=np.random.default_rng(0))
+    value = log_permanent_torch(
+        torch.zeros(1, 4, 4, dtype=torch.float64), generator=np.random.default_rng(0)
+    )
     assert abs(float(value) - math.log(24)) <= 1e-12
     assert not value.requires_grad

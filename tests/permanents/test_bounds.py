@@ -13,7 +13,11 @@ from symdiag.permanents.certificates import certify
 from symdiag.permanents.exact import exact_log_permanent
 from symdiag.permanents.identical import rank_one_interval
 from symdiag.permanents.macmahon import macmahon_upper
-from symdiag.permanents.rounding import bethe_lower, round_to_doubly_stochastic, van_der_waerden_lower
+from symdiag.permanents.rounding import (
+    bethe_lower,
+    round_to_doubly_stochastic,
+    van_der_waerden_lower,
+)
 from symdiag.permanents.scaling import dual_scale
 from symdiag.permanents.sinkhorn import sinkhorn
 
@@ -83,7 +87,9 @@ def test_bounds_are_tight_where_theory_says_so():
     two = np.log(np.array([[0.6, 0.4], [0.3, 0.9]]))
     exact = math.log(0.6 * 0.9 + 0.4 * 0.3)
     assert exact <= bregman_upper(two, np.exp(two), sweeps=20, refine=20) <= exact + 1e-2
-    best = max(bethe_lower(two, np.array([[p, 1 - p], [1 - p, p]])) for p in np.linspace(0.01, 0.99, 99))
+    best = max(
+        bethe_lower(two, np.array([[p, 1 - p], [1 - p, p]])) for p in np.linspace(0.01, 0.99, 99)
+    )
     assert exact - math.log(2) <= best <= exact  # perm <= sqrt(2)^n times the Bethe permanent
 
 
@@ -100,7 +106,9 @@ def test_arrival_functional_dominates_enumeration_and_improves_on_jensen():
                 others = np.delete(choice[i], j)
                 bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
                 size = bits.sum(axis=1)
-                chance = (widths[:, None] * s[:, None] ** size * (1 - s[:, None]) ** (8 - size)).sum(axis=0)
+                chance = (
+                    widths[:, None] * s[:, None] ** size * (1 - s[:, None]) ** (8 - size)
+                ).sum(axis=0)
                 truth = float(chance @ np.log(choice[i, j] + bits @ others))
                 assert truth - 1e-9 <= bound[i, j] <= closed_form(choice)[i, j] + 1e-9
 

@@ -28,7 +28,10 @@ def test_row_types_sees_through_row_scales_and_order():
     matrix = rng.normal(size=(2, 12))[rng.permutation([0] * 7 + [1] * 5)] + rng.normal(size=(12, 1))
     types, counts, scale, _ = row_types(matrix)
     assert sorted(counts) == [5, 7]
-    assert abs(count_log_permanent(types, counts) + scale - exact_log_permanent(matrix[None])[0]) <= 1e-11
+    assert (
+        abs(count_log_permanent(types, counts) + scale - exact_log_permanent(matrix[None])[0])
+        <= 1e-11
+    )
     assert row_types(rng.normal(size=(12, 12))) is None
 
 
@@ -51,7 +54,15 @@ def test_large_matrices_of_identical_rows_or_columns_are_exact(transpose):
     result = log_permanent(offsets, generator=rng)
     assert result.exact[0]
     assert result.method == ("identical",)
-    assert abs(result.value[0] - math.lgamma(n + 1) - offsets[0].sum() - (offsets[:, 0] - offsets[0, 0]).sum()) <= 1e-8
+    assert (
+        abs(
+            result.value[0]
+            - math.lgamma(n + 1)
+            - offsets[0].sum()
+            - (offsets[:, 0] - offsets[0, 0]).sum()
+        )
+        <= 1e-8
+    )
     # two types: a binomial convolution in closed form for rows that differ in one column only
     matrix = np.zeros((n, n))
     matrix[: n // 2, 0] = 1.0
@@ -83,7 +94,11 @@ def test_blocks_multiply_and_interleave():
     assert result.method == ("blocks",)
     assert result.exact[0]
     assert abs(result.value[0] - expected) <= 1e-10
-    assert sorted(len(b) for b in block_structure(dual_scale(matrix).log_scaled).blocks) == [3, 4, 5]
+    assert sorted(len(b) for b in block_structure(dual_scale(matrix).log_scaled).blocks) == [
+        3,
+        4,
+        5,
+    ]
 
 
 def test_half_pruned_layer_splits_off_its_identical_half():

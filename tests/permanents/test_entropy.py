@@ -44,7 +44,9 @@ def test_blocks_add_up(spread):
         matrix[part, part] = block
         expected += enumerated(block, inner[part, part])
     order = np.ix_(*[rng.permutation(15)] * 2)
-    found = log_permanent(matrix[order], generator=rng, effort=Effort(max_exact=6), inner_entropy=inner[order])
+    found = log_permanent(
+        matrix[order], generator=rng, effort=Effort(max_exact=6), inner_entropy=inner[order]
+    )
     assert found.averaged[0] == pytest.approx(expected, abs=1e-9)
 
 
@@ -82,7 +84,12 @@ def test_nearly_equal_runs_are_kept_short():
     """Where small runs agree more particles are a waste; the answer stays within the stated sd of a long run."""
     rng = np.random.default_rng(4)
     matrix = gaussian(300, 50, 0.05, rng)
-    few = [log_permanent(matrix, generator=np.random.default_rng(k), bounds=False).value[0] for k in range(6)]
-    many = log_permanent(matrix, generator=rng, effort=Effort(particles=2000, runs=3), bounds=False).value[0]
+    few = [
+        log_permanent(matrix, generator=np.random.default_rng(k), bounds=False).value[0]
+        for k in range(6)
+    ]
+    many = log_permanent(
+        matrix, generator=rng, effort=Effort(particles=2000, runs=3), bounds=False
+    ).value[0]
     assert np.std(few) < 0.02
     assert abs(np.mean(few) - many) < 0.03

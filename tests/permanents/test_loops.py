@@ -36,7 +36,9 @@ def _advance(module):
     forced = proposal.to_choices(np.arange(70)[None])
     odds = proposal.odds.copy()
     odds[odds < 1e-3] = 0.0  # so that some particles run into dead ends
-    module.advance(free, odds, proposal.log_h, rng.random((70, 6)), forced, choices, log_weight, log_proposal)
+    module.advance(
+        free, odds, proposal.log_h, rng.random((70, 6)), forced, choices, log_weight, log_proposal
+    )
     return choices, log_weight, log_proposal
 
 
@@ -45,7 +47,9 @@ def _chain(module):
     proposal = np.random.default_rng(4).random((8, 8))
     state, occupation = np.arange(8), np.zeros((8, 8))
     uniforms = np.random.default_rng(5).random((400, 3))
-    accepted = module.swap_chain(matrix, proposal.cumsum(axis=1), proposal, uniforms, state, occupation, 40)
+    accepted = module.swap_chain(
+        matrix, proposal.cumsum(axis=1), proposal, uniforms, state, occupation, 40
+    )
     return accepted, state, occupation
 
 
@@ -55,7 +59,9 @@ def _bethe(module):
     return module.bethe_sweeps(weights, rows, columns, 300, 0.0), rows, columns
 
 
-@pytest.mark.parametrize("call", [lambda m: _subset(m, False), lambda m: _subset(m, True), _advance, _chain, _bethe])
+@pytest.mark.parametrize(
+    "call", [lambda m: _subset(m, False), lambda m: _subset(m, True), _advance, _chain, _bethe]
+)
 def test_compiled_equals_source(call, request):
     compiled = call(loops)
     source = call(request.getfixturevalue("uncompiled"))

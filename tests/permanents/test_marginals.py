@@ -10,7 +10,9 @@ from symdiag.permanents.exact import exact_marginals
 SMALL_BLOCKS = Effort(max_exact=3, particles=4000)
 
 
-@pytest.mark.parametrize(("d", "spread", "bethe_error"), [(5, 0.3, 0.02), (5, 0.7, 0.15), (50, 0.3, None)])
+@pytest.mark.parametrize(
+    ("d", "spread", "bethe_error"), [(5, 0.3, 0.02), (5, 0.7, 0.15), (50, 0.3, None)]
+)
 def test_swap_chain_and_bethe_against_exact(d, spread, bethe_error):
     # None: near separation Bethe misses two-cycles, as it is known to
     matrix = gaussian(9, d, spread, np.random.default_rng(0))
@@ -18,7 +20,9 @@ def test_swap_chain_and_bethe_against_exact(d, spread, bethe_error):
     for method, allowed in (("mcmc", 0.05), ("bethe", bethe_error)):
         if allowed is None:
             continue
-        found = marginals(matrix, generator=np.random.default_rng(1), method=method, effort=SMALL_BLOCKS)
+        found = marginals(
+            matrix, generator=np.random.default_rng(1), method=method, effort=SMALL_BLOCKS
+        )
         assert not found.exact[0]
         assert 0.5 * np.abs(found.probabilities[0] - expected[0]).sum(axis=1).max() <= allowed
         np.testing.assert_allclose(found.probabilities[0].sum(axis=1), 1, atol=1e-3)
@@ -52,7 +56,14 @@ def test_chain_and_bethe_are_the_same_with_and_without_numba(monkeypatch):
     for disabled in ("", "1"):
         monkeypatch.setenv("SYMDIAG_NO_NUMBA", disabled)
         chain = swap_mcmc(matrix, steps=2000, generator=np.random.default_rng(5))
-        results.append((chain.marginals, chain.permutation, chain.acceptance, beliefs(np.exp(matrix - matrix.max()))))
+        results.append(
+            (
+                chain.marginals,
+                chain.permutation,
+                chain.acceptance,
+                beliefs(np.exp(matrix - matrix.max())),
+            )
+        )
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-9)
 
@@ -65,7 +76,9 @@ def test_auto_is_exact_for_blocks_and_says_so():
     columns = rng.permutation(16)
     found = marginals(matrix[:, columns], generator=rng, effort=Effort(max_exact=5))
     assert found.method == ("exact",)
-    np.testing.assert_allclose(found.probabilities, exact_marginals(matrix[None, :, columns])[1], atol=1e-10)
+    np.testing.assert_allclose(
+        found.probabilities, exact_marginals(matrix[None, :, columns])[1], atol=1e-10
+    )
 
 
 def test_auto_chooses_by_regime():

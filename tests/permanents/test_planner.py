@@ -51,7 +51,9 @@ def test_degenerate_shapes_and_zero_permanents():
     assert result.exact[0]
 
 
-@pytest.mark.parametrize("bad", [np.zeros((3, 4)), np.zeros(3), np.full((1, 2, 2), np.nan), np.full((1, 2, 2), np.inf)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((3, 4)), np.zeros(3), np.full((1, 2, 2), np.nan), np.full((1, 2, 2), np.inf)]
+)
 def test_bad_input_is_refused(bad):
     with pytest.raises(UsageError):
         log_permanent(bad, generator=np.random.default_rng(0))
@@ -59,7 +61,9 @@ def test_bad_input_is_refused(bad):
 
 def test_effort_above_the_exact_limit_is_refused():
     with pytest.raises(UsageError, match="24"):
-        log_permanent(np.zeros((2, 2)), generator=np.random.default_rng(0), effort=Effort(max_exact=25))
+        log_permanent(
+            np.zeros((2, 2)), generator=np.random.default_rng(0), effort=Effort(max_exact=25)
+        )
 
 
 def test_same_seed_same_answer():
@@ -97,7 +101,9 @@ def test_time_budget_stops_the_refinement():
 
 
 def test_import_compiles_nothing_and_stays_clear_of_torch():
-    code = "import sys, symdiag.permanents; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
+    code = (
+        "import sys, symdiag.permanents; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -52,7 +52,9 @@ def test_conditional_run_is_unbiased_for_the_inverse():
     assert abs(weights.sum() - 1) < 1e-9
     proposal = smc.prepare(matrix)
     draws = orders[rng.choice(len(orders), size=4000, p=weights / weights.sum())]
-    inverse = np.exp([exact - smc.conditional_run(proposal, 4, rng, draw).log_estimate for draw in draws])
+    inverse = np.exp(
+        [exact - smc.conditional_run(proposal, 4, rng, draw).log_estimate for draw in draws]
+    )
     assert abs(inverse.mean() - 1) <= _tolerance(inverse)
 
 
@@ -68,7 +70,9 @@ def test_particles_after_resampling_follow_the_permanents_law():
         result = smc.run(proposal, 32, rng)
         weight = np.exp(result.log_weight - result.log_weight.max())
         weight *= np.exp(result.log_estimate) / weight.sum()
-        for permutation, w in zip(proposal.to_permutations(smc.lineages(result)), weight, strict=True):
+        for permutation, w in zip(
+            proposal.to_permutations(smc.lineages(result)), weight, strict=True
+        ):
             assert sorted(permutation) == list(range(6))
             mass[np.arange(6), permutation] += w
         total += weight.sum()
@@ -131,7 +135,9 @@ def test_size_biased_shift_reproduces_the_chance_of_survival():
         assert (number >= 1).all()
         # E[1/N] under the size-biased law is P(N >= 1) / E N
         truth = min(expected, 1.0) / expected
-        assert abs((1 / number).mean() - truth) <= 4.5 * (1 / number).std() / math.sqrt(20000) + 1e-12
+        assert (
+            abs((1 / number).mean() - truth) <= 4.5 * (1 / number).std() / math.sqrt(20000) + 1e-12
+        )
 
 
 def test_equivariant_under_column_permutations():
@@ -142,5 +148,7 @@ def test_equivariant_under_column_permutations():
     orders = np.array([rng.permutation(9) for _ in range(20)])
     inverse = np.argsort(columns)
     np.testing.assert_allclose(
-        assignment_log_prob(matrix, orders), assignment_log_prob(matrix[:, columns], inverse[orders]), atol=1e-9
+        assignment_log_prob(matrix, orders),
+        assignment_log_prob(matrix[:, columns], inverse[orders]),
+        atol=1e-9,
     )

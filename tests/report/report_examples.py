@@ -20,7 +20,16 @@ HOSTILE = "[red]fc</td><script>alert(1)</script>\n::error::owned\x1b[31m\u202e|`
 
 
 def estimate(value, half_width=0.1, kind="exact", brackets=()):
-    return Estimate(value, half_width / 2, value - half_width, value + half_width, "subset-dp", 64, kind, brackets)
+    return Estimate(
+        value,
+        half_width / 2,
+        value - half_width,
+        value + half_width,
+        "subset-dp",
+        64,
+        kind,
+        brackets,
+    )
 
 
 def neuron(index, retention, collapsed=False, nearest=0):
@@ -28,7 +37,10 @@ def neuron(index, retention, collapsed=False, nearest=0):
 
 
 def group(name="fc1", entropy=3.2, width=4):
-    brackets = (Bracket("exact", entropy - 0.1, entropy + 0.1), Bracket("certified", 0.0, float("inf")))
+    brackets = (
+        Bracket("exact", entropy - 0.1, entropy + 0.1),
+        Bracket("certified", 0.0, float("inf")),
+    )
     return GroupReport(
         name=name,
         width=width,

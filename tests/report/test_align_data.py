@@ -19,24 +19,33 @@ def linear(weights, inputs):
 def posterior(outputs):
     generator = np.random.default_rng(0)
     loc = generator.standard_normal((outputs, 3))
-    return Posterior({"w": loc}, {"w": np.full(loc.shape, 0.1)}, buffers={"offset": np.arange(float(outputs))})
+    return Posterior(
+        {"w": loc}, {"w": np.full(loc.shape, 0.1)}, buffers={"offset": np.arange(float(outputs))}
+    )
 
 
 X = np.random.default_rng(1).standard_normal((6, 3))
 
 
 def draws(model, count):
-    return {**model.sample(np.random.default_rng(2), count), "offset": np.tile(model.buffers["offset"], (count, 1))}
+    return {
+        **model.sample(np.random.default_rng(2), count),
+        "offset": np.tile(model.buffers["offset"], (count, 1)),
+    }
 
 
 def test_integer_labels_of_several_classes_are_categorical(monkeypatch):
-    monkeypatch.setattr("symdiag.report.align_data._CHUNK", 20)  # 9 weights and 3 buffers a draw: one at a time
+    monkeypatch.setattr(
+        "symdiag.report.align_data._CHUNK", 20
+    )  # 9 weights and 3 buffers a draw: one at a time
     model, labels = posterior(3), np.array([0.0, 1, 2, 1, 0, 2])
     evaluator = Evaluator(linear, model, Dataset(X, labels))
     assert evaluator.likelihood == "categorical"
     sampled = draws(model, 5)
     expected = [
-        log_softmax(X @ sampled["w"][s].T + model.buffers["offset"], axis=1)[np.arange(6), labels.astype(int)]
+        log_softmax(X @ sampled["w"][s].T + model.buffers["offset"], axis=1)[
+            np.arange(6), labels.astype(int)
+        ]
         for s in range(5)
     ]
     assert evaluator.log_likelihood()(sampled) == pytest.approx(np.array(expected))

@@ -11,7 +11,9 @@ SOURCE = Path(symdiag.__file__).parent
 
 def _codes_in_source():
     pattern = re.compile(r'(?:\bcode=|\bdefault_code(?:: ClassVar\[str\])? = )"([a-z][a-z0-9-]*)"')
-    return {code for path in SOURCE.rglob("*.py") for code in pattern.findall(path.read_text("utf-8"))}
+    return {
+        code for path in SOURCE.rglob("*.py") for code in pattern.findall(path.read_text("utf-8"))
+    }
 
 
 def test_every_code_raised_has_a_row_in_report_error_codes():

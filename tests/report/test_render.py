@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from report_examples import HOSTILE, estimate, finding, hostile_report, report
 
 from symdiag.errors import SymdiagError, UnreadableError, UsageError
-from symdiag.report import Failure, RenderOptions, format_names, format_of, from_dict, render, render_all
+from symdiag.report import (
+    Failure,
+    RenderOptions,
+    format_names,
+    format_of,
+    from_dict,
+    render,
+    render_all,
+)
 from symdiag.report.comparison import compare_reports
 from symdiag.report.model import to_object
 from symdiag.report.schemas import schema_names, schema_text
@@ -43,7 +51,9 @@ def wide_report():
         )
         for g in made.groups
     )
-    total = dataclasses.replace(made.total, straddling_entropy=huge, log_order=65634.4, effective_modes=None)
+    total = dataclasses.replace(
+        made.total, straddling_entropy=huge, log_order=65634.4, effective_modes=None
+    )
     return dataclasses.replace(made, groups=groups, total=total)
 
 
@@ -60,7 +70,8 @@ def test_every_verdict_renders_and_ends_in_a_newline(name, verdict):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "word"), list(zip(VERDICTS, ("OK", "STRADDLING", "INCONCLUSIVE", "NOT"), strict=True))
+    ("verdict", "word"),
+    list(zip(VERDICTS, ("OK", "STRADDLING", "INCONCLUSIVE", "NOT"), strict=True)),
 )
 @pytest.mark.parametrize("name", HUMAN)
 def test_the_verdict_leads(name, verdict, word):
@@ -68,10 +79,17 @@ def test_the_verdict_leads(name, verdict, word):
     assert re.search(rf"\b{word}\b", head)
 
 
-@pytest.mark.parametrize("name", [n for n in format_names() if n not in ("json", "github", "junit")])
+@pytest.mark.parametrize(
+    "name", [n for n in format_names() if n not in ("json", "github", "junit")]
+)
 def test_coverage_and_assumptions_appear(name):
     text = render(report(), name)
-    for fact in ("110 of 120 parameters", "output units have fixed labels", "layers form a chain", "noise buffer"):
+    for fact in (
+        "110 of 120 parameters",
+        "output units have fixed labels",
+        "layers form a chain",
+        "noise buffer",
+    ):
         assert fact in re.sub(r"\s+", " ", text)
 
 
@@ -82,7 +100,10 @@ def test_quiet_shows_the_verdict_only():
 
 
 def test_verbose_shows_every_neuron_and_the_settings():
-    normal, full = render(report("ok", findings=()), "text"), render(report("ok", findings=()), "text", FULL)
+    normal, full = (
+        render(report("ok", findings=()), "text"),
+        render(report("ok", findings=()), "text", FULL),
+    )
     assert "subset-dp" not in normal
     assert "subset-dp" in full
 
@@ -176,8 +197,13 @@ def test_several_reports_are_one_object():
 
 
 def test_a_lone_error_is_exactly_the_contract():
-    data = json.loads(render(Failure("x.pt", SymdiagError("broken", code="corrupt", hint="again")), "json"))
-    assert data == {"schema_version": 1, "error": {"code": "corrupt", "message": "broken", "hint": "again"}}
+    data = json.loads(
+        render(Failure("x.pt", SymdiagError("broken", code="corrupt", hint="again")), "json")
+    )
+    assert data == {
+        "schema_version": 1,
+        "error": {"code": "corrupt", "message": "broken", "hint": "again"},
+    }
     validator("error").validate(data)
 
 
@@ -190,8 +216,14 @@ def test_a_lone_error_is_exactly_the_contract():
         ({"verdict": "fine"}, "report.verdict is 'fine'"),
         ({"groups": {}}, "report.groups should be a list"),
         ({"total": 3}, "report.total should be an object"),
-        ({"settings": {"seed": "0", "samples": 1, "estimator": "x", "max_straddling": 1.0}}, "settings.seed"),
-        ({"settings": {"seed": True, "samples": 1, "estimator": "x", "max_straddling": 1.0}}, "settings.seed"),
+        (
+            {"settings": {"seed": "0", "samples": 1, "estimator": "x", "max_straddling": 1.0}},
+            "settings.seed",
+        ),
+        (
+            {"settings": {"seed": True, "samples": 1, "estimator": "x", "max_straddling": 1.0}},
+            "settings.seed",
+        ),
     ],
 )
 def test_malformed_reports_are_refused_with_the_place(change, message):
@@ -234,9 +266,48 @@ class Tags(HTMLParser):
 
 
 ALLOWED = {
-    *("html", "head", "meta", "title", "style", "body", "article", "h1", "h2", "p", "section", "details", "summary"),
-    *("table", "thead", "tbody", "tr", "th", "td", "ul", "li", "div", "strong", "br", "code", "svg", "rect"),
-    *("lang", "charset", "name", "content", "class", "viewbox", "preserveaspectratio", "role", "aria-label"),
+    *(
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "article",
+        "h1",
+        "h2",
+        "p",
+        "section",
+        "details",
+        "summary",
+    ),
+    *(
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "ul",
+        "li",
+        "div",
+        "strong",
+        "br",
+        "code",
+        "svg",
+        "rect",
+    ),
+    *(
+        "lang",
+        "charset",
+        "name",
+        "content",
+        "class",
+        "viewbox",
+        "preserveaspectratio",
+        "role",
+        "aria-label",
+    ),
     *("x", "y", "width", "height"),
 }
 
@@ -267,7 +338,9 @@ def test_hostile_names_are_escaped(name):
 @settings(max_examples=60, deadline=None)
 @given(name=st.text(st.characters(codec=None), max_size=30), path=st.text(max_size=20))
 def test_any_name_is_harmless_in_every_format(name, path):
-    made = report(path=path, names=(name,), findings=(finding(group=name, message=name, hint=name),))
+    made = report(
+        path=path, names=(name,), findings=(finding(group=name, message=name, hint=name),)
+    )
     for format in format_names():
         text = render(made, format, FULL)
         assert_well_formed(text, format)
@@ -282,7 +355,11 @@ def test_the_hostile_name_stays_legible():
 
 def test_markdown_tables_keep_their_columns():
     lines = render(hostile_report(), "markdown", FULL).splitlines()
-    tables = [list(rows) for is_row, rows in itertools.groupby(lines, lambda line: line.startswith("|")) if is_row]
+    tables = [
+        list(rows)
+        for is_row, rows in itertools.groupby(lines, lambda line: line.startswith("|"))
+        if is_row
+    ]
     assert len(tables) >= 4
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
@@ -291,7 +368,9 @@ def test_markdown_tables_keep_their_columns():
 # ---------------------------------------------------------------- streams
 
 
-@pytest.mark.parametrize("made", [report(), hostile_report(), wide_report(), report("not-applicable")])
+@pytest.mark.parametrize(
+    "made", [report(), hostile_report(), wide_report(), report("not-applicable")]
+)
 @pytest.mark.parametrize("name", ["text", "console"])
 def test_nothing_is_wider_than_80_columns(name, made):
     for line in render(made, name, FULL).splitlines():
@@ -320,7 +399,12 @@ def test_colour_only_when_asked_and_only_on_the_console():
 
 def test_environment_does_not_reach_the_renderers(monkeypatch):
     before = {name: render(report(), name) for name in format_names()}
-    for variable, value in (("FORCE_COLOR", "1"), ("COLUMNS", "20"), ("TERM", "dumb"), ("GITHUB_ACTIONS", "true")):
+    for variable, value in (
+        ("FORCE_COLOR", "1"),
+        ("COLUMNS", "20"),
+        ("TERM", "dumb"),
+        ("GITHUB_ACTIONS", "true"),
+    ):
         monkeypatch.setenv(variable, value)
     assert {name: render(report(), name) for name in format_names()} == before
 
@@ -329,7 +413,9 @@ def test_environment_does_not_reach_the_renderers(monkeypatch):
 
 
 def test_github_shows_the_worst_nine_and_counts_the_rest():
-    many = [finding(code=f"SYM{i:03}", severity="info") for i in range(20)] + [finding(code="SYM999", severity="error")]
+    many = [finding(code=f"SYM{i:03}", severity="info") for i in range(20)] + [
+        finding(code="SYM999", severity="error")
+    ]
     lines = render(report("ok", findings=tuple(many)), "github").splitlines()
     assert len(lines) == 10
     assert "SYM999" in lines[0]
@@ -337,7 +423,9 @@ def test_github_shows_the_worst_nine_and_counts_the_rest():
 
 
 def test_github_escapes_data_and_properties():
-    text = render(report(path="a,b:c%d", findings=(finding(message="100%\r\n::error::x"),)), "github")
+    text = render(
+        report(path="a,b:c%d", findings=(finding(message="100%\r\n::error::x"),)), "github"
+    )
     assert "file=a%2Cb%3Ac%25d," in text
     assert "100%25" in text
     assert len(text.splitlines()) == 2
@@ -384,7 +472,13 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("a.json", "json"), ("A.MD", "markdown"), ("x.y.html", "html"), ("r.xml", "junit"), ("r.txt", "text")],
+    [
+        ("a.json", "json"),
+        ("A.MD", "markdown"),
+        ("x.y.html", "html"),
+        ("r.xml", "junit"),
+        ("r.txt", "text"),
+    ],
 )
 def test_the_extension_tells_the_format(file, name):
     assert format_of(file) == name

@@ -8,7 +8,17 @@ from report_examples import estimate, finding, report
 
 from symdiag.report import RenderOptions, from_dict, render
 from symdiag.report.model import Elbo, to_object
-from symdiag.report.text import amount, ascii_safe, listing, modes, number, percent, plural, printable, sentence
+from symdiag.report.text import (
+    amount,
+    ascii_safe,
+    listing,
+    modes,
+    number,
+    percent,
+    plural,
+    printable,
+    sentence,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +45,8 @@ def test_number(value, digits, shown):
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(13.0, "13"), (1.0, "1"), (0.5, "0.500"), (1e5, "100,000"), (math.inf, "∞")]
+    ("value", "shown"),
+    [(13.0, "13"), (1.0, "1"), (0.5, "0.500"), (1e5, "100,000"), (math.inf, "∞")],
 )
 def test_amount(value, shown):
     assert amount(value) == shown
@@ -88,7 +99,13 @@ def test_evidence_and_alignment_are_shown_where_given():
     elbo = Elbo(estimate(-120.5), estimate(-94.25), estimate(-80.0), 33.5)
     section = {
         "reference": {"path": "ref.pt", "sha256": "0", "format": "npz/blitz"},
-        "distance": {"cost": "w2", "unit": "", "before": 4.0, "after": 1.0, "relabelling_share": 0.75},
+        "distance": {
+            "cost": "w2",
+            "unit": "",
+            "before": 4.0,
+            "after": 1.0,
+            "relabelling_share": 0.75,
+        },
         "certificate": {
             "status": "optimal",
             "statement": "optimal (assignment)",
@@ -102,7 +119,12 @@ def test_evidence_and_alignment_are_shown_where_given():
     }
     made = dataclasses.replace(report(), elbo=elbo, test={"nll": 0.5631}, alignment=section)
     text = " ".join(render(made, "text").split())
-    for fact in ("ELBO -120.5 nats", "symmetrised ELBO -94.25 nats", "KL to the prior 33.50", "test nll 0.5631"):
+    for fact in (
+        "ELBO -120.5 nats",
+        "symmetrised ELBO -94.25 nats",
+        "KL to the prior 33.50",
+        "test nll 0.5631",
+    ):
         assert fact in text
     for fact in ("ref.pt", "4.000 before, 1.000 after; 75.0 % was labels", "optimal (assignment)"):
         assert fact in text
@@ -110,13 +132,21 @@ def test_evidence_and_alignment_are_shown_where_given():
 
 
 def test_placeholders_in_hints_become_the_quoted_path():
-    made = report(path="my model.pt", findings=(finding(hint="symdiag retrain MODEL --data MODELS.npz"),))
-    assert "symdiag retrain 'my model.pt' --data MODELS.npz" in render(made, "text", RenderOptions(width=120))
+    made = report(
+        path="my model.pt", findings=(finding(hint="symdiag retrain MODEL --data MODELS.npz"),)
+    )
+    assert "symdiag retrain 'my model.pt' --data MODELS.npz" in render(
+        made, "text", RenderOptions(width=120)
+    )
 
 
 @pytest.mark.parametrize(
     ("verdict", "advice"),
-    [("ok", "symdiag compare"), ("straddling", "symdiag retrain"), ("inconclusive", "--samples 256")],
+    [
+        ("ok", "symdiag compare"),
+        ("straddling", "symdiag retrain"),
+        ("inconclusive", "--samples 256"),
+    ],
 )
 def test_there_is_always_a_next_step(verdict, advice):
     assert advice in " ".join(render(report(verdict, findings=()), "text").split())

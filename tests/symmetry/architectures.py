@@ -19,16 +19,23 @@ def posterior_of_module(module, generator, *, names=None):
         loc[name] = loc[first.setdefault(id(parameter), name)]
     scale = {name: generator.uniform(0.1, 0.5, value.shape) for name, value in loc.items()}
     buffers = {
-        name: generator.uniform(0.5, 1.5, tuple(b.shape)) for name, b in module.named_buffers() if b.is_floating_point()
+        name: generator.uniform(0.5, 1.5, tuple(b.shape))
+        for name, b in module.named_buffers()
+        if b.is_floating_point()
     }
     return Posterior(loc, scale, buffers)
 
 
 def outputs_of(module, arrays, *inputs, dtype=torch.float64):
     """The module's outputs with named arrays in place of its tensors."""
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)).to(dtype) for name, value in arrays.items()}
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(value)).to(dtype)
+        for name, value in arrays.items()
+    }
     with torch.no_grad():
-        result = torch.func.functional_call(module.eval().to(dtype), tensors, inputs, tie_weights=False)
+        result = torch.func.functional_call(
+            module.eval().to(dtype), tensors, inputs, tie_weights=False
+        )
     return (result[0] if isinstance(result, tuple) else result).numpy()
 
 
@@ -81,7 +88,10 @@ class Bottleneck(nn.Module):
     def __init__(self, units_in, width, stride):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(units_in, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = (
+            nn.Conv2d(width, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
         self.downsample = None
         if stride > 1 or units_in != 4 * width:
@@ -156,7 +166,12 @@ class AttentionBlock(nn.Module):
     def __init__(self):
         super().__init__()
         self.emb, self.attn = nn.Embedding(11, 8), nn.MultiheadAttention(8, 4, batch_first=True)
-        self.ln, self.fc1, self.fc2, self.out = nn.LayerNorm(8), nn.Linear(8, 6), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.ln, self.fc1, self.fc2, self.out = (
+            nn.LayerNorm(8),
+            nn.Linear(8, 6),
+            nn.Linear(6, 8),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, x):
         x = self.emb(x)
@@ -186,7 +201,9 @@ class HandWrittenAttention(nn.Module):
     def forward(self, x):
         x = self.enter(x)
         batch, length, width = x.shape
-        q, k, v = (layer(x).view(batch, length, 4, 2).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (
+            layer(x).view(batch, length, 4, 2).transpose(1, 2) for layer in (self.q, self.k, self.v)
+        )
         if self.fused:
             heads = F.scaled_dot_product_attention(q, k, v)
         else:

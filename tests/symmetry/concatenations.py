@@ -34,7 +34,11 @@ def dense_block(m, x):
 
 
 def dense_layers():
-    layers = {"stem": nn.Conv2d(3, 6, 3, padding=1), "end": nn.BatchNorm2d(18), "out": nn.Linear(18, 2)}
+    layers = {
+        "stem": nn.Conv2d(3, 6, 3, padding=1),
+        "end": nn.BatchNorm2d(18),
+        "out": nn.Linear(18, 2),
+    }
     for k in (1, 2, 3):
         layers[f"n{k}"] = nn.BatchNorm2d(2 + 4 * k)
         layers[f"c{k}"] = nn.Conv2d(2 + 4 * k, 4, 3, padding=1)
@@ -55,7 +59,13 @@ def unet_layers():
         return nn.Conv2d(a, b, 3, padding=1)
 
     return {
-        **{"d1": conv(3, 4), "n1": nn.BatchNorm2d(4), "d2": conv(4, 6), "n2": nn.BatchNorm2d(6), "mid": conv(6, 8)},
+        **{
+            "d1": conv(3, 4),
+            "n1": nn.BatchNorm2d(4),
+            "d2": conv(4, 6),
+            "n2": nn.BatchNorm2d(6),
+            "mid": conv(6, 8),
+        },
         **{"u2": nn.ConvTranspose2d(8, 5, 2, 2), "e2": conv(11, 7), "n3": nn.BatchNorm2d(7)},
         **{"u1": nn.ConvTranspose2d(7, 3, 2, 2), "e1": conv(7, 9), "out": nn.Conv2d(9, 2, 1)},
     }
@@ -70,7 +80,10 @@ TWO = [("a", 4, 6), ("b", 4, 5), ("c", 11, 7)]
 
 
 def grouped():
-    return Net({**CONVS, "n": nn.GroupNorm(2, 10), "c": nn.Conv2d(10, 2, 1)}, lambda m, x: m.c(m.n(towers(m, x, 1))))
+    return Net(
+        {**CONVS, "n": nn.GroupNorm(2, 10), "c": nn.Conv2d(10, 2, 1)},
+        lambda m, x: m.c(m.n(towers(m, x, 1))),
+    )
 
 
 CONVS = {"a": nn.Conv2d(3, 4, 1), "b": nn.Conv2d(3, 6, 1)}
@@ -117,9 +130,15 @@ CASES = {
         IMAGES,
         {"d1": 4, "d2": 6, "mid": 8, "u2": 5, "e2": 7, "u1": 3, "e1": 9},
     ),
-    "densenet": (lambda: Net(dense_layers(), dense_block), IMAGES, {"stem": 6, "c1": 4, "c2": 4, "c3": 4}),
+    "densenet": (
+        lambda: Net(dense_layers(), dense_block),
+        IMAGES,
+        {"stem": 6, "c1": 4, "c2": 4, "c3": 4},
+    ),
     "raw input": (
-        lambda: linear(lambda m, x: m.b(torch.cat([x, torch.tanh(m.a(x))], 1)), ("a", 4, 6), ("b", 10, 2)),
+        lambda: linear(
+            lambda m, x: m.b(torch.cat([x, torch.tanh(m.a(x))], 1)), ("a", 4, 6), ("b", 10, 2)
+        ),
         ROWS,
         {"a": 6},
     ),
@@ -129,9 +148,21 @@ CASES = {
         ROWS,
         {"a": 6, "b": 5},
     ),
-    "hstack": (lambda: linear(lambda m, x: m.c(torch.hstack([m.a(x), m.b(x)])), *TWO), ROWS, {"a": 6, "b": 5}),
-    "mean and max": (lambda: Net({"a": CONVS["a"], "out": nn.Linear(8, 2)}, mean_and_max), IMAGES, {"a": 4}),
-    "flattened": (lambda: Net({**CONVS, "out": nn.Linear(640, 2)}, flat_concat), IMAGES, {"a": 4, "b": 6}),
+    "hstack": (
+        lambda: linear(lambda m, x: m.c(torch.hstack([m.a(x), m.b(x)])), *TWO),
+        ROWS,
+        {"a": 6, "b": 5},
+    ),
+    "mean and max": (
+        lambda: Net({"a": CONVS["a"], "out": nn.Linear(8, 2)}, mean_and_max),
+        IMAGES,
+        {"a": 4},
+    ),
+    "flattened": (
+        lambda: Net({**CONVS, "out": nn.Linear(640, 2)}, flat_concat),
+        IMAGES,
+        {"a": 4, "b": 6},
+    ),
     "flattened apart": (
         lambda: Net(
             {**CONVS, "out": nn.Linear(640, 2)},
@@ -141,7 +172,9 @@ CASES = {
         {"a": 4, "b": 6},
     ),
     "flattened over time": (  # a range for every step of the series
-        lambda: linear(lambda m, x: m.c(towers(m, x).flatten(1)), ("a", 4, 6), ("b", 4, 5), ("c", 55, 2)),
+        lambda: linear(
+            lambda m, x: m.c(towers(m, x).flatten(1)), ("a", 4, 6), ("b", 4, 5), ("c", 55, 2)
+        ),
         SERIES,
         {"a": 6, "b": 5},
     ),
@@ -159,7 +192,9 @@ CASES = {
         {"rnn": 5, "rnn.reverse": 5},
     ),
     "along the batch": (
-        lambda: linear(lambda m, x: m.b(torch.cat([m.a(x), torch.tanh(m.a(x))], 0)), ("a", 4, 6), ("b", 6, 2)),
+        lambda: linear(
+            lambda m, x: m.b(torch.cat([m.a(x), torch.tanh(m.a(x))], 0)), ("a", 4, 6), ("b", 6, 2)
+        ),
         ROWS,
         {"a": 6},
     ),
@@ -174,9 +209,17 @@ CASES = {
     "layernorm": (normed(nn.LayerNorm(11)), ROWS, {"a": 6, "b": 5}),
     "rmsnorm": (normed(nn.RMSNorm(11)), ROWS, {"a": 6, "b": 5}),
     "batchnorm": (normed(nn.BatchNorm1d(11)), ROWS, {"a": 6, "b": 5}),
-    "softmax": (lambda: linear(lambda m, x: m.c(F.softmax(towers(m, x), -1)), *TWO), ROWS, {"a": 6, "b": 5}),
+    "softmax": (
+        lambda: linear(lambda m, x: m.c(F.softmax(towers(m, x), -1)), *TWO),
+        ROWS,
+        {"a": 6, "b": 5},
+    ),
     "groupnorm 1": (normed(nn.GroupNorm(1, 11)), ROWS, {"a": 6, "b": 5}),
-    "groupnorm 11": (normed(nn.GroupNorm(11, 11)), IMAGES[:, 0, 0, :4] + torch.zeros(2, 1).double(), {"a": 6, "b": 5}),
+    "groupnorm 11": (
+        normed(nn.GroupNorm(11, 11)),
+        IMAGES[:, 0, 0, :4] + torch.zeros(2, 1).double(),
+        {"a": 6, "b": 5},
+    ),
     "groupnorm 2": (
         grouped,
         IMAGES,
@@ -189,14 +232,20 @@ CASES = {
     ),
     "nested": (
         lambda: linear(
-            lambda m, x: m.c(torch.cat([torch.cat([m.a(x), x], 1).tanh(), torch.cat([x, m.b(x)], 1)], -1)),
+            lambda m, x: m.c(
+                torch.cat([torch.cat([m.a(x), x], 1).tanh(), torch.cat([x, m.b(x)], 1)], -1)
+            ),
             *[("a", 4, 6), ("b", 4, 5), ("c", 19, 2)],
         ),
         ROWS,
         {"a": 6, "b": 5},
     ),
     "with itself": (
-        lambda: linear(lambda m, x: m.b(torch.cat([h := torch.tanh(m.a(x)), h * 2], 1)), ("a", 4, 6), ("b", 12, 2)),
+        lambda: linear(
+            lambda m, x: m.b(torch.cat([h := torch.tanh(m.a(x)), h * 2], 1)),
+            ("a", 4, 6),
+            ("b", 12, 2),
+        ),
         ROWS,
         {"a": 6},
     ),
@@ -216,12 +265,18 @@ CASES = {
         {"a": 6, "b": 5},
     ),
     "sum with other ends": (  # cut where the pieces of either side end
-        lambda: linear(lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1) * torch.cat([m.b(x), m.a(x)], 1)), *TWO),
+        lambda: linear(
+            lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1) * torch.cat([m.b(x), m.a(x)], 1)), *TWO
+        ),
         ROWS,
         None,
     ),
     "sum with the input": (
-        lambda: linear(lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1) + torch.cat([x, m.e(x)], 1)), *TWO, ("e", 4, 7)),
+        lambda: linear(
+            lambda m, x: m.c(torch.cat([m.a(x), m.b(x)], 1) + torch.cat([x, m.e(x)], 1)),
+            *TWO,
+            ("e", 4, 7),
+        ),
         ROWS,
         None,
     ),
@@ -240,7 +295,9 @@ CASES = {
     ),
     "chunks": (
         lambda: linear(
-            lambda m, x: m.c((parts := torch.cat([m.a(x), m.b(x)], 1).chunk(2, 1))[0].tanh() * parts[1]),
+            lambda m, x: m.c(
+                (parts := torch.cat([m.a(x), m.b(x)], 1).chunk(2, 1))[0].tanh() * parts[1]
+            ),
             *[("a", 4, 6), ("b", 4, 6), ("c", 6, 2)],
         ),
         ROWS,
@@ -248,7 +305,8 @@ CASES = {
     ),
     "glu": (
         lambda: linear(
-            lambda m, x: m.c(F.glu(torch.cat([m.a(x), m.b(x)], 1))), *[("a", 4, 6), ("b", 4, 6), ("c", 6, 2)]
+            lambda m, x: m.c(F.glu(torch.cat([m.a(x), m.b(x)], 1))),
+            *[("a", 4, 6), ("b", 4, 6), ("c", 6, 2)],
         ),
         ROWS,
         {"a": 6},

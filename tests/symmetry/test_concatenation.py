@@ -16,7 +16,9 @@ def moved(tensor, member, order, signs):
     for o in range(member.outer):
         for unit in range(width):
             for i in range(member.inner):
-                new, old = ((o * width + u) * member.inner + i + start for u in (unit, int(order[unit])))
+                new, old = (
+                    (o * width + u) * member.inner + i + start for u in (unit, int(order[unit]))
+                )
                 sign = float(signs[unit]) if member.flips else 1.0
                 result.select(member.axis, new).copy_(sign * tensor.select(member.axis, old))
     return result
@@ -24,7 +26,9 @@ def moved(tensor, member, order, signs):
 
 def flattened(value):
     parts = value if isinstance(value, tuple) else (value,)
-    return torch.cat([flattened(part) if isinstance(part, tuple) else part.reshape(-1) for part in parts])
+    return torch.cat(
+        [flattened(part) if isinstance(part, tuple) else part.reshape(-1) for part in parts]
+    )
 
 
 def change(module, group, inputs, seed=0):
@@ -67,9 +71,16 @@ def members_of(case, name):
 
 def test_members_are_ranges_of_what_reads_the_pieces():
     found, _ = members_of("flattened", "b")
-    assert found == {("b.weight", 0, 1, 1, None), ("b.bias", 0, 1, 1, None), ("out.weight", 1, 1, 64, 256)}
+    assert found == {
+        ("b.weight", 0, 1, 1, None),
+        ("b.bias", 0, 1, 1, None),
+        ("out.weight", 1, 1, 64, 256),
+    }
     found, group = members_of("with itself", "a")
-    assert {m for m in found if m[0] == "b.weight"} == {("b.weight", 1, 1, 1, 0), ("b.weight", 1, 1, 1, 6)}
+    assert {m for m in found if m[0] == "b.weight"} == {
+        ("b.weight", 1, 1, 1, 0),
+        ("b.weight", 1, 1, 1, 6),
+    }
     assert group.is_matrix_permanent
     found, _ = members_of("sum with a whole layer", "b")
     assert ("e.weight", 0, 1, 1, 6) in found
@@ -82,7 +93,9 @@ def test_signs_stay_where_pieces_are_odd():
     signs = {}
     for case in ("two towers", "raw input", "layernorm", "rmsnorm", "softmax", "glu"):
         build, inputs, _ = CASES[case]
-        signs[case] = {group.signed for group in trace_spec(build().double().eval(), (inputs,)).spec}
+        signs[case] = {
+            group.signed for group in trace_spec(build().double().eval(), (inputs,)).spec
+        }
     odd = {"two towers", "raw input", "rmsnorm"}
     assert signs == {case: {case in odd} for case in signs}
 

@@ -39,17 +39,28 @@ def zoo_means(name):
 
 def residual_posterior():
     means, inputs, outputs = zoo_means("handmade-logvar-resmlp")
-    return Posterior(means, {k: np.ones_like(v) for k, v in means.items()}), torch.from_numpy(inputs), outputs
+    return (
+        Posterior(means, {k: np.ones_like(v) for k, v in means.items()}),
+        torch.from_numpy(inputs),
+        outputs,
+    )
 
 
 @pytest.fixture
 def factories(tmp_path, monkeypatch):
     """A module of the user's in the working directory."""
     name = f"user_nets_{tmp_path.name.replace('-', '_')}"
-    lines = ["import architectures, torch", "def residual():", "    return architectures.ResidualMLP()"]
+    lines = [
+        "import architectures, torch",
+        "def residual():",
+        "    return architectures.ResidualMLP()",
+    ]
     lines += ["def resnet():", "    return architectures.SmallResNet()"]
     lines += ["def attention():", "    return architectures.AttentionBlock()"]
-    lines += ["def tokens():", "    return architectures.TokenAttention(), torch.zeros(2, 5, dtype=torch.long)"]
+    lines += [
+        "def tokens():",
+        "    return architectures.TokenAttention(), torch.zeros(2, 5, dtype=torch.long)",
+    ]
     (tmp_path / f"{name}.py").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return name
@@ -109,7 +120,11 @@ def test_a_wrong_spec_file_is_caught_by_the_users_module(factories, tmp_path):
     found = discover(posterior, spec_file=path, model=f"{factories}:residual", generator=rng())
     assert [group.name for group in found.spec] == ["block1_fc1"]
     assert {failure.group for failure in found.failures} == {"fc_in", "block1_fc2"}
-    assert {tensor for tensor, _, _ in found.uncovered} == {"fc_in.weight", "fc_in.bias", "block1_fc2.bias"} | {
+    assert {tensor for tensor, _, _ in found.uncovered} == {
+        "fc_in.weight",
+        "fc_in.bias",
+        "block1_fc2.bias",
+    } | {
         "fc_out.weight",
         "fc_out.bias",
     }
@@ -134,7 +149,9 @@ def test_a_spec_file_for_tensors_that_form_no_chain_is_not_checked_and_says_so(t
     with pytest.raises(UnsupportedError) as caught:
         discover(posterior, generator=rng())
     assert caught.value.code == "broken-chain"
-    spec = PermutationSpec((Group("both", 5, (Member("a.weight", 0), Member("b.weight", 0), Member("c.weight", 1))),))
+    spec = PermutationSpec(
+        (Group("both", 5, (Member("a.weight", 0), Member("b.weight", 0), Member("c.weight", 1))),)
+    )
     path = tmp_path / "spec.toml"
     write_spec(spec, path)
     found = discover(posterior, spec_file=path, generator=rng())
@@ -142,7 +159,9 @@ def test_a_spec_file_for_tensors_that_form_no_chain_is_not_checked_and_says_so(t
     assert any("not checked" in note for note in found.notes)
 
 
-def test_spec_file_equal_to_the_chain_keeps_its_forward_and_flips_without_a_known_activation(tmp_path):
+def test_spec_file_equal_to_the_chain_keeps_its_forward_and_flips_without_a_known_activation(
+    tmp_path,
+):
     posterior = random_posterior(mlp_shapes(3, 5, 2), rng())
     found = discover(posterior, activation="tanh", generator=rng())
     path = tmp_path / "spec.toml"
@@ -168,13 +187,16 @@ def test_resnet_with_running_statistics(factories):
     images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     arrays = {**posterior.loc, **posterior.buffers}
     outputs = found.forward({k: torch.from_numpy(v) for k, v in arrays.items()}, images)
-    np.testing.assert_allclose(outputs.numpy(), outputs_of(SmallResNet(), arrays, images), rtol=1e-9)
+    np.testing.assert_allclose(
+        outputs.numpy(), outputs_of(SmallResNet(), arrays, images), rtol=1e-9
+    )
 
 
 def test_names_with_a_prefix_keep_the_files_names(factories):
     posterior, _, _ = residual_posterior()
     prefixed = Posterior(
-        {f"net.{k}": v for k, v in posterior.loc.items()}, {f"net.{k}": v for k, v in posterior.scale.items()}
+        {f"net.{k}": v for k, v in posterior.loc.items()},
+        {f"net.{k}": v for k, v in posterior.scale.items()},
     )
     found = discover(prefixed, model=f"{factories}:residual", generator=rng())
     assert {m.tensor.split(".")[0] for g in found.spec for m in g.members} == {"net"}
@@ -221,7 +243,10 @@ def with_prior(posterior, loc=0.0, scale=1.0, **changed):
         ({"scale__weight": np.array([[1.0, 2.0, 3.0]])}, []),  # differs by input, not by unit
         ({"scale__weight": np.array([[1.0], [2.0], [1.0], [1.0]])}, ["fc1.weight"]),
         ({"loc__bias": np.array([0.0, 0.0, 0.0, 1e-3])}, ["fc1.bias"]),
-        ({"loc__bias": np.full(4, 0.1) + np.array([0, 1e-9, 0, 0])}, []),  # one number in single precision
+        (
+            {"loc__bias": np.full(4, 0.1) + np.array([0, 1e-9, 0, 0])},
+            [],
+        ),  # one number in single precision
     ],
 )
 def test_stored_priors_are_checked_for_invariance(changed, violated):
@@ -232,9 +257,13 @@ def test_stored_priors_are_checked_for_invariance(changed, violated):
 
 
 def test_sign_flips_need_a_prior_centred_at_zero():
-    posterior = with_prior(random_posterior(mlp_shapes(3, 4, 2), rng()), loc__weight=np.full((4, 3), 0.5))
+    posterior = with_prior(
+        random_posterior(mlp_shapes(3, 4, 2), rng()), loc__weight=np.full((4, 3), 0.5)
+    )
     assert discover(posterior, activation="relu", generator=rng()).prior_violations == ()
-    assert discover(posterior, activation="tanh", generator=rng()).prior_violations == (("fc1.weight", "fc1"),)
+    assert discover(posterior, activation="tanh", generator=rng()).prior_violations == (
+        ("fc1.weight", "fc1"),
+    )
 
 
 def test_recurrent_priors_may_treat_the_diagonal_apart():
@@ -267,7 +296,11 @@ def test_token_models_are_verified_on_differing_tokens(factories):
     posterior = posterior_of_module(AttentionBlock(), rng())
     found = discover(posterior, model=f"{factories}:attention", generator=rng())
     assert found.failures == ()
-    assert [(group.name, group.width) for group in found.spec] == [("emb", 8), ("attn.heads", 4), ("fc1", 6)]
+    assert [(group.name, group.width) for group in found.spec] == [
+        ("emb", 8),
+        ("attn.heads", 4),
+        ("fc1", 6),
+    ]
     with pytest.raises(UnsupportedError) as caught:
         discover(posterior, generator=rng())
     assert caught.value.code == "undetermined-architecture"
@@ -276,7 +309,9 @@ def test_token_models_are_verified_on_differing_tokens(factories):
 def test_tied_tensors_are_no_chain():
     """Tied embeddings tie the groups at both ends: without the module, a chain would claim too much."""
     shapes = mlp_shapes(6, 4, 6)
-    source = Source("net.pt", "", "torch-zip", "handwritten", "exp", tied=(("0.weight", "9.weight"),))
+    source = Source(
+        "net.pt", "", "torch-zip", "handwritten", "exp", tied=(("0.weight", "9.weight"),)
+    )
     posterior = random_posterior(shapes, rng()).replace(source=source)
     with pytest.raises(UnsupportedError, match=r"0\.weight, 9\.weight are one tensor") as caught:
         discover(posterior, generator=rng())
@@ -294,11 +329,19 @@ def test_a_tensor_tied_by_the_module_alone_counts_once(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     once = random_posterior({"emb.weight": (5, 3)}, rng())
-    twice = Posterior(*({"emb.weight": x["emb.weight"], "out.weight": x["emb.weight"]} for x in (once.loc, once.scale)))
+    twice = Posterior(
+        *(
+            {"emb.weight": x["emb.weight"], "out.weight": x["emb.weight"]}
+            for x in (once.loc, once.scale)
+        )
+    )
     found = discover(twice, model="tied_net:Net", generator=rng())
     assert found.repeated == ("out.weight",)
     assert found.spec.groups[0].tensors == ("emb.weight", "out.weight")
-    reports = [analyze(p, model="tied_net:Net", samples=600).total.straddling_entropy for p in (once, twice)]
+    reports = [
+        analyze(p, model="tied_net:Net", samples=600).total.straddling_entropy
+        for p in (once, twice)
+    ]
     assert min(r.value for r in reports) > 0.05
     gap = 3.0 * math.hypot(*(r.std_error for r in reports))
     assert abs(reports[0].value - reports[1].value) < gap
@@ -332,7 +375,9 @@ def test_a_group_that_only_a_second_output_contradicts_is_dropped(tmp_path, monk
 
 def test_a_spec_file_that_contradicts_the_chain_is_told_what_it_was_checked_on(tmp_path):
     """Two heads on one trunk, of the shapes of a chain: the right group fails there; a note says so."""
-    posterior = random_posterior({"trunk.weight": (5, 3), "mean.weight": (5, 5), "spread.weight": (5, 5)}, rng())
+    posterior = random_posterior(
+        {"trunk.weight": (5, 3), "mean.weight": (5, 5), "spread.weight": (5, 5)}, rng()
+    )
     members = (Member("trunk.weight", 0), Member("mean.weight", 1), Member("spread.weight", 1))
     write_spec(PermutationSpec((Group("trunk", 5, members),)), tmp_path / "spec.toml")
     found = discover(posterior, spec_file=tmp_path / "spec.toml", generator=rng())

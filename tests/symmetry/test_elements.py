@@ -18,7 +18,14 @@ def elements(draw, width):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.none() | st.integers(0, 3))
+@given(
+    st.data(),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.booleans(),
+    st.none() | st.integers(0, 3),
+)
 def test_action_is_a_group_action(data, width, outer, inner, flips, start):
     first, second = data.draw(elements(width)), data.draw(elements(width))
     member = Member("w", 1, outer, inner, flips, start)
@@ -26,7 +33,9 @@ def test_action_is_a_group_action(data, width, outer, inner, flips, start):
     array = np.arange(2.0 * length * 3).reshape(2, -1, 3) + 1.0
     one_by_one = act_on_axis(act_on_axis(array, member, first), member, second)
     np.testing.assert_array_equal(one_by_one, act_on_axis(array, member, first.compose(second)))
-    np.testing.assert_array_equal(act_on_axis(act_on_axis(array, member, first), member, first.inverse()), array)
+    np.testing.assert_array_equal(
+        act_on_axis(act_on_axis(array, member, first), member, first.inverse()), array
+    )
     assert first.compose(first.inverse()).is_identity
     identity = Element.identity(width)
     np.testing.assert_array_equal(act_on_axis(array, member, identity), array)
@@ -35,16 +44,22 @@ def test_action_is_a_group_action(data, width, outer, inner, flips, start):
 def test_axis_is_read_as_outer_units_inner():
     array = np.arange(12)  # two gates, three units, two columns each
     moved = act_on_axis(
-        array, Member("w", 0, outer=2, inner=2), Element(np.array([2, 0, 1]), np.array([1.0, -1.0, 1.0]))
+        array,
+        Member("w", 0, outer=2, inner=2),
+        Element(np.array([2, 0, 1]), np.array([1.0, -1.0, 1.0])),
     )
     assert moved.tolist() == [4, 5, 0, -1, 2, 3, 10, 11, -6, -7, 8, 9]
-    unflipped = act_on_axis(array, Member("w", 0, 2, 2), Element(np.arange(3), -np.ones(3)), flip=False)
+    unflipped = act_on_axis(
+        array, Member("w", 0, 2, 2), Element(np.arange(3), -np.ones(3)), flip=False
+    )
     assert unflipped.tolist() == array.tolist()
 
 
 def test_a_range_leaves_the_rest_of_the_axis_alone():
     array = np.arange(6.0)
-    moved = act_on_axis(array, Member("w", 0, start=2), Element(np.array([2, 0, 1]), np.array([1.0, -1.0, 1.0])))
+    moved = act_on_axis(
+        array, Member("w", 0, start=2), Element(np.array([2, 0, 1]), np.array([1.0, -1.0, 1.0]))
+    )
     assert moved.tolist() == [0, 1, 4, -2, 3, 5]
     assert array.tolist() == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match="reshape"):
@@ -54,7 +69,10 @@ def test_a_range_leaves_the_rest_of_the_axis_alone():
 def test_actions_of_two_groups_on_one_tensor_commute_and_invert():
     generator = np.random.default_rng(0)
     spec = PermutationSpec(
-        (Group("rows", 4, (Member("w", 0),), signed=True), Group("columns", 5, (Member("w", 1), Member("missing", 0))))
+        (
+            Group("rows", 4, (Member("w", 0),), signed=True),
+            Group("columns", 5, (Member("w", 1), Member("missing", 0))),
+        )
     )
     arrays = {"w": generator.standard_normal((4, 5)), "other": np.ones(2)}
     action = random_action(spec, generator)

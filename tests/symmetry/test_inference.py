@@ -36,18 +36,26 @@ def test_group_orders_of_real_checkpoints(name):
 
 def test_published_order_of_the_mlp():
     """Ainsworth et al. 2022, Table 1 (there truncated per layer to 10^3498)."""
-    assert log10_order(spec_of(mlp_shapes(784, 512, 512, 512, 10), "relu")) == pytest.approx(3499.62, abs=0.005)
+    assert log10_order(spec_of(mlp_shapes(784, 512, 512, 512, 10), "relu")) == pytest.approx(
+        3499.62, abs=0.005
+    )
 
 
 def test_published_order_of_vgg16():
     """Table 1's second row (there 10^35160), from the layer shapes of torchvision's VGG16."""
     shapes, channels = {}, 3
     for index, width in enumerate([64] * 2 + [128] * 2 + [256] * 3 + [512] * 6):
-        shapes |= {f"features.{index}.weight": (width, channels, 3, 3), f"features.{index}.bias": (width,)}
+        shapes |= {
+            f"features.{index}.weight": (width, channels, 3, 3),
+            f"features.{index}.bias": (width,),
+        }
         channels = width
     sizes = (512 * 49, 4096, 4096, 1000)
     for index, (units_in, units_out) in enumerate(itertools.pairwise(sizes)):
-        shapes |= {f"last.{index}.weight": (units_out, units_in), f"last.{index}.bias": (units_out,)}
+        shapes |= {
+            f"last.{index}.weight": (units_out, units_in),
+            f"last.{index}.bias": (units_out,),
+        }
     spec = spec_of(shapes, "relu")
     assert log10_order(spec) == pytest.approx(35168.55, abs=0.005)
     assert spec.groups[12].members[-1] == Member("last.0.weight", 1, inner=49)
@@ -73,7 +81,11 @@ def test_linear_models_have_a_trivial_group():
 def test_members_of_an_mlp_in_both_layouts():
     (group,) = spec_of(mlp_shapes(3, 5, 2), "tanh").groups
     assert group.name == "fc1"
-    assert group.members == (Member("fc1.weight", 0), Member("fc1.bias", 0), Member("fc2.weight", 1))
+    assert group.members == (
+        Member("fc1.weight", 0),
+        Member("fc1.bias", 0),
+        Member("fc2.weight", 1),
+    )
     stored_in_out = {"a.W": (3, 5), "a.b": (1, 5), "b.W": (5, 2), "b.b": (1, 2)}
     (group,) = spec_of(stored_in_out, "tanh").groups
     assert group.members == (Member("a.W", 1), Member("a.b", 1), Member("b.W", 0))
@@ -96,17 +108,34 @@ def test_norm_without_running_statistics_is_not_vouched_for():
     assert any("sign flips" in note for note in named.notes)
 
 
-RNN = {f"rnn.{kind}_l0": size for kind, size in (("weight_ih", (20, 6)), ("weight_hh", (20, 5)), ("bias_ih", (20,)))}
+RNN = {
+    f"rnn.{kind}_l0": size
+    for kind, size in (("weight_ih", (20, 6)), ("weight_hh", (20, 5)), ("bias_ih", (20,)))
+}
 CHAINS = {
     "mlp": (mlp_shapes(3, 5, 4, 2), {}),
-    "stored (in, out)": ({"a.W": (3, 5), "a.b": (1, 5), "b.W": (5, 5), "b.b": (1, 5), "c.W": (5, 2)}, {}),
+    "stored (in, out)": (
+        {"a.W": (3, 5), "a.b": (1, 5), "b.W": (5, 5), "b.b": (1, 5), "c.W": (5, 2)},
+        {},
+    ),
     "batchnorm": (
         {**mlp_shapes(3, 5, 2), "bn.weight": (5,), "bn.bias": (5,)},
         {"bn.running_mean": (5,), "bn.running_var": (5,)},
     ),
-    "layernorm": ({"fc1.weight": (5, 3), "ln.weight": (5,), "ln.bias": (5,), "fc2.weight": (2, 5)}, {}),
+    "layernorm": (
+        {"fc1.weight": (5, 3), "ln.weight": (5,), "ln.bias": (5,), "fc2.weight": (2, 5)},
+        {},
+    ),
     "conv1d": ({"c1.weight": (4, 2, 3), "c2.weight": (5, 4, 3), "fc.weight": (2, 15)}, {}),
-    "conv2d": ({"c1.weight": (4, 2, 3, 3), "c1.bias": (4,), "c2.weight": (5, 4, 2, 2), "fc.weight": (2, 20)}, {}),
+    "conv2d": (
+        {
+            "c1.weight": (4, 2, 3, 3),
+            "c1.bias": (4,),
+            "c2.weight": (5, 4, 2, 2),
+            "fc.weight": (2, 20),
+        },
+        {},
+    ),
     "conv with batchnorm": (
         {"fc1.weight": (4, 2, 3, 3), "bn.weight": (4,), "bn.bias": (4,), "fc2.weight": (5, 16)},
         {"bn.running_mean": (4,), "bn.running_var": (4,)},
@@ -114,7 +143,13 @@ CHAINS = {
     "conv3d": ({"c1.weight": (4, 2, 3, 3, 3), "fc1.weight": (6, 4), "fc2.weight": (2, 6)}, {}),
     "recurrent": ({"emb.weight": (9, 6), **RNN, "fc.weight": (2, 5), "fc.bias": (2,)}, {}),
     "recurrent (in, out)": (
-        {"r.weight_ih": (3, 20), "r.weight_hh": (5, 20), "r.bias": (20,), "a.W": (5, 4), "b.W": (4, 2)},
+        {
+            "r.weight_ih": (3, 20),
+            "r.weight_hh": (5, 20),
+            "r.bias": (20,),
+            "a.W": (5, 4),
+            "b.W": (4, 2),
+        },
         {},
     ),
 }
@@ -123,7 +158,11 @@ CHAINS = {
 def in_order(shapes, buffers):
     """BatchNorm's tensors right after the layer they scale."""
     order = ["fc1.weight", "fc1.bias", "bn.weight", "bn.bias"]
-    names = sorted(shapes, key=lambda n: order.index(n) if n in order else len(order)) if buffers else list(shapes)
+    names = (
+        sorted(shapes, key=lambda n: order.index(n) if n in order else len(order))
+        if buffers
+        else list(shapes)
+    )
     return {name: shapes[name] for name in names}
 
 

@@ -53,4 +53,6 @@ def test_priors_are_compared_within_the_range():
     scale["b.weight"][:, 0] = 2.0  # an input's column may have a prior of its own
     assert prior_violations(spec, posterior.replace(prior=GaussianPrior(loc, scale))) == ()
     scale["b.weight"][:, 5] = 2.0
-    assert prior_violations(spec, posterior.replace(prior=GaussianPrior(loc, scale))) == (("b.weight", "a"),)
+    assert prior_violations(spec, posterior.replace(prior=GaussianPrior(loc, scale))) == (
+        ("b.weight", "a"),
+    )

@@ -16,7 +16,9 @@ from symdiag.symmetry.specfile import format_spec, read_spec, write_spec
 PRINTABLE = st.characters(exclude_categories=("C", "Z"))
 NAMES = st.text(PRINTABLE | st.sampled_from(' \t\x7f"\\'), min_size=1, max_size=12)
 STARTS = st.none() | st.integers(0, 40)
-MEMBERS = st.builds(Member, NAMES, st.integers(0, 4), st.integers(1, 4), st.integers(1, 9), st.booleans(), STARTS)
+MEMBERS = st.builds(
+    Member, NAMES, st.integers(0, 4), st.integers(1, 4), st.integers(1, 9), st.booleans(), STARTS
+)
 GROUPS = st.builds(
     Group,
     NAMES,
@@ -40,8 +42,18 @@ def test_the_documented_example_is_valid(tmp_path):
     block = text.split("```toml\n")[1].split("```")[0]
     path = tmp_path / "spec.toml"
     path.write_text(block, encoding="utf-8")
-    shapes = {"fc_in.weight": (12, 10), "fc_in.bias": (12,), "block1_fc1.weight": (8, 12), "block1_fc1.bias": (8,)}
-    shapes |= {"block1_fc2.weight": (12, 8), "block1_fc2.bias": (12,), "fc_out.weight": (1, 12), "fc_out.bias": (1,)}
+    shapes = {
+        "fc_in.weight": (12, 10),
+        "fc_in.bias": (12,),
+        "block1_fc1.weight": (8, 12),
+        "block1_fc1.bias": (8,),
+    }
+    shapes |= {
+        "block1_fc2.weight": (12, 8),
+        "block1_fc2.bias": (12,),
+        "fc_out.weight": (1, 12),
+        "fc_out.bias": (1,),
+    }
     spec = read_spec(path, posterior_of(shapes))
     assert {g.name: (g.width, g.signed, len(g.members)) for g in spec} == {
         "stream": (12, True, 6),
@@ -59,19 +71,31 @@ BAD = {
     "unknown group key": (GOOD + "sign = true\n", "sign"),
     "no name": (GOOD.replace('name = "fc1"\n', ""), "group number 1: name is missing"),
     "no members": (GOOD.replace('{tensor = "fc1.weight", axis = 0}', ""), "no members"),
-    "member is no table": (GOOD.replace('{tensor = "fc1.weight", axis = 0}', '"fc1.weight"'), "a member is written"),
+    "member is no table": (
+        GOOD.replace('{tensor = "fc1.weight", axis = 0}', '"fc1.weight"'),
+        "a member is written",
+    ),
     "member without axis": (GOOD.replace(", axis = 0", ""), "axis is missing"),
     "axis is text": (GOOD.replace("axis = 0", 'axis = "0"'), "axis must be of type int"),
     "width is a boolean": (GOOD.replace("width = 5", "width = true"), "width must be of type int"),
     "zero width": (GOOD.replace("width = 5", "width = 0"), "at least 1"),
     "zero inner": (GOOD.replace("axis = 0", "axis = 0, inner = 0"), "at least 1"),
     "unknown member key": (GOOD.replace("axis = 0", "axis = 0, offset = 1"), "offset"),
-    "same name twice": (GOOD + GOOD.replace("version = 1\n", "").replace(".weight", ".bias"), "called 'fc1'"),
+    "same name twice": (
+        GOOD + GOOD.replace("version = 1\n", "").replace(".weight", ".bias"),
+        "called 'fc1'",
+    ),
     "no such tensor": (GOOD.replace("fc1.weight", "fc9.weight"), "no tensor 'fc9.weight'"),
     "no such axis": (GOOD.replace("axis = 0", "axis = 2"), "no axis 2"),
     "negative axis": (GOOD.replace("axis = 0", "axis = -1"), "no axis -1"),
-    "wrong width": (GOOD.replace("width = 5", "width = 4"), "(5, 3) is not outer 1 x width 4 x inner 1 = 4 long"),
-    "axis claimed twice": (GOOD + GOOD.replace("version = 1\n", "").replace('"fc1"', '"other"'), "claimed twice"),
+    "wrong width": (
+        GOOD.replace("width = 5", "width = 4"),
+        "(5, 3) is not outer 1 x width 4 x inner 1 = 4 long",
+    ),
+    "axis claimed twice": (
+        GOOD + GOOD.replace("version = 1\n", "").replace('"fc1"', '"other"'),
+        "claimed twice",
+    ),
     "a range claimed twice": (
         GOOD.replace("width = 5", "width = 3").replace("axis = 0", "axis = 0, start = 0")
         + '[[group]]\nname = "other"\nwidth = 3\nmembers = [{tensor = "fc1.weight", axis = 0, start = 2}]\n',
@@ -81,8 +105,14 @@ BAD = {
         GOOD.replace("axis = 0", "axis = 0, start = 1"),
         "has no outer 1 x width 5 x inner 1 = 5 entries",
     ),
-    "negative start": (GOOD.replace("axis = 0", "axis = 0, start = -1"), "start must be at least 0"),
-    "a range without its start": (GOOD.replace("width = 5", "width = 2"), "is not outer 1 x width 2"),
+    "negative start": (
+        GOOD.replace("axis = 0", "axis = 0, start = -1"),
+        "start must be at least 0",
+    ),
+    "a range without its start": (
+        GOOD.replace("width = 5", "width = 2"),
+        "is not outer 1 x width 2",
+    ),
     "notes are no list": ("notes = 1\n" + GOOD, "notes"),
 }
 

@@ -40,7 +40,11 @@ def sequential(*modules):
 
 
 CASES = {
-    "residual mlp": (ResidualMLP, torch.randn(4, 10).double(), {"fc_in": (12, True), "block1_fc1": (8, True)}),
+    "residual mlp": (
+        ResidualMLP,
+        torch.randn(4, 10).double(),
+        {"fc_in": (12, True), "block1_fc1": (8, True)},
+    ),
     "resnet": (
         SmallResNet,
         IMAGES,
@@ -59,26 +63,42 @@ CASES = {
         ROWS,
         {"0": (6, True)},
     ),
-    "layernorm": (sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 2)), ROWS, {"0": (6, False)}),
-    "rmsnorm": (sequential(nn.Linear(4, 6), nn.RMSNorm(6), nn.Tanh(), nn.Linear(6, 2)), ROWS, {"0": (6, True)}),
+    "layernorm": (
+        sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 2)),
+        ROWS,
+        {"0": (6, False)},
+    ),
+    "rmsnorm": (
+        sequential(nn.Linear(4, 6), nn.RMSNorm(6), nn.Tanh(), nn.Linear(6, 2)),
+        ROWS,
+        {"0": (6, True)},
+    ),
     "groupnorm 1": (
         sequential(nn.Linear(4, 6), nn.GroupNorm(1, 6), nn.Tanh(), nn.Linear(6, 2)),
         ROWS,
         {"0": (6, False)},
     ),
-    "groupnorm 2": (sequential(nn.Linear(4, 6), nn.GroupNorm(2, 6), nn.Tanh(), nn.Linear(6, 2)), ROWS, {}),
+    "groupnorm 2": (
+        sequential(nn.Linear(4, 6), nn.GroupNorm(2, 6), nn.Tanh(), nn.Linear(6, 2)),
+        ROWS,
+        {},
+    ),
     "groupnorm 6": (
         sequential(nn.Conv2d(3, 6, 1), nn.GroupNorm(6, 6), nn.ReLU(), nn.Conv2d(6, 2, 1)),
         IMAGES,
         {"0": (6, False)},
     ),
     "grouped convolution": (
-        sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=4), nn.ReLU(), nn.Conv2d(16, 3, 1)),
+        sequential(
+            nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=4), nn.ReLU(), nn.Conv2d(16, 3, 1)
+        ),
         IMAGES,
         {},
     ),
     "depthwise convolution": (
-        sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=8), nn.Tanh(), nn.Conv2d(16, 3, 1)),
+        sequential(
+            nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=8), nn.Tanh(), nn.Conv2d(16, 3, 1)
+        ),
         IMAGES,
         {"0": (8, True)},
     ),
@@ -87,7 +107,11 @@ CASES = {
         IMAGES,
         {"0": (5, False)},
     ),
-    "prelu per channel": (sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 2)), ROWS, {"0": (6, False)}),
+    "prelu per channel": (
+        sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 2)),
+        ROWS,
+        {"0": (6, False)},
+    ),
     "one unit": (  # nothing to permute; a sign to flip where the activation is odd
         sequential(nn.Linear(4, 1), nn.Tanh(), nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2)),
         ROWS,
@@ -98,20 +122,38 @@ CASES = {
         ROWS,
         {"2": (3, False)},
     ),
-    "hardtanh": (sequential(nn.Linear(4, 6), nn.Hardtanh(), nn.Linear(6, 2)), ROWS, {"0": (6, True)}),
+    "hardtanh": (
+        sequential(nn.Linear(4, 6), nn.Hardtanh(), nn.Linear(6, 2)),
+        ROWS,
+        {"0": (6, True)},
+    ),
     "relu6": (sequential(nn.Linear(4, 6), nn.ReLU6(), nn.Linear(6, 2)), ROWS, {"0": (6, False)}),
-    "glu ties halves": (sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)), ROWS, {"0": (3, False)}),
+    "glu ties halves": (
+        sequential(nn.Linear(4, 6), nn.GLU(), nn.Linear(3, 2)),
+        ROWS,
+        {"0": (3, False)},
+    ),
     "channel shuffle": (ChannelShuffle, IMAGES, {"a": (3, False)}),
     "tied embedding": (TiedEmbedding, TOKENS, {"emb": (8, False)}),
-    "attention": (AttentionBlock, TOKENS, {"emb": (8, False), "attn.heads": (4, False), "fc1": (6, False)}),
-    "attention by hand": (HandWrittenAttention, torch.randn(2, 5, 3).double(), {"enter": (8, True), "q": (4, False)}),
+    "attention": (
+        AttentionBlock,
+        TOKENS,
+        {"emb": (8, False), "attn.heads": (4, False), "fc1": (6, False)},
+    ),
+    "attention by hand": (
+        HandWrittenAttention,
+        torch.randn(2, 5, 3).double(),
+        {"enter": (8, True), "q": (4, False)},
+    ),
     "fused attention": (
         lambda: HandWrittenAttention(fused=True),
         torch.randn(2, 5, 3).double(),
         {"enter": (8, True), "q": (4, False)},
     ),
     "encoder layer": (
-        sequential(nn.Linear(3, 8), nn.TransformerEncoderLayer(8, 2, 6, batch_first=True), nn.Linear(8, 2)),
+        sequential(
+            nn.Linear(3, 8), nn.TransformerEncoderLayer(8, 2, 6, batch_first=True), nn.Linear(8, 2)
+        ),
         torch.randn(2, 5, 3).double(),
         {"0": (8, False), "1.self_attn.heads": (2, False), "1.linear1": (6, False)},
     ),
@@ -119,7 +161,9 @@ CASES = {
         lambda: nn.Sequential(
             nn.Linear(3, 8),
             nn.TransformerEncoder(
-                nn.TransformerEncoderLayer(8, 4, 6, batch_first=True, norm_first=True, activation="gelu"),
+                nn.TransformerEncoderLayer(
+                    8, 4, 6, batch_first=True, norm_first=True, activation="gelu"
+                ),
                 2,
                 nn.LayerNorm(8),
                 enable_nested_tensor=False,
@@ -170,7 +214,9 @@ def test_known_architectures(case):
     assert {g.name: (g.width, g.signed) for g in spec} == expected
     generator = np.random.default_rng(0)
     posterior = posterior_of_module(module, generator)
-    checked = verify(spec, posterior, lambda w, b: outputs_of(module, {**w, **b}, inputs), generator)
+    checked = verify(
+        spec, posterior, lambda w, b: outputs_of(module, {**w, **b}, inputs), generator
+    )
     assert checked.failures == ()
     assert checked.kept.groups == spec.groups
 
@@ -195,7 +241,10 @@ def test_planted_elements_leave_predictions_unchanged(case):
     }
     for size in (0.0, 1.0):
         draw = {n: loc + size * posterior.scale[n] * noise[n] for n, loc in posterior.loc.items()}
-        moved = {n: loc + size * planted["scale"][n] * planted["noise"][n] for n, loc in planted["loc"].items()}
+        moved = {
+            n: loc + size * planted["scale"][n] * planted["noise"][n]
+            for n, loc in planted["loc"].items()
+        }
         before = outputs_of(module, {**draw, **posterior.buffers}, inputs, dtype=torch.float32)
         after = outputs_of(module, {**moved, **planted["buffers"]}, inputs, dtype=torch.float32)
         assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
@@ -225,7 +274,9 @@ def test_refused_symmetries_are_explained():
 
 
 def test_the_output_layer_and_inputs_are_fixed_without_a_note():
-    trace = trace_spec(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), (torch.ones(2, 3),))
+    trace = trace_spec(
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), (torch.ones(2, 3),)
+    )
     assert trace.spec.notes == ()
     assert trace.reasons == {"2.weight": "2: output units", "2.bias": "2: output units"}
 
@@ -253,10 +304,18 @@ def test_functional_layers():
     spec = trace_spec(module, (IMAGES,)).spec
     (group,) = spec.groups
     assert group.width == 6
-    assert {(m.tensor, m.axis) for m in group.members} == {("w", 0), ("b", 0), ("slope", 0), ("v", 1)}
+    assert {(m.tensor, m.axis) for m in group.members} == {
+        ("w", 0),
+        ("b", 0),
+        ("slope", 0),
+        ("v", 1),
+    }
     generator = np.random.default_rng(2)
     posterior = posterior_of_module(module, generator)
-    assert verify(spec, posterior, lambda w, b: outputs_of(module, w, IMAGES), generator).failures == ()
+    assert (
+        verify(spec, posterior, lambda w, b: outputs_of(module, w, IMAGES), generator).failures
+        == ()
+    )
 
 
 class Applied(nn.Module):
@@ -330,7 +389,9 @@ def test_rules_for_functions_are_sound(function, width, signed):
     assert [(g.width, g.signed) for g in spec] == ([] if width is None else [(width, signed)])
     generator = np.random.default_rng(3)
     posterior = posterior_of_module(module, generator)
-    assert verify(spec, posterior, lambda w, b: outputs_of(module, w, ROWS), generator).failures == ()
+    assert (
+        verify(spec, posterior, lambda w, b: outputs_of(module, w, ROWS), generator).failures == ()
+    )
 
 
 def test_modules_that_cannot_be_traced_are_refused():

@@ -24,8 +24,17 @@ class CausalBlock(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.wte, self.wpe, self.head = nn.Embedding(11, 8), nn.Embedding(6, 8), nn.Linear(8, 11, bias=False)
-        self.qkv, self.proj, self.fc1, self.fc2 = nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 6), nn.Linear(6, 8)
+        self.wte, self.wpe, self.head = (
+            nn.Embedding(11, 8),
+            nn.Embedding(6, 8),
+            nn.Linear(8, 11, bias=False),
+        )
+        self.qkv, self.proj, self.fc1, self.fc2 = (
+            nn.Linear(8, 24),
+            nn.Linear(8, 8),
+            nn.Linear(8, 6),
+            nn.Linear(6, 8),
+        )
         self.ln1, self.ln2 = nn.LayerNorm(8), nn.LayerNorm(8)
         self.register_buffer("mask", torch.tril(torch.ones(6, 6)).view(1, 1, 6, 6))
 
@@ -36,10 +45,16 @@ class CausalBlock(nn.Module):
         q, k, v = self.qkv(self.ln1(x)).split(8, dim=2)
         q, k, v = (part.view(batch, length, 4, 2).transpose(1, 2) for part in (q, k, v))
         weights = (q @ k.transpose(-2, -1)) / math.sqrt(k.size(-1))
-        weights = F.softmax(weights.masked_fill(self.mask[:, :, :length, :length] == 0, float("-inf")), dim=-1)
+        weights = F.softmax(
+            weights.masked_fill(self.mask[:, :, :length, :length] == 0, float("-inf")), dim=-1
+        )
         x = x + self.proj((weights @ v).transpose(1, 2).contiguous().view(batch, length, 8))
         x = x + self.fc2(F.gelu(self.fc1(self.ln2(x))))
-        return self.head(x) if targets is None else F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
+        return (
+            self.head(x)
+            if targets is None
+            else F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
+        )
 
 
 class VisionBlock(nn.Module):
@@ -54,10 +69,14 @@ class VisionBlock(nn.Module):
     def forward(self, x):
         x = self.patches(x).flatten(2).transpose(1, 2)
         batch, length, width = x.shape
-        stacked = self.qkv(x + self.cls).reshape(batch, length, 3, 4, width // 4).permute(2, 0, 3, 1, 4)
+        stacked = (
+            self.qkv(x + self.cls).reshape(batch, length, 3, 4, width // 4).permute(2, 0, 3, 1, 4)
+        )
         q, k, v = (stacked[0], stacked[1], stacked[2]) if self.by_index else stacked.unbind(0)
         heads = F.scaled_dot_product_attention(q, k, v)
-        return self.out((x + self.proj(heads.transpose(1, 2).reshape(batch, length, width))).mean(1))
+        return self.out(
+            (x + self.proj(heads.transpose(1, 2).reshape(batch, length, width))).mean(1)
+        )
 
 
 class Products(nn.Module):
@@ -66,7 +85,9 @@ class Products(nn.Module):
     def __init__(self, kind):
         super().__init__()
         self.kind = kind
-        self.w, self.b, self.v = (nn.Parameter(torch.randn(*size)) for size in ((4, 6), (6,), (6, 2)))
+        self.w, self.b, self.v = (
+            nn.Parameter(torch.randn(*size)) for size in ((4, 6), (6,), (6, 2))
+        )
 
     def forward(self, x):
         if self.kind == "mm":
@@ -75,7 +96,9 @@ class Products(nn.Module):
             return torch.addmm(self.b, x, self.w).tanh() @ self.v
         if self.kind == "bmm":
             return torch.bmm(torch.baddbmm(self.b, x[None], self.w[None]).tanh(), self.v[None])
-        return torch.einsum("nh, ho -> no", torch.tanh(torch.einsum("ni,ih->nh", x, self.w) + self.b), self.v)
+        return torch.einsum(
+            "nh, ho -> no", torch.tanh(torch.einsum("ni,ih->nh", x, self.w) + self.b), self.v
+        )
 
 
 class Gated(nn.Module):
@@ -90,7 +113,9 @@ class Gated(nn.Module):
         if x.dim() == 2 and x.shape[-1] < 5:
             hidden = self.a(x) * scale
         half = hidden.shape[1] // 2
-        value, gate = (hidden[:, :half], hidden[:, half:]) if self.by_slices else hidden.chunk(2, dim=-1)
+        value, gate = (
+            (hidden[:, :half], hidden[:, half:]) if self.by_slices else hidden.chunk(2, dim=-1)
+        )
         return self.c(value * torch.sigmoid(gate))
 
 
@@ -99,7 +124,9 @@ class Parameters(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = nn.ParameterDict({"a": torch.randn(4, 6), "b": torch.randn(6, 5), "c": torch.randn(5, 2)})
+        self.net = nn.ParameterDict(
+            {"a": torch.randn(4, 6), "b": torch.randn(6, 5), "c": torch.randn(5, 2)}
+        )
 
     def forward(self, x):
         return torch.tanh(torch.tanh(x @ self.net["a"]) @ self.net["b"]) @ self.net["c"]
@@ -126,7 +153,12 @@ class Pairs(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.pair, self.out = nn.Linear(4, 6), nn.Linear(4, 7), nn.Bilinear(6, 7, 5), nn.Linear(5, 2)
+        self.a, self.b, self.pair, self.out = (
+            nn.Linear(4, 6),
+            nn.Linear(4, 7),
+            nn.Bilinear(6, 7, 5),
+            nn.Linear(5, 2),
+        )
 
     def forward(self, x):
         return self.out(torch.tanh(self.pair(torch.tanh(self.a(x)), torch.relu(self.b(x)))))
@@ -137,7 +169,9 @@ class Functional(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.table, self.scale, self.shift = (nn.Parameter(torch.randn(*size)) for size in ((11, 6), (6,), (6,)))
+        self.table, self.scale, self.shift = (
+            nn.Parameter(torch.randn(*size)) for size in ((11, 6), (6,), (6,))
+        )
         self.out = nn.Linear(6, 2)
 
     def forward(self, tokens):
@@ -150,7 +184,10 @@ class WeightsOfHeads(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.emb, self.attention = nn.Embedding(11, 8), nn.MultiheadAttention(8, 4, batch_first=True)
+        self.emb, self.attention = (
+            nn.Embedding(11, 8),
+            nn.MultiheadAttention(8, 4, batch_first=True),
+        )
 
     def forward(self, tokens):
         x = self.emb(tokens)
@@ -173,7 +210,12 @@ class SingleUnits(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.c, self.d = nn.Linear(4, 1), nn.Linear(4, 1), nn.Linear(1, 3), nn.Linear(4, 1)
+        self.a, self.b, self.c, self.d = (
+            nn.Linear(4, 1),
+            nn.Linear(4, 1),
+            nn.Linear(1, 3),
+            nn.Linear(4, 1),
+        )
         self.out = nn.Linear(3, 2)
 
     def forward(self, x):
@@ -207,7 +249,11 @@ CASES = {
     "parameters of one module": (Parameters, ROWS, [(6, True), (5, True)]),
     "embedding and norm as functions": (Functional, TOKENS, [(6, False)]),
     "weights of every head": (WeightsOfHeads, TOKENS, [(8, True)]),
-    "bag of maxima": (lambda: nn.Sequential(nn.EmbeddingBag(11, 6, mode="max"), nn.Linear(6, 2)), TOKENS, [(6, False)]),
+    "bag of maxima": (
+        lambda: nn.Sequential(nn.EmbeddingBag(11, 6, mode="max"), nn.Linear(6, 2)),
+        TOKENS,
+        [(6, False)],
+    ),
     "encoder and decoder": (
         Translator,
         TOKENS,
@@ -216,19 +262,26 @@ CASES = {
     "bilinear": (Pairs, ROWS, [(6, True), (7, False), (5, True)]),
     "weight norm": (
         lambda: nn.Sequential(
-            parametrizations.weight_norm(nn.Linear(4, 6)), nn.ReLU(), parametrizations.weight_norm(nn.Linear(6, 2))
+            parametrizations.weight_norm(nn.Linear(4, 6)),
+            nn.ReLU(),
+            parametrizations.weight_norm(nn.Linear(6, 2)),
         ),
         ROWS,
         [(6, False)],
     ),
     "spectral norm": (
-        lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 2)),
+        lambda: nn.Sequential(
+            parametrizations.spectral_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 2)
+        ),
         ROWS,
         [],
     ),
     "depthwise, transposed": (
         lambda: nn.Sequential(
-            nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 12, 2, groups=6), nn.Tanh(), nn.Conv2d(12, 2, 1)
+            nn.Conv2d(3, 6, 3),
+            nn.ConvTranspose2d(6, 12, 2, groups=6),
+            nn.Tanh(),
+            nn.Conv2d(12, 2, 1),
         ),
         PATCHES,
         [(6, True)],
@@ -250,7 +303,9 @@ def test_groups_hold_and_none_is_missed(case):
     posterior = posterior_of_module(module, generator)
     buffers = {name: value.numpy() for name, value in module.named_buffers()}
     posterior = posterior.replace(buffers=buffers)
-    checked = verify(spec, posterior, lambda w, b: outputs_of(module, {**w, **b}, inputs), generator)
+    checked = verify(
+        spec, posterior, lambda w, b: outputs_of(module, {**w, **b}, inputs), generator
+    )
     assert checked.kept.groups == spec.groups
 
 
@@ -278,7 +333,11 @@ class Reshaped(nn.Module):
         super().__init__()
         generator = np.random.default_rng(seed)
         self.width = int(generator.choice([6, 8, 12, 24]))
-        self.a, self.c, self.steps = nn.Linear(4, self.width), nn.LazyLinear(2), generator.integers(5, size=6).tolist()
+        self.a, self.c, self.steps = (
+            nn.Linear(4, self.width),
+            nn.LazyLinear(2),
+            generator.integers(5, size=6).tolist(),
+        )
         self.seed = seed
 
     def forward(self, x):
@@ -312,7 +371,9 @@ def test_reshapes_never_invent_a_symmetry(block):
         spec = trace_spec(module, (ROWS,)).spec
         generator = np.random.default_rng(seed)
         posterior = posterior_of_module(module, generator)
-        checked = verify(spec, posterior, lambda w, b, module=module: outputs_of(module, w, ROWS), generator)
+        checked = verify(
+            spec, posterior, lambda w, b, module=module: outputs_of(module, w, ROWS), generator
+        )
         assert checked.failures == (), (seed, module.steps)
         found += len(spec)
     assert found >= 15

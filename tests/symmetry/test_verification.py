@@ -29,9 +29,21 @@ def mlp(activation="tanh", widths=(3, 5, 4, 2)):
 WRONG = {
     "no outgoing weights": (Member("fc1.weight", 0), Member("fc1.bias", 0)),
     "no bias": (Member("fc1.weight", 0), Member("fc2.weight", 1)),
-    "inputs instead of units": (Member("fc1.weight", 1), Member("fc1.bias", 0), Member("fc2.weight", 1)),
-    "gates that are not there": (Member("fc1.weight", 0), Member("fc1.bias", 0), Member("fc2.weight", 1, inner=2)),
-    "an axis that is not there": (Member("fc1.weight", 0), Member("fc1.bias", 1), Member("fc2.weight", 1)),
+    "inputs instead of units": (
+        Member("fc1.weight", 1),
+        Member("fc1.bias", 0),
+        Member("fc2.weight", 1),
+    ),
+    "gates that are not there": (
+        Member("fc1.weight", 0),
+        Member("fc1.bias", 0),
+        Member("fc2.weight", 1, inner=2),
+    ),
+    "an axis that is not there": (
+        Member("fc1.weight", 0),
+        Member("fc1.bias", 1),
+        Member("fc2.weight", 1),
+    ),
 }
 
 
@@ -39,7 +51,9 @@ WRONG = {
 def test_wrong_groups_are_dropped_and_right_ones_kept(case):
     posterior, spec, probe = mlp()
     wrong = Group("fc1", 5, WRONG[case], signed=True)
-    checked = verify(PermutationSpec((wrong, spec.groups[1])), posterior, probe, np.random.default_rng(2))
+    checked = verify(
+        PermutationSpec((wrong, spec.groups[1])), posterior, probe, np.random.default_rng(2)
+    )
     assert checked.kept.groups == (spec.groups[1],)
     (failure,) = checked.failures
     assert failure.group == "fc1"
@@ -52,12 +66,17 @@ def test_flips_that_do_not_hold_leave_the_permutations():
     claimed = PermutationSpec(tuple(dataclasses.replace(group, signed=True) for group in spec))
     checked = verify(claimed, posterior, probe, np.random.default_rng(3))
     assert checked.kept.groups == spec.groups
-    assert [failure.group for failure in checked.failures] == ["fc1 (sign flips)", "fc2 (sign flips)"]
+    assert [failure.group for failure in checked.failures] == [
+        "fc1 (sign flips)",
+        "fc2 (sign flips)",
+    ]
 
 
 def test_a_flip_needs_every_sign():
     posterior, spec, probe = mlp("tanh")
-    members = tuple(dataclasses.replace(m, flips=m.tensor != "fc1.bias") for m in spec.groups[0].members)
+    members = tuple(
+        dataclasses.replace(m, flips=m.tensor != "fc1.bias") for m in spec.groups[0].members
+    )
     broken = PermutationSpec((dataclasses.replace(spec.groups[0], members=members),))
     checked = verify(broken, posterior, probe, np.random.default_rng(4))
     assert [group.signed for group in checked.kept] == [False]
@@ -101,7 +120,10 @@ def test_residual_net_read_as_a_chain_fails_on_its_true_forward():
             nn.Sequential(nn.Unflatten(1, (6, 1)), nn.Conv1d(6, 6, 1, groups=2), nn.Flatten()),
             torch.randn(5, 4).double(),
         ),
-        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 2, 1), nn.Flatten()), torch.randn(5, 4).double()),
+        (
+            nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 2, 1), nn.Flatten()),
+            torch.randn(5, 4).double(),
+        ),
     ],
 )
 def test_units_mixed_in_fixed_sets_are_caught(middle, inputs):

@@ -38,7 +38,9 @@ def write_csv(path):
     return path
 
 
-@pytest.mark.parametrize("write", [write_npz, write_safetensors, write_pt, write_pt_pair, write_csv])
+@pytest.mark.parametrize(
+    "write", [write_npz, write_safetensors, write_pt, write_pt_pair, write_csv]
+)
 def test_round_trip_without_a_telling_extension(tmp_path, write):
     data = load_data(write(tmp_path / "data"))
     np.testing.assert_array_equal(data.inputs, X)
@@ -69,7 +71,9 @@ def test_unknown_target_column_is_a_usage_error(tmp_path):
         load_data(tmp_path / "n.csv")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"\x00\x01\x02", b"PAR1", b"12345678{not json"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04broken", b"\x00\x01\x02", b"PAR1", b"12345678{not json"]
+)
 def test_damaged_files_are_unreadable(tmp_path, content):
     path = tmp_path / "d"
     path.write_bytes(content)

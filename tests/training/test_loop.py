@@ -36,7 +36,9 @@ class StopAfter:
 
 def config(problem, **options):
     defaults = {"steps": 40, "interval": 10, "draws": 4, "patience": 0}
-    return TrainingConfig(**{**defaults, **options}).resolved(len(problem.train), problem.posterior.num_parameters)
+    return TrainingConfig(**{**defaults, **options}).resolved(
+        len(problem.train), problem.posterior.num_parameters
+    )
 
 
 def vector(q):
@@ -46,7 +48,11 @@ def vector(q):
 @pytest.mark.parametrize("objective", ["elbo", "symmetrized", "infonce"])
 def test_training_improves_its_objective(problem, objective):
     records = []
-    train(problem, config(problem, objective=objective, steps=200), RunSettings("x", sinks=[records.append]))
+    train(
+        problem,
+        config(problem, objective=objective, steps=200),
+        RunSettings("x", sinks=[records.append]),
+    )
     assert records[-1].objective > records[0].objective + 10.0
     assert [r.step for r in records] == list(range(10, 201, 10))
     assert records[-1].elbo == pytest.approx(records[-1].log_likelihood - records[-1].kl)
@@ -66,7 +72,9 @@ def test_control_sees_the_same_noise_and_batches(problem, monkeypatch):
     original = module.step_noise
     for objective in ("elbo", "symmetrized"):
         log = seen.setdefault(objective, [])
-        monkeypatch.setattr(module, "step_noise", lambda *a, log=log: log.append(original(*a)) or log[-1])
+        monkeypatch.setattr(
+            module, "step_noise", lambda *a, log=log: log.append(original(*a)) or log[-1]
+        )
         train(problem, config(problem, objective=objective, steps=5), RunSettings("x"))
     assert all(torch.equal(a, b) for a, b in zip(seen["elbo"], seen["symmetrized"], strict=True))
     assert len(seen["elbo"]) == 5
@@ -77,12 +85,18 @@ def test_resuming_from_any_step_is_bit_exact(problem, tmp_path):
     for stop_after in (1, 10, 23):
         saved = []
         with pytest.raises(KeyboardInterrupt):
-            train(problem, config(problem), RunSettings("x", stop=StopAfter(stop_after), save=saved.append))
+            train(
+                problem,
+                config(problem),
+                RunSettings("x", stop=StopAfter(stop_after), save=saved.append),
+            )
         assert saved[-1].step == stop_after
         path = tmp_path / f"{stop_after}.state"
         save_job(JobState({"a": 1}).with_run("x", saved[-1]), path)
         state = load_job(path, {"a": 1}).runs["x"]
-        assert torch.equal(vector(train(problem, config(problem), RunSettings("x"), state)[0]), whole)
+        assert torch.equal(
+            vector(train(problem, config(problem), RunSettings("x"), state)[0]), whole
+        )
 
 
 def test_a_whole_job_resumes_in_its_control_run(problem, tmp_path):
@@ -94,7 +108,9 @@ def test_a_whole_job_resumes_in_its_control_run(problem, tmp_path):
     del state.runs["control-2"]
     state.runs["control-1"] = dataclasses.replace(state.runs["control-1"], finished=False, step=40)
     again = run_job(problem, config(problem), settings, state)
-    for a, b in zip((straight.main, *straight.controls), (again.main, *again.controls), strict=True):
+    for a, b in zip(
+        (straight.main, *straight.controls), (again.main, *again.controls), strict=True
+    ):
         assert torch.equal(vector(a), vector(b))
     assert not torch.equal(vector(again.controls[0]), vector(again.controls[1]))
 
@@ -154,7 +170,9 @@ def test_the_eased_loss_weighs_its_terms(problem):
 
 
 def test_early_stopping_waits_for_the_end_of_the_easing(problem):
-    _, state = train(problem, config(problem, steps=200, patience=1, tolerance=1e6), RunSettings("x"))
+    _, state = train(
+        problem, config(problem, steps=200, patience=1, tolerance=1e6), RunSettings("x")
+    )
     assert state.step == 90  # eased up to 80
 
 
@@ -194,13 +212,18 @@ def test_metrics_file_is_cut_back_to_the_state(problem, tmp_path):
     assert [json.loads(line)["step"] for line in full.splitlines()] == [10, 20, 30, 40]
     path.write_text(full + '{"phase": "main", "st', encoding="utf-8")
     JsonLines(path, resume_from=("main", 20))
-    assert [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()] == [10, 20]
+    assert [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()] == [
+        10,
+        20,
+    ]
 
 
 def test_metrics_are_never_behind_the_state(problem):
     """A kill between the two may leave a metrics line too many, which resuming cuts off, but never one too few."""
     seen, saved = [], []
-    settings = RunSettings("x", sinks=[lambda r: seen.append(r.step)], save=lambda s: saved.append((s.step, len(seen))))
+    settings = RunSettings(
+        "x", sinks=[lambda r: seen.append(r.step)], save=lambda s: saved.append((s.step, len(seen)))
+    )
     train(problem, config(problem), settings)
     assert saved == [(10, 1), (20, 2), (30, 3), (40, 4)]
 
@@ -244,7 +267,9 @@ def test_defaults_follow_the_problem():
     small = TrainingConfig().resolved(60, 61)
     assert (small.steps, small.batch_size, small.learning_rate) == (5000, 60, 1e-2)
     assert small.temper < 1.0
-    assert TrainingConfig(steps=100).resolved(60, 61).temper == 1.0  # too short for stds to shrink and grow back
+    assert (
+        TrainingConfig(steps=100).resolved(60, 61).temper == 1.0
+    )  # too short for stds to shrink and grow back
     large = TrainingConfig().resolved(60_000, 200_000)
     assert large.temper == 1.0
     assert large.batch_size == 256

@@ -19,7 +19,11 @@ from symdiag.training.problem import build_problem
 def rebuild(problem, posterior=None, model=None, train=None):
     data = train or Dataset(problem.train.inputs.numpy(), problem.train.targets.numpy()[:, 0])
     return build_problem(
-        posterior or problem.posterior, problem.spec, problem.forward, model or ModelConfig("gaussian", 0.3, 1.0), data
+        posterior or problem.posterior,
+        problem.spec,
+        problem.forward,
+        model or ModelConfig("gaussian", 0.3, 1.0),
+        data,
     )
 
 
@@ -27,10 +31,14 @@ def test_prior_options_outrank_the_file(checkpoint):
     posterior = formats.load(checkpoint)
     ones = {k: np.ones(v.shape) for k, v in posterior.loc.items()}
     stored = posterior.replace(
-        prior=GaussianPrior({k: 0 * v for k, v in ones.items()}, {k: 2 * v for k, v in ones.items()})
+        prior=GaussianPrior(
+            {k: 0 * v for k, v in ones.items()}, {k: 2 * v for k, v in ones.items()}
+        )
     )
     assert resolve_prior(stored, ModelConfig()).scale["fc1.bias"][0] == 2.0
-    mixed = resolve_prior(stored, ModelConfig(prior_std=3.0, prior_std_by_tensor={"fc2": 0.5, "fc1.bias": 0.1}))
+    mixed = resolve_prior(
+        stored, ModelConfig(prior_std=3.0, prior_std_by_tensor={"fc2": 0.5, "fc1.bias": 0.1})
+    )
     assert [float(mixed.scale[n].flat[0]) for n in posterior.names] == [3.0, 0.1, 0.5, 0.5]
     with pytest.raises(UsageError) as caught:
         resolve_prior(posterior, ModelConfig())
@@ -50,11 +58,15 @@ def test_a_prior_that_tells_units_apart_is_refused(problem):
 
 def test_kl_is_the_closed_form_of_the_posterior(problem):
     q = problem.start()
-    assert gaussian_kl(q, problem.flat_prior).item() == pytest.approx(problem.posterior.kl_to(problem.prior), rel=1e-12)
+    assert gaussian_kl(q, problem.flat_prior).item() == pytest.approx(
+        problem.posterior.kl_to(problem.prior), rel=1e-12
+    )
     scale = {k: v.copy() for k, v in problem.posterior.scale.items()}
     scale["fc2.bias"][:] = 0.0
     fixed = problem.posterior.replace(scale=scale)
-    assert gaussian_kl(Variational.of(fixed), problem.flat_prior).item() == pytest.approx(fixed.kl_to(problem.prior))
+    assert gaussian_kl(Variational.of(fixed), problem.flat_prior).item() == pytest.approx(
+        fixed.kl_to(problem.prior)
+    )
 
 
 def test_round_trip_through_flat_vectors(problem):
@@ -70,7 +82,9 @@ def test_round_trip_through_flat_vectors(problem):
 def test_what_cannot_be_trained_is_refused(problem):
     posterior = problem.posterior
     flat = posterior.num_parameters
-    correlated = posterior.replace(covariance=Covariance(posterior.names, np.zeros((flat, 1)), np.ones(flat)))
+    correlated = posterior.replace(
+        covariance=Covariance(posterior.names, np.zeros((flat, 1)), np.ones(flat))
+    )
     with pytest.raises(UnsupportedError) as caught:
         rebuild(problem, correlated)
     assert caught.value.code == "correlated-posterior"
@@ -95,8 +109,12 @@ def test_learned_noise_starts_at_the_residuals_and_moves(problem):
     assert q.log_noise.item() == pytest.approx(0.5 * np.log(residual.square().mean().item()))
     draws = learning.draws(q, torch.zeros(1, problem.posterior.num_parameters, dtype=torch.float64))
     learning.log_likelihood(q, draws, learning.train).sum().backward()
-    assert q.log_noise.grad.item() == pytest.approx(0.0, abs=1e-9)  # at its maximum for the mean network
+    assert q.log_noise.grad.item() == pytest.approx(
+        0.0, abs=1e-9
+    )  # at its maximum for the mean network
     fixed = dataclasses.replace(learning, learn_noise=False)
     q = fixed.start()
-    fixed.log_likelihood(q, fixed.draws(q, torch.zeros_like(q.loc)[None]), fixed.train).sum().backward()
+    fixed.log_likelihood(
+        q, fixed.draws(q, torch.zeros_like(q.loc)[None]), fixed.train
+    ).sum().backward()
     assert q.log_noise.grad is None

@@ -14,7 +14,9 @@ def test_retraining_gains_evidence_on_the_straddled_regression():
         rows = wave.one_seed(seed, 5000, objectives=("elbo", "infonce", "symmetrized"))
         gains.append(rows["symmetrized"]["LG"] - rows["elbo"]["LG"])
         ratios.append(rows["symmetrized"]["nll"] / rows["elbo"]["nll"])
-        assert abs(rows["infonce"]["LG"] - rows["elbo"]["LG"]) < 5.0  # K = 20 is saturated and changes nothing
+        assert (
+            abs(rows["infonce"]["LG"] - rows["elbo"]["LG"]) < 5.0
+        )  # K = 20 is saturated and changes nothing
     assert min(gains) > 10.0
     assert np.mean(gains) > 19.0  # 20.5 and 0.64 were measured
     assert np.mean(ratios) < 0.68

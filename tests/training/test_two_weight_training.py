@@ -31,7 +31,13 @@ def problem():
     x = np.random.default_rng(0).uniform(-10.0, 10.0, (100, 1))
     start = Posterior({"w": np.array([[0.002], [-0.002]])}, {"w": np.full((2, 1), 0.05)})
     spec = PermutationSpec((Group("w", 2, (Member("w", 0),)),))
-    return build_problem(start, spec, forward, ModelConfig("gaussian", NOISE, 1.0), Dataset(x, ALPHA * np.abs(x[:, 0])))
+    return build_problem(
+        start,
+        spec,
+        forward,
+        ModelConfig("gaussian", NOISE, 1.0),
+        Dataset(x, ALPHA * np.abs(x[:, 0])),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +59,16 @@ def log_evidence(problem):
         residual = y - first - part
         log_joint[i] = -0.5 * (residual**2).sum(1) - 50.0 * math.log(2 * math.pi)
     prior = -0.5 * axis**2 - 0.5 * math.log(2 * math.pi)
-    return logsumexp(log_joint + prior[:, None] + prior[None, :]) + 2.0 * math.log(axis[1] - axis[0])
+    return logsumexp(log_joint + prior[:, None] + prior[None, :]) + 2.0 * math.log(
+        axis[1] - axis[0]
+    )
 
 
 def test_plain_elbo_stays_at_the_midpoint_and_the_symmetrised_one_does_not(trained):
     """The optima that one-dimensional quadrature over (±m, σ) finds: (0, .0311) and (.0300, .0237)."""
-    found = {name: (q.loc.detach().numpy(), q.scale.detach().numpy()) for name, q in trained.items()}
+    found = {
+        name: (q.loc.detach().numpy(), q.scale.detach().numpy()) for name, q in trained.items()
+    }
     loc, scale = found["elbo"]
     np.testing.assert_allclose(loc, 0.0, atol=0.008)
     np.testing.assert_allclose(scale, 0.0311, rtol=0.12)

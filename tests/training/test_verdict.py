@@ -12,9 +12,21 @@ from symdiag.estimate import Estimate
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-from symdiag.training.evaluate import Evaluation, EvaluationConfig, active_units, evaluate, symmetrized_bound
+from symdiag.training.evaluate import (
+    Evaluation,
+    EvaluationConfig,
+    active_units,
+    evaluate,
+    symmetrized_bound,
+)
 from symdiag.training.initial import scratch
-from symdiag.training.verdict import Difference, differences, judge, run_to_run_slack, symmetrized_difference
+from symdiag.training.verdict import (
+    Difference,
+    differences,
+    judge,
+    run_to_run_slack,
+    symmetrized_difference,
+)
 
 
 def exact(value, error=0.1):
@@ -48,7 +60,9 @@ def test_differences_are_paired_and_signed():
     after = evaluation(common + 2.0 + 0.1 * rng.standard_normal(200), kl=11.0, entropy=3.0)
     found = {d.name: d for d in differences(before, after)}
     assert found["log_likelihood"].value == pytest.approx(2.0, abs=0.03)
-    assert found["log_likelihood"].upper - found["log_likelihood"].lower < 0.1  # unpaired it would be 14
+    assert (
+        found["log_likelihood"].upper - found["log_likelihood"].lower < 0.1
+    )  # unpaired it would be 14
     assert found["elbo"].value == pytest.approx(1.0, abs=0.03)
     assert found["symmetrized"].value == pytest.approx(3.0, abs=0.03)
     assert found["straddling_entropy"].lower == pytest.approx(-2.4)
@@ -98,7 +112,9 @@ def test_null_claims_are_rare_when_runs_differ_by_noise_alone():
 
 def test_evaluation_agrees_with_closed_forms(problem):
     """Zero-variance limit: the expected log-likelihood is that of the mean network; H is 0; L^G = L + log 5!."""
-    tight = problem.posterior.replace(scale={k: np.full_like(v, 1e-7) for k, v in problem.posterior.scale.items()})
+    tight = problem.posterior.replace(
+        scale={k: np.full_like(v, 1e-7) for k, v in problem.posterior.scale.items()}
+    )
     frozen = dataclasses.replace(problem, posterior=tight)
     result = evaluate(frozen, frozen.start(), EvaluationConfig(samples=16, budget=0.2))
     weights = tight.loc
@@ -117,7 +133,10 @@ def test_evaluation_agrees_with_closed_forms(problem):
 
 
 def test_evaluation_is_deterministic_and_paired(problem):
-    first, second = (evaluate(problem, problem.start(), EvaluationConfig(samples=50, budget=0.2)) for _ in range(2))
+    first, second = (
+        evaluate(problem, problem.start(), EvaluationConfig(samples=50, budget=0.2))
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(first.draws, second.draws)
     assert first.symmetrized == second.symmetrized
 
@@ -137,9 +156,13 @@ def test_active_units_ignore_dead_biases():
 
 
 def test_scratch_keeps_deterministic_weights_and_shapes():
-    start = Posterior({"w": np.ones((50, 8)), "b": np.ones(3)}, {"w": np.ones((50, 8)), "b": np.zeros(3)})
+    start = Posterior(
+        {"w": np.ones((50, 8)), "b": np.ones(3)}, {"w": np.ones((50, 8)), "b": np.zeros(3)}
+    )
     made = scratch(start, 0)
     np.testing.assert_array_equal(made.loc["b"], 1.0)
     assert made.scale["b"].max() == 0.0
     assert made.loc["w"].std() == pytest.approx(0.5, rel=0.1)
-    assert not torch.equal(torch.from_numpy(made.loc["w"]), torch.from_numpy(scratch(start, 1).loc["w"]))
+    assert not torch.equal(
+        torch.from_numpy(made.loc["w"]), torch.from_numpy(scratch(start, 1).loc["w"])
+    )

@@ -26,7 +26,9 @@ def write_checkpoint(path, width=WIDTH, seed=0):
     state = {}
     for layer, shape in shapes.items():
         for part, size in (("weight", shape), ("bias", shape[:1])):
-            state[f"{layer}.mu_{part}"] = torch.tensor(0.7 * rng.standard_normal(size), dtype=torch.float32)
+            state[f"{layer}.mu_{part}"] = torch.tensor(
+                0.7 * rng.standard_normal(size), dtype=torch.float32
+            )
             state[f"{layer}.rho_{part}"] = torch.full(size, -1.0)
     torch.save(state, path)
     return path

@@ -46,8 +46,12 @@ class Bhattacharyya:
             pooled = variance_r[chosen, None, :] + variance[None]
             distance = (loc_r[chosen, None, :] - loc[None]) ** 2
             distance /= pooled
-            total[chosen] = 0.25 * distance.sum(axis=2) + 0.5 * np.log(pooled, out=pooled).sum(axis=2)
-        total -= 0.5 * np.log(scale).sum(axis=1)[None, :] + 0.5 * np.log(scale_r).sum(axis=1)[:, None]
+            total[chosen] = 0.25 * distance.sum(axis=2) + 0.5 * np.log(pooled, out=pooled).sum(
+                axis=2
+            )
+        total -= (
+            0.5 * np.log(scale).sum(axis=1)[None, :] + 0.5 * np.log(scale_r).sum(axis=1)[:, None]
+        )
         total -= 0.5 * size * np.log(2.0)
         return np.maximum(total, 0.0, out=total)
 

@@ -40,7 +40,9 @@ class SymmetricKL:
         left = np.hstack([0.5 * weight_r, 0.5 * (scale_r**2 + loc_r**2), -loc_r * weight_r, -loc_r])
         right = np.hstack([scale**2 + loc**2, weight, loc, loc * weight])
         total: Array = left @ right.T
-        total += (0.5 * loc**2 * weight).sum(axis=1)[None, :] + (0.5 * loc_r**2 * weight_r).sum(axis=1)[:, None]
+        total += (0.5 * loc**2 * weight).sum(axis=1)[None, :] + (0.5 * loc_r**2 * weight_r).sum(
+            axis=1
+        )[:, None]
         total -= loc.shape[1]
         return np.maximum(total, 0.0, out=total)
 

@@ -59,7 +59,9 @@ def _culprits(context: Context) -> list[GroupReport]:
 def _straddling(context: Context, group: GroupReport) -> Finding:
     entropy = group.straddling_entropy
     active = tuple(
-        n.index for n in sorted(group.neurons, key=lambda n: n.retention) if n.retention < 0.5 and not n.collapsed
+        n.index
+        for n in sorted(group.neurons, key=lambda n: n.retention)
+        if n.retention < 0.5 and not n.collapsed
     )
     return Finding(
         code="SYM001",

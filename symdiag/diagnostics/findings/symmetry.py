@@ -76,26 +76,46 @@ def find(context: Context) -> Iterator[Finding]:
     """Everything that limits or conditions the figures."""
     for d in context.dropped:
         message = f"group {d.group} changes the outputs by {d.error:.2g}: left out"
-        yield _finding("SYM101", "warning", d.group, message, "--spec or --model", d.error, d.tolerance)
+        yield _finding(
+            "SYM101", "warning", d.group, message, "--spec or --model", d.error, d.tolerance
+        )
     if context.activation is None and context.groups:
         yield _finding(
-            "SYM102", "info", None, "activation unknown: sign flips were not considered", "--activation NAME"
+            "SYM102",
+            "info",
+            None,
+            "activation unknown: sign flips were not considered",
+            "--activation NAME",
         )
     for name in context.prior_not_invariant:
         yield _finding(
-            "SYM103", "warning", None, f"the stored prior of {name} differs between units", "see explain SYM103"
+            "SYM103",
+            "warning",
+            None,
+            f"the stored prior of {name} differs between units",
+            "see explain SYM103",
         )
     for text in context.assumptions:
         if text.startswith(_SAID_ELSEWHERE) or "deterministic tensors" in text:
             continue
-        yield _finding("SYM104", "info", None, text, "settle it with --spec, --model or --activation")
+        yield _finding(
+            "SYM104", "info", None, text, "settle it with --spec, --model or --activation"
+        )
     if context.deterministic_parameters:
         share = context.deterministic_parameters / max(1, context.parameters)
         count = context.deterministic_parameters
-        message = f"{count} weights ({share:.0%}) are deterministic: units that differ in one cannot swap"
+        message = (
+            f"{count} weights ({share:.0%}) are deterministic: units that differ in one cannot swap"
+        )
         yield _finding("SYM105", "info", None, message, "")
     if context.correlated:
-        yield _finding("SYM106", "warning", None, "correlations between weights were ignored (marginals only)", "")
+        yield _finding(
+            "SYM106",
+            "warning",
+            None,
+            "correlations between weights were ignored (marginals only)",
+            "",
+        )
 
 
 def _finding(

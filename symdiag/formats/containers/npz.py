@@ -41,14 +41,17 @@ def matches(stream: BinaryIO, limits: Limits) -> bool:
     if stream.read(4) != LOCAL_MAGIC:
         return False
     names = open_archive(stream, limits, allow_deflate=True).members
-    return any(n.endswith(_SUFFIX) for n in names) and not any(n.endswith("data.pkl") for n in names)
+    return any(n.endswith(_SUFFIX) for n in names) and not any(
+        n.endswith("data.pkl") for n in names
+    )
 
 
 def header(stream: BinaryIO, limits: Limits) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
     """Names, shapes and dtypes of the arrays, each checked as for reading."""
     found = _headers(_open(stream, limits), limits).items()
     return tuple(
-        HeaderEntry(member.removesuffix(_SUFFIX), array.shape, array.dtype.name) for member, array in found
+        HeaderEntry(member.removesuffix(_SUFFIX), array.shape, array.dtype.name)
+        for member, array in found
     ), {}
 
 
@@ -56,7 +59,9 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
     """All arrays as a flat dict; arrays of text become (lists of) str."""
     archive = _open(stream, limits)
     found = _headers(archive, limits).items()
-    return Content(tree={name.removesuffix(_SUFFIX): _array(archive, name, array) for name, array in found})
+    return Content(
+        tree={name.removesuffix(_SUFFIX): _array(archive, name, array) for name, array in found}
+    )
 
 
 def encode(raw: RawCheckpoint) -> bytes:
@@ -120,7 +125,9 @@ def _npy_header(archive: Archive, member: str, limits: Limits) -> _Npy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy comments on headers written by Python 2
             shape, fortran, dtype = reader(stream, max_header_size=_MAX_HEADER)
-    except Exception as error:  # the header is a Python literal; numpy raises many kinds of error over it
+    except (
+        Exception
+    ) as error:  # the header is a Python literal; numpy raises many kinds of error over it
         _malformed(member, f"its header cannot be read ({type(error).__name__})")
     _check_dtype(dtype, member)
     if any(n < 0 for n in shape):
@@ -145,7 +152,9 @@ def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
 
 def _array(archive: Archive, member: str, found: _Npy) -> Any:
     data = archive.payload(member)[found.start :]
-    array = np.frombuffer(data, found.dtype) if data else np.zeros(math.prod(found.shape), found.dtype)
+    array = (
+        np.frombuffer(data, found.dtype) if data else np.zeros(math.prod(found.shape), found.dtype)
+    )
     array = array.reshape(found.shape, order="F" if found.fortran else "C")
     if found.dtype.kind == "U":
         return _text(array, member)
@@ -155,7 +164,11 @@ def _array(archive: Archive, member: str, found: _Npy) -> Any:
 def _text(array: NDArray[Any], member: str) -> Any:
     try:
         return array.tolist()
-    except (ValueError, UnicodeError, SystemError):  # for a code beyond Unicode's last, Python's C code reports a bug
+    except (
+        ValueError,
+        UnicodeError,
+        SystemError,
+    ):  # for a code beyond Unicode's last, Python's C code reports a bug
         _malformed(member, "it holds invalid text")
 
 

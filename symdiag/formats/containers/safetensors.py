@@ -61,7 +61,9 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
             foreign[entry["key"]] = entry["dtype"]
             flat: NDArray[Any] = dtypes.decode(data, entry["dtype"])
         else:
-            flat = np.frombuffer(data, np.dtype(entry["dtype"]).newbyteorder("<")).astype(entry["dtype"])
+            flat = np.frombuffer(data, np.dtype(entry["dtype"]).newbyteorder("<")).astype(
+                entry["dtype"]
+            )
         arrays[entry["key"]] = flat.reshape(entry["shape"])
     return Content(tree=arrays, metadata=metadata, foreign_dtypes=foreign)
 
@@ -73,10 +75,16 @@ def encode(raw: RawCheckpoint) -> bytes:
     at = 0
     for key, leaf in sorted(tree.leaves(raw.tree), key=lambda item: _by_alignment(item, raw)):
         if not isinstance(leaf, np.ndarray):
-            raise OutputError(f"safetensors holds tensors only; {shown(key)} is a {type(leaf).__name__}")
+            raise OutputError(
+                f"safetensors holds tensors only; {shown(key)} is a {type(leaf).__name__}"
+            )
         dtype = raw.foreign_dtypes.get(key, leaf.dtype.name)
         block = _block(leaf, dtype, key)
-        table[key] = {"dtype": _TAGS[dtype], "shape": list(leaf.shape), "data_offsets": [at, at + len(block)]}
+        table[key] = {
+            "dtype": _TAGS[dtype],
+            "shape": list(leaf.shape),
+            "data_offsets": [at, at + len(block)],
+        }
         blocks.append(block)
         at += len(block)
     text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
@@ -87,7 +95,9 @@ def encode(raw: RawCheckpoint) -> bytes:
 def _by_alignment(item: tuple[str, Any], raw: RawCheckpoint) -> tuple[int, str]:
     """Widest dtype first, then by name, as the reference writer does, so that every tensor is aligned."""
     key, leaf = item
-    size = dtypes.FOREIGN_ITEMSIZE.get(raw.foreign_dtypes.get(key, ""), getattr(leaf, "itemsize", 0))
+    size = dtypes.FOREIGN_ITEMSIZE.get(
+        raw.foreign_dtypes.get(key, ""), getattr(leaf, "itemsize", 0)
+    )
     return -size, key
 
 
@@ -118,7 +128,10 @@ def _parse(stream: BinaryIO, limits: Limits) -> tuple[list[dict[str, Any]], dict
             f"safetensors header has {len(table) + len(metadata)} entries; at most {limits.max_nodes} are read",
             hint="Save the posterior's tensors alone.",
         )
-    entries = sorted((_entry(key, value, limits) for key, value in table.items()), key=lambda e: (e["begin"], e["end"]))
+    entries = sorted(
+        (_entry(key, value, limits) for key, value in table.items()),
+        key=lambda e: (e["begin"], e["end"]),
+    )
     _check_layout(entries, size - 8 - length)
     return entries, metadata, 8 + length
 

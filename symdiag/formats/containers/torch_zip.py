@@ -26,7 +26,9 @@ from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 name = "torch-zip"
 OLDEST_TORCH = (2, 10)
 _PICKLE = "data.pkl"
-_ACCESSORIES = frozenset({"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"})
+_ACCESSORIES = frozenset(
+    {"version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+)
 
 
 def matches(stream: BinaryIO, limits: Limits) -> bool:
@@ -50,7 +52,11 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
     for member in archive.members:
         archive.payload(member)  # verifies every checksum, which torch.load does not promise
     content = _plain(_load(stream, constraints))
-    shapes = [(key, leaf.shape) for key, leaf in tree.leaves(content, limits=limits) if isinstance(leaf, np.ndarray)]
+    shapes = [
+        (key, leaf.shape)
+        for key, leaf in tree.leaves(content, limits=limits)
+        if isinstance(leaf, np.ndarray)
+    ]
     if shapes != [(key, spec.shape) for key, spec in specs]:
         _inconsistent("", "list differs between two ways of reading it")
     foreign = {key: spec.dtype for key, spec in specs if spec.dtype in dtypes.FOREIGN_ITEMSIZE}
@@ -65,19 +71,28 @@ def encode(raw: RawCheckpoint) -> bytes:
         if not isinstance(leaf, np.ndarray):
             return leaf.item() if isinstance(leaf, np.generic) else leaf
         tensor = torch.from_numpy(np.array(leaf))
-        return tensor.to(getattr(torch, raw.foreign_dtypes[key])) if key in raw.foreign_dtypes else tensor
+        return (
+            tensor.to(getattr(torch, raw.foreign_dtypes[key]))
+            if key in raw.foreign_dtypes
+            else tensor
+        )
 
     out = io.BytesIO()
     torch.save(_with_objects(tree.mapped(raw.tree, restored)), out, pickle_module=_Pickling)
     return out.getvalue()
 
 
-def _inspect(stream: BinaryIO, limits: Limits) -> tuple[Archive, list[tuple[str, TensorSpec]], tuple[str, ...]]:
+def _inspect(
+    stream: BinaryIO, limits: Limits
+) -> tuple[Archive, list[tuple[str, TensorSpec]], tuple[str, ...]]:
     """Everything that can be judged without torch: layout, globals, tensor kinds, sizes."""
     archive = open_archive(stream, limits, allow_deflate=False)
     prefix = _check_members(archive)
     if archive.members[prefix + _PICKLE].size > limits.max_pickle_bytes:
-        raise LimitError(f"{_PICKLE} is larger than {limits.max_pickle_bytes} bytes", hint="Save only the state dict.")
+        raise LimitError(
+            f"{_PICKLE} is larger than {limits.max_pickle_bytes} bytes",
+            hint="Save only the state dict.",
+        )
     program = archive.payload(prefix + _PICKLE)
     constraints = check_globals(program, limits)
     found = list(tree.leaves(skeleton(program, limits), limits=limits))
@@ -85,7 +100,9 @@ def _inspect(stream: BinaryIO, limits: Limits) -> tuple[Archive, list[tuple[str,
     for key, leaf in found:
         _check_leaf(key, leaf)
     total = sum(_check_tensor(key, spec, archive, prefix, limits) for key, spec in specs)
-    limits.check_unfolded(total, sum(m.size for m in archive.members.values()), "the tensors together")
+    limits.check_unfolded(
+        total, sum(m.size for m in archive.members.values()), "the tensors together"
+    )
     return archive, specs, constraints
 
 
@@ -95,7 +112,9 @@ def _check_members(archive: Archive) -> str:
     if any("/code/" in n or n.endswith("constants.pkl") for n in archive.members):
         raise UnsafeError("a TorchScript archive, which contains code", hint=RECIPE)
     if len(pickles) != 1 or not pickles[0].endswith(f"/{_PICKLE}") or pickles[0].count("/") != 1:
-        _ambiguous(f"it holds {len(pickles)} pickles; exactly one {_PICKLE}, in one top folder, is expected")
+        _ambiguous(
+            f"it holds {len(pickles)} pickles; exactly one {_PICKLE}, in one top folder, is expected"
+        )
     prefix = pickles[0].removesuffix(_PICKLE)
     for member in archive.members:
         inner = member.removeprefix(prefix)
@@ -115,22 +134,37 @@ def _check_leaf(key: str, leaf: Any) -> None:
     plain = leaf is None or isinstance(leaf, (TensorSpec, bool, int, float, str))
     if not plain and not (isinstance(leaf, Global) and is_constant(leaf.name)):
         kind = leaf.name if isinstance(leaf, Global) else type(leaf).__name__.lower()
-        _unsupported(f"entry {shown(key)} is a {shown(kind)}", "unsupported-tensor", "Save tensors and plain values.")
+        _unsupported(
+            f"entry {shown(key)} is a {shown(kind)}",
+            "unsupported-tensor",
+            "Save tensors and plain values.",
+        )
 
 
 def _check_tensor(key: str, spec: TensorSpec, archive: Archive, prefix: str, limits: Limits) -> int:
     """Bytes the tensor unfolds to, after checking that it is dense, of a known dtype, and inside its storage."""
     if spec.kind or spec.storage is None:
-        _unsupported(f"tensor {shown(key)} is {spec.kind}", "unsupported-tensor", "Save it as a dense float32 tensor.")
+        _unsupported(
+            f"tensor {shown(key)} is {spec.kind}",
+            "unsupported-tensor",
+            "Save it as a dense float32 tensor.",
+        )
     if spec.dtype not in dtypes.NATIVE and spec.dtype not in dtypes.FOREIGN_ITEMSIZE:
         kind = "unsupported-tensor" if spec.dtype.startswith("q") else "unsupported-dtype"
-        _unsupported(f"tensor {shown(key)} has dtype {shown(spec.dtype)}", kind, "Convert it to float32 before saving.")
+        _unsupported(
+            f"tensor {shown(key)} has dtype {shown(spec.dtype)}",
+            kind,
+            "Convert it to float32 before saving.",
+        )
     storage = spec.storage
     member = archive.members.get(f"{prefix}data/{storage.key}")
     width = dtypes.itemsize(spec.dtype)
     declared = storage.numel * (dtypes.itemsize(storage.dtype) if storage.dtype in _SIZED else 1)
     if member is None or member.size != declared:
-        _inconsistent(key, f"declares a storage of {declared} bytes, the archive holds {member.size if member else 0}")
+        _inconsistent(
+            key,
+            f"declares a storage of {declared} bytes, the archive holds {member.size if member else 0}",
+        )
     if len(spec.shape) != len(spec.stride):
         _inconsistent(key, "has a shape and strides of different length")
     unfolded = limits.check_shape(spec.shape, width, f"tensor {shown(key)}")
@@ -151,7 +185,9 @@ def _tied(specs: list[tuple[str, TensorSpec]]) -> tuple[tuple[str, ...], ...]:
             width = dtypes.itemsize(spec.dtype)
             extent = (spec.offset * width, (spec.offset + spec.span) * width, key)
             by_storage.setdefault(spec.storage.key, []).append(extent)
-    return tuple(group for extents in by_storage.values() for group in _overlapping(sorted(extents)))
+    return tuple(
+        group for extents in by_storage.values() for group in _overlapping(sorted(extents))
+    )
 
 
 def _overlapping(extents: list[tuple[int, int, str]]) -> Iterator[tuple[str, ...]]:
@@ -181,10 +217,16 @@ def _load(stream: BinaryIO, constraints: tuple[str, ...]) -> Any:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         first = shown(str(error).strip().splitlines()[0])
-        raise UnsafeError(f"torch's restricted loader refuses the file: {first}", hint=RECIPE) from error
-    except Exception as error:  # torch raises RuntimeError, KeyError, OverflowError and others on damaged files
+        raise UnsafeError(
+            f"torch's restricted loader refuses the file: {first}", hint=RECIPE
+        ) from error
+    except (
+        Exception
+    ) as error:  # torch raises RuntimeError, KeyError, OverflowError and others on damaged files
         raise UnreadableError(
-            f"torch cannot read the file ({type(error).__name__})", code="corrupt", hint="Save the file anew."
+            f"torch cannot read the file ({type(error).__name__})",
+            code="corrupt",
+            hint="Save the file anew.",
         ) from error
 
 
@@ -266,11 +308,15 @@ def _unsupported(message: str, code: str, hint: str) -> NoReturn:
 
 def _inconsistent(key: str, message: str) -> NoReturn:
     raise UnreadableError(
-        f"inconsistent torch file: tensor {shown(key)} {message}", code="corrupt", hint="Save the file anew."
+        f"inconsistent torch file: tensor {shown(key)} {message}",
+        code="corrupt",
+        hint="Save the file anew.",
     )
 
 
 def _ambiguous(message: str) -> NoReturn:
     raise UnreadableError(
-        f"ambiguous torch archive: {message}", code="ambiguous-archive", hint="Save the file anew with torch.save."
+        f"ambiguous torch archive: {message}",
+        code="ambiguous-archive",
+        hint="Save the file anew with torch.save.",
     )

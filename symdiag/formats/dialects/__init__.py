@@ -12,7 +12,10 @@ from symdiag.formats.interface import Dialect
 @functools.cache
 def dialects() -> tuple[Dialect, ...]:
     """Every dialect of this package, the most specific first."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    modules = (
+        importlib.import_module(f"{__name__}.{info.name}")
+        for info in pkgutil.iter_modules(__path__)
+    )
     found: list[Dialect] = [module.DIALECT for module in modules]
     return tuple(sorted(found, key=lambda dialect: (-dialect.priority, dialect.name)))
 

@@ -24,7 +24,9 @@ class Blitz(KeyedDialect):
         ]
         if not layers:
             return ()
-        return (f"the bias of {', '.join(layers)} still has its initial rho: it is unused if made with bias=False",)
+        return (
+            f"the bias of {', '.join(layers)} still has its initial rho: it is unused if made with bias=False",
+        )
 
 
 def _untouched(rho: np.ndarray) -> bool:

@@ -31,7 +31,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _LOC_WORDS = ("mu", "mean", "loc")
 _SCALE_WORDS: dict[str, Transform | None] = {
-    **dict.fromkeys(("log_sigma", "logsigma", "log_std", "logstd", "log_sd", "logsd", "log_scale", "logscale"), EXP),
+    **dict.fromkeys(
+        ("log_sigma", "logsigma", "log_std", "logstd", "log_sd", "logsd", "log_scale", "logscale"),
+        EXP,
+    ),
     **dict.fromkeys(("log_var", "logvar", "log_variance", "logvariance"), EXP_HALF),
     **dict.fromkeys(("std", "stddev", "sd", "scale"), IDENTITY),
     **dict.fromkeys(("var", "variance"), SQRT),
@@ -42,7 +45,10 @@ _NOT_A_POSTERIOR = re.compile(r"prior|running_(mean|var)$|_sampler\.|(^|[._])eps
 
 def _splitter(words: tuple[str, ...]) -> re.Pattern[str]:
     either = "|".join(sorted(words, key=len, reverse=True))
-    before, after = rf"(?P<pre>{either})_(?P<rest>[^.]+)", rf"(?:(?P<base>[^.]+?)_)??(?P<post>{either})"
+    before, after = (
+        rf"(?P<pre>{either})_(?P<rest>[^.]+)",
+        rf"(?:(?P<base>[^.]+?)_)??(?P<post>{either})",
+    )
     return re.compile(rf"^(?P<head>(?:.*\.)?)_?(?:{before}|{after})$")
 
 
@@ -78,7 +84,9 @@ def _pairs(arrays: Arrays) -> list[_Found]:
     for base, (key, word) in scales.items():
         log = _SCALE_WORDS[word] in (EXP, EXP_HALF)
         if base not in means and log and base in arrays and arrays[base].shape == arrays[key].shape:
-            found.append(_Found(base, base, key, word))  # a plain ``weight`` beside ``weight_logvar``
+            found.append(
+                _Found(base, base, key, word)
+            )  # a plain ``weight`` beside ``weight_logvar``
     return found
 
 
@@ -109,7 +117,14 @@ class Handwritten:
             check_pair(pair.loc, pair.scale, arrays)
             loc, scale = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale))
             transform = None if options.scale_transform else stored_transform(raw.tree, scale.path)
-            fields.append(Field(tidy(pair.base), loc, scale, transform or _transform(pair, found, arrays, options)))
+            fields.append(
+                Field(
+                    tidy(pair.base),
+                    loc,
+                    scale,
+                    transform or _transform(pair, found, arrays, options),
+                )
+            )
         used = [key for pair in found for key in (pair.loc, pair.scale)]
         prior = _global_prior(arrays, fields)
         return assemble(raw, self.name, draft_from_pairs(raw, arrays, fields, used, prior=prior))
@@ -120,7 +135,9 @@ class Handwritten:
         return written(posterior, posterior.source.template, raw.tree)
 
 
-def _transform(pair: _Found, found: list[_Found], arrays: Arrays, options: ReadOptions) -> Transform:
+def _transform(
+    pair: _Found, found: list[_Found], arrays: Arrays, options: ReadOptions
+) -> Transform:
     if options.scale_transform:
         return transform_named(options.scale_transform)
     transform = _SCALE_WORDS[pair.word]
@@ -141,7 +158,11 @@ def _check_lonely(arrays: Arrays, found: list[_Found]) -> None:
 def _partner(key: str, model: _Found) -> str:
     """The scale key ``key`` should have had, by analogy with a pair that is complete."""
     loc_word = _split(model.loc, _LOC)
-    return re.sub(rf"\b_?{loc_word[1]}\b|(?<=_){loc_word[1]}|{loc_word[1]}(?=_)", model.word, key) if loc_word else key
+    return (
+        re.sub(rf"\b_?{loc_word[1]}\b|(?<=_){loc_word[1]}|{loc_word[1]}(?=_)", model.word, key)
+        if loc_word
+        else key
+    )
 
 
 def _global_prior(arrays: Arrays, fields: list[Field]) -> GaussianPrior | None:
@@ -152,7 +173,11 @@ def _global_prior(arrays: Arrays, fields: list[Field]) -> GaussianPrior | None:
         return None
     loc = to_float64(means[0]).reshape(()) if means else np.zeros(())
     scale = to_float64(stds[0]).reshape(())
-    return GaussianPrior({f.name: loc for f in fields}, {f.name: scale for f in fields}) if scale > 0 else None
+    return (
+        GaussianPrior({f.name: loc for f in fields}, {f.name: scale for f in fields})
+        if scale > 0
+        else None
+    )
 
 
 DIALECT = Handwritten()

@@ -68,7 +68,9 @@ class Ivon:
         fields += [item for item in plain if item.name not in given]
         ignored += found.ignored
         return assemble(
-            raw, self.name, Draft(tuple(fields), buffers, tuple(ignored), prior=prior if prior.loc else None)
+            raw,
+            self.name,
+            Draft(tuple(fields), buffers, tuple(ignored), prior=prior if prior.loc else None),
         )
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from symdiag.errors import InputError, OutputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
 from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
-from symdiag.formats.curvature import DENSE_LIMIT, cholesky, inverse, kron_covariance, kron_factors, kron_variances
+from symdiag.formats.curvature import (
+    DENSE_LIMIT,
+    cholesky,
+    inverse,
+    kron_covariance,
+    kron_factors,
+    kron_variances,
+)
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, total_size, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import Arrays
@@ -50,7 +57,10 @@ class Laplace:
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
         """Whether the file is a Laplace state dict."""
-        return isinstance(raw.tree, Mapping) and {"mean", "H", "prior_precision", "cls_name"} <= raw.tree.keys()
+        return (
+            isinstance(raw.tree, Mapping)
+            and {"mean", "H", "prior_precision", "cls_name"} <= raw.tree.keys()
+        )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior.
@@ -61,15 +71,23 @@ class Laplace:
         """
         mean = to_float64(raw.tree["mean"]).reshape(-1)
         check_finite(mean, "mean")
-        both = replace(raw, tree={_FILE: raw.tree, _MODEL: options.companion.tree if options.companion else {}})
+        both = replace(
+            raw, tree={_FILE: raw.tree, _MODEL: options.companion.tree if options.companion else {}}
+        )
         means, rest = _tensors(both, mean, options)
         shapes = {item.name: item.loc.shape for item in means}
         state = replace(_state(raw.tree, shapes), companion=options.companion)
         done = {item.name: item for item in _with_scales(means, state)}
         fields = tuple(done.get(item.name, item) for item in rest.fields) or tuple(done.values())
-        ignored = [Ignored(key, _why(key)) for key in raw.tree if key not in ("mean", "H", "prior_precision")]
+        ignored = [
+            Ignored(key, _why(key))
+            for key in raw.tree
+            if key not in ("mean", "H", "prior_precision")
+        ]
         draft = replace(rest, fields=fields, ignored=(*ignored, *rest.ignored), extra=state)
-        posterior = assemble(both, self.name, replace(draft, prior=_prior(raw.tree, shapes, state.deltas)))
+        posterior = assemble(
+            both, self.name, replace(draft, prior=_prior(raw.tree, shapes, state.deltas))
+        )
         return _spread(posterior, state)
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
@@ -90,7 +108,11 @@ class Laplace:
 
 
 def _why(key: str) -> str:
-    return "a batch of training data" if key == "data" else "a setting or figure of the fit, not a weight"
+    return (
+        "a batch of training data"
+        if key == "data"
+        else "a setting or figure of the fit, not a weight"
+    )
 
 
 def _tensors(both: RawCheckpoint, mean: Array, options: ReadOptions) -> tuple[list[Field], Draft]:
@@ -113,7 +135,10 @@ def _run(plain: list[Field], tree: Tree, mean: Array) -> list[Field]:
     """The consecutive tensors of the model whose values are ``mean``: all of them, or the last layer's."""
     for start in range(len(plain)):
         stop = start
-        while stop < len(plain) and total_size(item.loc.shape for item in plain[start:stop]) < mean.size:
+        while (
+            stop < len(plain)
+            and total_size(item.loc.shape for item in plain[start:stop]) < mean.size
+        ):
             stop += 1
         values = [to_float64(item.loc.get(tree)).reshape(-1) for item in plain[start:stop]]
         if (
@@ -133,21 +158,31 @@ def _state(tree: Tree, shapes: Mapping[str, tuple[int, ...]]) -> _State:
     """The file's numbers, checked. Raises UnsupportedError for an unknown structure."""
     kind = str(tree["cls_name"])
     structure = next(
-        (name for name in ("Diag", "Full", "Kron") if kind in (f"{name}Laplace", f"{name}LLLaplace")), None
+        (
+            name
+            for name in ("Diag", "Full", "Kron")
+            if kind in (f"{name}Laplace", f"{name}LLLaplace")
+        ),
+        None,
     )
     if structure is None:
-        raise UnsupportedError(f"{kind} is not a Laplace approximation symdiag reads", hint="Diag, Full and Kron are")
+        raise UnsupportedError(
+            f"{kind} is not a Laplace approximation symdiag reads", hint="Diag, Full and Kron are"
+        )
     size = total_size(shapes.values())
     stored = to_float64(np.asarray(tree["prior_precision"])).reshape(-1)
     check_finite(stored, "prior_precision")
     if stored.size == len(shapes):
         stored = np.repeat(stored, [int(np.prod(shape)) for shape in shapes.values()])
     if stored.size not in (1, size):
-        raise InputError(f"prior_precision has {stored.size} entries for {size} weights", code="shape-mismatch")
+        raise InputError(
+            f"prior_precision has {stored.size} entries for {size} weights", code="shape-mismatch"
+        )
     wanted = {"Diag": (size,), "Full": (size, size)}.get(structure)
     if wanted and np.shape(tree["H"]) != wanted:
         raise InputError(
-            f"H has shape {np.shape(tree['H'])}, {kind} of {size} weights has {wanted}", code="shape-mismatch"
+            f"H has shape {np.shape(tree['H'])}, {kind} of {size} weights has {wanted}",
+            code="shape-mismatch",
         )
     if np.any(stored <= 0):
         raise InputError("prior_precision is not positive", code="bad-scale")
@@ -163,7 +198,11 @@ def _with_scales(fields: list[Field], state: _State) -> list[Field]:
     deltas = split(state.deltas, {item.name: item.loc.shape for item in fields})
     slots = flat_slots((_FILE, "H"), {item.name: item.loc.shape for item in fields})
     return [
-        replace(item, scale=slots[item.name], transform=precision(state.factor, deltas[item.name], _TRANSFORM))
+        replace(
+            item,
+            scale=slots[item.name],
+            transform=precision(state.factor, deltas[item.name], _TRANSFORM),
+        )
         for item in fields
     ]
 
@@ -183,14 +222,19 @@ def _spread(posterior: Posterior, state: _State) -> Posterior:
     size = len(state.deltas)
     if state.structure == "Kron" and size > DENSE_LIMIT:
         shapes = {name: posterior.loc[name].shape for name in names}
-        marginal = split(np.sqrt(np.concatenate([kron_variances(*block) for block in _blocks(state)])), shapes)
+        marginal = split(
+            np.sqrt(np.concatenate([kron_variances(*block) for block in _blocks(state)])), shapes
+        )
         note = f"correlations between {size} weights left out: more than {DENSE_LIMIT}"
         source = replace(posterior.source, notes=(*posterior.source.notes, note))
         return posterior.replace(scale={**posterior.scale, **marginal}, source=source)
     if state.structure == "Full":
         curvature = to_float64(state.curvature)
         check_finite(curvature, "H")
-        factor = cholesky(inverse(state.factor * curvature + np.diag(state.deltas), "the precision"), "the covariance")
+        factor = cholesky(
+            inverse(state.factor * curvature + np.diag(state.deltas), "the precision"),
+            "the covariance",
+        )
     else:
         parts = [cholesky(kron_covariance(*block), "the covariance") for block in _blocks(state)]
         factor = np.asarray(scipy.linalg.block_diag(*parts))
@@ -208,7 +252,9 @@ def _blocks(state: _State) -> list[tuple[list[Array], float, float]]:
         blocks.append((factors, state.factor, float(state.deltas[start])))
         start += size
     if start != len(state.deltas):
-        raise InputError(f"H covers {start} weights, the mean {len(state.deltas)}", code="shape-mismatch")
+        raise InputError(
+            f"H covers {start} weights, the mean {len(state.deltas)}", code="shape-mismatch"
+        )
     return blocks
 
 

@@ -9,5 +9,9 @@ from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.transforms import IDENTITY
 
 DIALECT = KeyedDialect(
-    name="numpyro", priority=60, transform=IDENTITY, loc="{layer}{part}_auto_loc", scale="{layer}{part}_auto_scale"
+    name="numpyro",
+    priority=60,
+    transform=IDENTITY,
+    loc="{layer}{part}_auto_loc",
+    scale="{layer}{part}_auto_scale",
 )

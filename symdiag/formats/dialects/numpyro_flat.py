@@ -26,7 +26,11 @@ class NumpyroFlat(PyroFlat):
 
     def keys(self, arrays: Arrays) -> Keys | None:
         """The keys of the guide, if there is one."""
-        if _LOC not in arrays or arrays[_LOC].ndim != 1 or not (_SCALE in arrays or _TRIL in arrays):
+        if (
+            _LOC not in arrays
+            or arrays[_LOC].ndim != 1
+            or not (_SCALE in arrays or _TRIL in arrays)
+        ):
             return None
         return Keys(_LOC, *(key if key in arrays else None for key in (_SCALE, _FACTOR, _TRIL)))
 

@@ -58,10 +58,14 @@ class Posteriors:
             tail = path[len(home) + 1 :]
             partner = leaves.get((*home, _SCALE, *tail))
             if not isinstance(partner, np.ndarray):
-                raise InputError(f"{dotted(path)} has no entry in {_SCALE}", code="missing-scale", hint=_PARALLEL)
+                raise InputError(
+                    f"{dotted(path)} has no entry in {_SCALE}", code="missing-scale", hint=_PARALLEL
+                )
             if partner.shape != leaf.shape:
                 raise InputError(
-                    f"{dotted(path)} and its {_SCALE} differ in shape", code="shape-mismatch", hint=_PARALLEL
+                    f"{dotted(path)} and its {_SCALE} differ in shape",
+                    code="shape-mismatch",
+                    hint=_PARALLEL,
                 )
             slots = Slot(path, leaf.shape), Slot((*home, _SCALE, *tail), leaf.shape)
             fields.append(Field(tidy(dotted(tail)), *slots, transform))

@@ -20,9 +20,7 @@ from symdiag.formats.transforms import SOFTPLUS, Transform
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
 
 
-ASSUMED = (
-    "softplus unless told otherwise: Pyro's own since 1.6; a state dict does not tell the guide's scale_constraint"
-)
+ASSUMED = "softplus unless told otherwise: Pyro's own since 1.6; a state dict does not tell the guide's scale_constraint"
 
 
 class Pyro(KeyedDialect):
@@ -35,7 +33,9 @@ class Pyro(KeyedDialect):
                 scale = f"{match['guide']}scales.{match['site']}{match['end'] or ''}"
                 yield Pair(match["guide"], match["site"], tidy(match["site"]), key, scale)
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
+    def transform_for(
+        self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays
+    ) -> Transform:
         """What the constraint says; softplus in a state dict. Raises UnsupportedError when a store lost them."""
         constraint = constraint_of(raw.tree, place)
         if constraint is not None:
@@ -46,7 +46,11 @@ class Pyro(KeyedDialect):
 
     def notes(self, arrays: Arrays) -> tuple[str, ...]:
         """The assumption that a state dict forces on us."""
-        return (ASSUMED,) if any(pair.scale.endswith("_unconstrained") for pair in self.pairs(arrays)) else ()
+        return (
+            (ASSUMED,)
+            if any(pair.scale.endswith("_unconstrained") for pair in self.pairs(arrays))
+            else ()
+        )
 
 
 DIALECT = Pyro(

@@ -55,8 +55,13 @@ class PyroFlat:
             match = _SCALE.match(key)
             if match is None or array.ndim != 1 or f"{match['guide']}loc" not in arrays:
                 continue
-            factor, tril = f"{match['guide']}cov_factor", f"{match['guide']}scale_tril{match['end'] or ''}"
-            return Keys(f"{match['guide']}loc", key, *(k if k in arrays else None for k in (factor, tril)))
+            factor, tril = (
+                f"{match['guide']}cov_factor",
+                f"{match['guide']}scale_tril{match['end'] or ''}",
+            )
+            return Keys(
+                f"{match['guide']}loc", key, *(k if k in arrays else None for k in (factor, tril))
+            )
         return None
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
@@ -65,7 +70,9 @@ class PyroFlat:
         if keys is None or keys.scale is None:
             return False
         paths = find_state_dict(raw.tree).paths
-        return keys.scale.endswith("_unconstrained") or _softplus(constraint_of(raw.tree, paths[keys.scale]))
+        return keys.scale.endswith("_unconstrained") or _softplus(
+            constraint_of(raw.tree, paths[keys.scale])
+        )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior. Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects."""
@@ -83,8 +90,14 @@ class PyroFlat:
             scales, transform = flat_slots(place, shapes), self._transform(raw.tree, place, options)
             fields = tuple(Field(name, means[name], scales[name], transform) for name in shapes)
         used = {keys.loc, keys.scale, keys.factor, keys.tril}
-        ignored = (Ignored(key, "not part of the guide's Gaussian") for key in arrays if key not in used)
-        notes = (ASSUMED,) if (keys.scale or "").endswith("_unconstrained") and not options.scale_transform else ()
+        ignored = (
+            Ignored(key, "not part of the guide's Gaussian") for key in arrays if key not in used
+        )
+        notes = (
+            (ASSUMED,)
+            if (keys.scale or "").endswith("_unconstrained") and not options.scale_transform
+            else ()
+        )
         draft = Draft(fields, ignored=(*ignored, *found.ignored), notes=notes, extra=keys)
         posterior = assemble(raw, self.name, draft)
         return _correlated(posterior, arrays)

@@ -58,12 +58,18 @@ class Swag:
             check_pair(base + _MEAN, base + _SQUARE, arrays)
         fields = []
         for base in bases:
-            mean, square = (Slot(paths[base + end], arrays[base + end].shape) for end in (_MEAN, _SQUARE))
-            fields.append(Field(tidy(base), mean, square, _transform(to_float64(arrays[base + _MEAN]))))
+            mean, square = (
+                Slot(paths[base + end], arrays[base + end].shape) for end in (_MEAN, _SQUARE)
+            )
+            fields.append(
+                Field(tidy(base), mean, square, _transform(to_float64(arrays[base + _MEAN])))
+            )
         used = [base + end for base in bases for end in (_MEAN, _SQUARE, _DEVIATIONS)]
         draft = draft_from_pairs(raw, arrays, fields, used)
         posterior = assemble(raw, self.name, draft)
-        low_rank = all(base + _DEVIATIONS in arrays and len(arrays[base + _DEVIATIONS]) > 1 for base in bases)
+        low_rank = all(
+            base + _DEVIATIONS in arrays and len(arrays[base + _DEVIATIONS]) > 1 for base in bases
+        )
         return _correlated(posterior, raw.tree) if low_rank else posterior
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
@@ -88,12 +94,18 @@ def _correlated(posterior: Posterior, tree: Tree) -> Posterior:
     rows = [to_float64(at(tree, _deviations_path(item))) for item in fields]
     for item, values in zip(fields, rows, strict=True):
         check_finite(values, dotted(_deviations_path(item)))
-    factor = np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1).T / np.sqrt(2.0 * (len(rows[0]) - 1))
-    diagonal = np.concatenate([0.5 * posterior.scale[item.name].reshape(-1) ** 2 for item in fields])
+    factor = np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1).T / np.sqrt(
+        2.0 * (len(rows[0]) - 1)
+    )
+    diagonal = np.concatenate(
+        [0.5 * posterior.scale[item.name].reshape(-1) ** 2 for item in fields]
+    )
     return with_covariance(posterior, [item.name for item in fields], factor, diagonal)
 
 
-def _deviations(covariance: Covariance, fields: list[Field], tree: Tree) -> dict[Path, NDArray[Any]]:
+def _deviations(
+    covariance: Covariance, fields: list[Field], tree: Tree
+) -> dict[Path, NDArray[Any]]:
     """Path → deviations as stored, one row each."""
     factor = covariance.factor * np.sqrt(2.0 * (covariance.factor.shape[1] - 1))
     slots = pieces(covariance, {item.name: item.loc.shape for item in fields})
@@ -121,7 +133,9 @@ def _own_variance(posterior: Posterior, name: str) -> Array:
     """SWAG's diagonal variance of a tensor: all of it, or twice the covariance's diagonal part."""
     if posterior.covariance is None:
         return np.asarray(posterior.scale[name] ** 2)
-    return 2.0 * pieces(posterior.covariance, posterior.shapes)[name].cut(posterior.covariance.diagonal)
+    return 2.0 * pieces(posterior.covariance, posterior.shapes)[name].cut(
+        posterior.covariance.diagonal
+    )
 
 
 DIALECT = Swag()

@@ -30,7 +30,9 @@ class TorchBlue(KeyedDialect):
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """As for every keyed dialect. Raises UnsupportedError ``not-gaussian`` for Student-t variables."""
         if found := _student_t(arrays):
-            raise UnsupportedError(f"{found[0]}: a Student-t posterior is not a Gaussian", code="not-gaussian")
+            raise UnsupportedError(
+                f"{found[0]}: a Student-t posterior is not a Gaussian", code="not-gaussian"
+            )
         return super().read(raw, arrays, options)
 
     def deterministic(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, Field]:
@@ -49,5 +51,9 @@ def _student_t(arrays: Arrays) -> list[str]:
 
 
 DIALECT = TorchBlue(
-    name="torch-blue", priority=50, transform=EXP, loc="{layer}_{part}_mean", scale="{layer}_{part}_log_std"
+    name="torch-blue",
+    priority=50,
+    transform=EXP,
+    loc="{layer}_{part}_mean",
+    scale="{layer}_{part}_log_std",
 )

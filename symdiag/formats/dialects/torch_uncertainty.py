@@ -21,12 +21,17 @@ class TorchUncertainty(KeyedDialect):
         """The prior when every tensor's mixture is a single Gaussian."""
         loc, scale = {}, {}
         for pair in self.pairs(arrays):
-            names = (f"{pair.layer}{pair.part}_prior_dist.{what}" for what in ("pi", "mus", "sigmas"))
+            names = (
+                f"{pair.layer}{pair.part}_prior_dist.{what}" for what in ("pi", "mus", "sigmas")
+            )
             found = [to_float64(arrays[name]) for name in names if name in arrays]
             if len(found) != 3 or not np.any(found[0] == 1.0):
                 return None
             which = int(np.argmax(found[0]))
-            loc[pair.name], scale[pair.name] = np.asarray(found[1][which]), np.asarray(found[2][which])
+            loc[pair.name], scale[pair.name] = (
+                np.asarray(found[1][which]),
+                np.asarray(found[2][which]),
+            )
         return GaussianPrior(loc, scale) if loc else None
 
 

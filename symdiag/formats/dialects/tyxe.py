@@ -32,11 +32,16 @@ class Tyxe(KeyedDialect):
         paths = find_state_dict(raw.tree).paths
         return any(
             pair.scale in arrays
-            and (pair.loc.endswith("_unconstrained") or _is_tyxe(constraint_of(raw.tree, paths[pair.scale])))
+            and (
+                pair.loc.endswith("_unconstrained")
+                or _is_tyxe(constraint_of(raw.tree, paths[pair.scale]))
+            )
             for pair in self.pairs(arrays)
         )
 
-    def transform_for(self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays) -> Transform:
+    def transform_for(
+        self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays
+    ) -> Transform:
         """What the constraint says; exp in a state dict."""
         constraint = constraint_of(raw.tree, place)
         return self.transform if constraint is None else transform_of(constraint)

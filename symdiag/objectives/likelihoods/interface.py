@@ -53,9 +53,13 @@ def find_likelihood(name: str) -> Likelihood:
     """The likelihood called ``name``; UsageError with the valid names otherwise."""
     if name not in likelihood_names():
         raise UsageError(
-            f"unknown likelihood '{name}'", code="bad-option", hint=f"Choose one of: {', '.join(likelihood_names())}."
+            f"unknown likelihood '{name}'",
+            code="bad-option",
+            hint=f"Choose one of: {', '.join(likelihood_names())}.",
         )
-    likelihood: Likelihood = importlib.import_module(f"symdiag.objectives.likelihoods.{name}").LIKELIHOOD
+    likelihood: Likelihood = importlib.import_module(
+        f"symdiag.objectives.likelihoods.{name}"
+    ).LIKELIHOOD
     return likelihood
 
 

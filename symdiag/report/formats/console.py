@@ -91,7 +91,11 @@ class _Painter:
     def section(self, section: Section) -> list[RenderableType]:
         blocks = [b for b in section.blocks if not isinstance(b, Bars)]
         title = [Text(""), self.text(section.title, "bold underline" if self.options.color else "")]
-        return [*title, *(Padding(self.block(b), (0, 0, 0, _INDENT)) for b in blocks)] if blocks else []
+        return (
+            [*title, *(Padding(self.block(b), (0, 0, 0, _INDENT)) for b in blocks)]
+            if blocks
+            else []
+        )
 
     def block(self, block: Block) -> RenderableType:
         if isinstance(block, Paragraph):
@@ -118,18 +122,33 @@ class _Painter:
         needed = self.least_width(table)
         room = self.options.width - _INDENT - needed
         gaps = max(1, len(table.columns) - 1)
-        body = self.grid_table(table, padding=1 if room >= 2 * gaps else 0) if room >= gaps else self.stacked(table)
+        body = (
+            self.grid_table(table, padding=1 if room >= 2 * gaps else 0)
+            if room >= gaps
+            else self.stacked(table)
+        )
         return Group(body, self.text(table.caption, "dim")) if table.caption else body
 
     def least_width(self, table: Table) -> int:
         """Columns that the cells need: numbers in full, texts at least ``_MIN_TEXT`` where they are longer."""
         lines = [[column.header for column in table.columns], *table.rows]
-        widths = [max(self.text(line[i]).cell_len for line in lines) for i in range(len(table.columns))]
-        return sum(w if c.numeric else min(w, _MIN_TEXT) for c, w in zip(table.columns, widths, strict=True))
+        widths = [
+            max(self.text(line[i]).cell_len for line in lines) for i in range(len(table.columns))
+        ]
+        return sum(
+            w if c.numeric else min(w, _MIN_TEXT)
+            for c, w in zip(table.columns, widths, strict=True)
+        )
 
     def grid_table(self, table: Table, padding: int) -> RenderableType:
         head = _ASCII_HEAD if self.options.ascii else SIMPLE_HEAD
-        rich = RichTable(box=head, pad_edge=False, show_edge=False, header_style="bold", padding=(0, padding, 0, 0))
+        rich = RichTable(
+            box=head,
+            pad_edge=False,
+            show_edge=False,
+            header_style="bold",
+            padding=(0, padding, 0, 0),
+        )
         for column in table.columns:
             header = self.text(column.header)
             if column.numeric:
@@ -141,7 +160,10 @@ class _Painter:
         return rich
 
     def stacked(self, table: Table) -> RenderableType:
-        rows = [[f"{c.header}: {cell}" for c, cell in zip(table.columns, row, strict=True)] for row in table.rows]
+        rows = [
+            [f"{c.header}: {cell}" for c, cell in zip(table.columns, row, strict=True)]
+            for row in table.rows
+        ]
         return Group(*(self.text("; ".join(row)) for row in rows))
 
     def notice(self, notice: Notice) -> RenderableType:

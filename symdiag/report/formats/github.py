@@ -15,7 +15,13 @@ EXTENSIONS = ()
 
 _LIMIT = 9
 _COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
-_VERDICTS: dict[str, Severity] = {"good": "info", "muted": "info", "plain": "info", "warn": "warning", "bad": "error"}
+_VERDICTS: dict[str, Severity] = {
+    "good": "info",
+    "muted": "info",
+    "plain": "info",
+    "warn": "warning",
+    "bad": "error",
+}
 
 
 def render(entries: Sequence[Entry], options: RenderOptions) -> str:
@@ -25,7 +31,9 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     lines = [line for _, line in made[:_LIMIT]]
     if len(made) > _LIMIT:
         more = len(made) - _LIMIT
-        lines.append(f"::notice title=symdiag::{more} more in the full report; write it with -o report.md")
+        lines.append(
+            f"::notice title=symdiag::{more} more in the full report; write it with -o report.md"
+        )
     return "\n".join(lines) + "\n"
 
 

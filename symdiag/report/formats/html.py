@@ -6,7 +6,18 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from symdiag.report.document import Bar, Bars, Block, Bullets, Document, Facts, Notice, Paragraph, RenderOptions, Table
+from symdiag.report.document import (
+    Bar,
+    Bars,
+    Block,
+    Bullets,
+    Document,
+    Facts,
+    Notice,
+    Paragraph,
+    RenderOptions,
+    Table,
+)
 from symdiag.report.text import printable
 
 if TYPE_CHECKING:
@@ -58,7 +69,9 @@ def _document(document: Document) -> str:
     for section in document.sections:
         inner = "\n".join(_block(block) for block in section.blocks)
         if section.detail:
-            parts.append(f"<details>\n<summary>{_text(section.title)}</summary>\n{inner}\n</details>")
+            parts.append(
+                f"<details>\n<summary>{_text(section.title)}</summary>\n{inner}\n</details>"
+            )
         else:
             parts.append(f"<section>\n<h2>{_text(section.title)}</h2>\n{inner}\n</section>")
     return "\n".join([*parts, "</article>"])
@@ -68,7 +81,10 @@ def _block(block: Block) -> str:
     if isinstance(block, Paragraph):
         return f'<p class="{block.tone}">{_text(block.text)}</p>'
     if isinstance(block, Facts):
-        rows = "".join(f"<tr><th>{_text(label)}</th><td>{_text(value)}</td></tr>" for label, value in block.rows)
+        rows = "".join(
+            f"<tr><th>{_text(label)}</th><td>{_text(value)}</td></tr>"
+            for label, value in block.rows
+        )
         return f"<table>{rows}</table>"
     if isinstance(block, Bullets):
         return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in block.items) + "</ul>"
@@ -81,9 +97,13 @@ def _block(block: Block) -> str:
 
 def _table(table: Table) -> str:
     kinds = ['class="n"' if column.numeric else "" for column in table.columns]
-    head = "".join(f"<th {k}>{_text(c.header)}</th>" for k, c in zip(kinds, table.columns, strict=True))
+    head = "".join(
+        f"<th {k}>{_text(c.header)}</th>" for k, c in zip(kinds, table.columns, strict=True)
+    )
     rows = [
-        "<tr>" + "".join(f"<td {k}>{_text(cell)}</td>" for k, cell in zip(kinds, row, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td {k}>{_text(cell)}</td>" for k, cell in zip(kinds, row, strict=True))
+        + "</tr>"
         for row in table.rows[:_MAX_ROWS]
     ]
     caption = table.caption
@@ -110,9 +130,7 @@ def _bars(chart: Bars) -> str:
     shapes = "".join(_bar(position, bar) for position, bar in enumerate(bars))
     size = f'viewBox="0 0 {10 * len(bars)} 100" style="max-width:{1.5 * len(bars):g}rem"'
     frame = f'{size} preserveAspectRatio="none" role="img"'
-    return (
-        f'<p class="caption">{_text(chart.caption)}</p><svg {frame} aria-label="{_text(chart.caption)}">{shapes}</svg>'
-    )
+    return f'<p class="caption">{_text(chart.caption)}</p><svg {frame} aria-label="{_text(chart.caption)}">{shapes}</svg>'
 
 
 def _bar(position: int, bar: Bar) -> str:

@@ -19,7 +19,9 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     """One object for one entry, ``{"schema_version", "reports": […]}`` for any other number."""
     objects = [entry.data for entry in entries]
     if len(objects) == 1:
-        return dumps({k: v for k, v in objects[0].items() if not ("error" in objects[0] and k == "path")})
+        return dumps(
+            {k: v for k, v in objects[0].items() if not ("error" in objects[0] and k == "path")}
+        )
     return dumps({"schema_version": SCHEMA_VERSION, "reports": objects})
 
 

@@ -27,7 +27,10 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
 
 
 def _suite(document: Document) -> ET.Element:
-    counts = {name: sum(c.outcome == name for c in document.checks) for name in ("failed", "error", "skipped")}
+    counts = {
+        name: sum(c.outcome == name for c in document.checks)
+        for name in ("failed", "error", "skipped")
+    }
     suite = ET.Element(
         "testsuite",
         name=printable(document.subject),
@@ -41,9 +44,13 @@ def _suite(document: Document) -> ET.Element:
 
 
 def _case(subject: str, check: Check) -> ET.Element:
-    case = ET.Element("testcase", classname=f"symdiag.{printable(subject)}", name=printable(check.name))
+    case = ET.Element(
+        "testcase", classname=f"symdiag.{printable(subject)}", name=printable(check.name)
+    )
     if check.outcome in _TAGS:
-        ET.SubElement(case, _TAGS[check.outcome], message=printable(check.message)).text = _lines(check.details)
+        ET.SubElement(case, _TAGS[check.outcome], message=printable(check.message)).text = _lines(
+            check.details
+        )
     else:
         ET.SubElement(case, "system-out").text = _lines((check.message, *check.details))
     return case

@@ -6,7 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from symdiag.report.document import Bars, Block, Bullets, Document, Facts, Notice, Paragraph, RenderOptions, Table
+from symdiag.report.document import (
+    Bars,
+    Block,
+    Bullets,
+    Document,
+    Facts,
+    Notice,
+    Paragraph,
+    RenderOptions,
+    Table,
+)
 from symdiag.report.text import printable, sentence
 
 if TYPE_CHECKING:
@@ -39,7 +49,12 @@ def _code(text: str) -> str:
 
 
 def _document(document: Document, detail: int) -> str:
-    lines = [f"## symdiag: {_code(document.subject)}", "", f"{_ICONS[document.tone]} {escape(document.headline)}", ""]
+    lines = [
+        f"## symdiag: {_code(document.subject)}",
+        "",
+        f"{_ICONS[document.tone]} {escape(document.headline)}",
+        "",
+    ]
     for section in document.sections:
         blocks = [b for b in section.blocks if not isinstance(b, Bars)]
         if detail >= (2 if section.detail else 1) and blocks:

@@ -76,7 +76,10 @@ def _facts(report: AlignReport) -> tuple[tuple[str, str], ...]:
         ("distance after", number(distance.after)),
         ("best possible", f"at least {number(proof.lower_bound)} ({proof.method})"),
         ("certificate", proof.statement),
-        ("starts that agree", f"{percent(proof.agreement, 1.0)} of the independent ones; {proof.starts} tried in all"),
+        (
+            "starts that agree",
+            f"{percent(proof.agreement, 1.0)} of the independent ones; {proof.starts} tried in all",
+        ),
         (
             "difference in posterior stds",
             _before_after(report.before.standard_difference, report.after.standard_difference),
@@ -90,12 +93,25 @@ def _before_after(before: float | None, after: float | None) -> str:
 
 
 def _groups(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
-    columns = [Column("group", numeric=False), *(Column(c) for c in ("width", "swaps", "moved", "flipped", "margin"))]
+    columns = [
+        Column("group", numeric=False),
+        *(Column(c) for c in ("width", "swaps", "moved", "flipped", "margin")),
+    ]
     rows = tuple(
-        (g.name, str(g.width), str(g.transpositions), str(g.moved), str(g.flipped), number(g.least_margin), _unsure(g))
+        (
+            g.name,
+            str(g.width),
+            str(g.transpositions),
+            str(g.moved),
+            str(g.flipped),
+            number(g.least_margin),
+            _unsure(g),
+        )
         for g in groups
     )
-    return (Table((*columns, Column("unsure units", numeric=False)), rows, _CAPTION),) if rows else ()
+    return (
+        (Table((*columns, Column("unsure units", numeric=False)), rows, _CAPTION),) if rows else ()
+    )
 
 
 def _unsure(group: GroupAlignment) -> str:
@@ -120,12 +136,20 @@ def _path(data: OnData | None) -> tuple[Block, ...]:
         (f"{t:.2f}", number(b), _bar(b, low, high), number(a), _bar(a, low, high))
         for t, b, a in zip(data.positions, data.before.nll, data.after.nll, strict=True)
     )
-    caption = f"Predictive NLL, nats per point, on {data.path} ({data.points} points, {data.likelihood})."
+    caption = (
+        f"Predictive NLL, nats per point, on {data.path} ({data.points} points, {data.likelihood})."
+    )
     evidence = "ELBO" if data.has_prior else "expected log-likelihood"
     facts = Facts(
         (
-            ("marginalised barrier", f"{_before_after(data.before.barrier, data.after.barrier)} nats per point"),
-            (f"{evidence} barrier", f"{_before_after(data.before.elbo_barrier, data.after.elbo_barrier)} nats"),
+            (
+                "marginalised barrier",
+                f"{_before_after(data.before.barrier, data.after.barrier)} nats per point",
+            ),
+            (
+                f"{evidence} barrier",
+                f"{_before_after(data.before.elbo_barrier, data.after.elbo_barrier)} nats",
+            ),
             ("functions differ by", f"{number(data.function_gap)} nats per point"),
             ("outputs changed by aligning", f"{data.function_change:.1e} relative"),
         )
@@ -144,7 +168,13 @@ def _units(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
         Table(
             columns,
             tuple(
-                (str(u.index), str(u.source), "+" if u.sign > 0 else "-", number(u.cost), number(u.margin))
+                (
+                    str(u.index),
+                    str(u.source),
+                    "+" if u.sign > 0 else "-",
+                    number(u.cost),
+                    number(u.margin),
+                )
                 for u in group.units
             ),
             f"{group.name}: reference unit, the model's unit matched to it, and how safely.",

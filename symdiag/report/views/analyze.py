@@ -30,7 +30,12 @@ from symdiag.report.text import amount, interval, listing, modes, number, percen
 KIND = "analyze"
 MODEL = Report
 
-_TONES: dict[str, Tone] = {"ok": "good", "straddling": "bad", "inconclusive": "warn", "not-applicable": "muted"}
+_TONES: dict[str, Tone] = {
+    "ok": "good",
+    "straddling": "bad",
+    "inconclusive": "warn",
+    "not-applicable": "muted",
+}
 
 
 def document(report: Report) -> Document:
@@ -62,10 +67,14 @@ def document(report: Report) -> Document:
 def headline(report: Report) -> str:
     """The verdict in one sentence."""
     entropy, allowed = report.total.straddling_entropy, number(report.settings.max_straddling, 2)
-    measured = f"H(g|ω) = {number(entropy.value)} nats, interval {interval(entropy)}, allowed {allowed}"
+    measured = (
+        f"H(g|ω) = {number(entropy.value)} nats, interval {interval(entropy)}, allowed {allowed}"
+    )
     if report.verdict == "straddling":
         many = modes(entropy, report.total.effective_modes)
-        return f"STRADDLING: this posterior is spread over about {many} equivalent modes ({measured})."
+        return (
+            f"STRADDLING: this posterior is spread over about {many} equivalent modes ({measured})."
+        )
     if report.verdict == "ok":
         return f"OK: this posterior stays within the limit on mode straddling ({measured})."
     if report.verdict == "inconclusive":
@@ -79,11 +88,23 @@ def _findings(report: Report) -> tuple[Block, ...]:
 
 def _notice(finding: Finding, path: str) -> Notice:
     neurons = ("neuron " if len(finding.neurons) == 1 else "neurons ") + listing(finding.neurons)
-    where = ", ".join(part for part in (finding.group or "", neurons if finding.neurons else "") if part)
+    where = ", ".join(
+        part for part in (finding.group or "", neurons if finding.neurons else "") if part
+    )
     allowed = f", allowed {amount(finding.threshold)}" if finding.threshold is not None else ""
-    measured = f"Measured {amount(finding.measured)}{allowed}." if finding.measured is not None else ""
+    measured = (
+        f"Measured {amount(finding.measured)}{allowed}." if finding.measured is not None else ""
+    )
     action = _command(finding.hint, path)
-    return Notice(finding.code, finding.severity, finding.message, where, measured, meaning(finding.code), action)
+    return Notice(
+        finding.code,
+        finding.severity,
+        finding.message,
+        where,
+        measured,
+        meaning(finding.code),
+        action,
+    )
 
 
 def _command(hint: str, path: str) -> str:
@@ -117,7 +138,10 @@ def _baseline(report: Report) -> tuple[Block, ...]:
     reached = "reached: the truth may be anything above" if found.saturated else "not reached"
     ours = report.total.mutual_information
     rows = (
-        (f"I^K, K = {found.num_elements}", f"{number(found.mutual_information.value, 2)} nats, a lower bound on I"),
+        (
+            f"I^K, K = {found.num_elements}",
+            f"{number(found.mutual_information.value, 2)} nats, a lower bound on I",
+        ),
         ("its ceiling", f"log {found.num_elements} = {number(found.ceiling, 2)} nats, {reached}"),
         ("I here", f"{number(ours.value, 2)} nats, interval {interval(ours)}"),
     )
@@ -152,29 +176,49 @@ def _alignment(section: dict[str, Any] | None) -> tuple[Block, ...]:
 def _coverage(model: ModelInfo) -> tuple[Block, ...]:
     share = percent(model.covered_parameters, model.parameters)
     rows = [
-        ("covered", f"{model.covered_parameters:,} of {model.parameters:,} parameters ({share}) lie in a group"),
-        ("read as", model.format + (f", scales stored as {model.scale_transform}" if model.scale_transform else "")),
+        (
+            "covered",
+            f"{model.covered_parameters:,} of {model.parameters:,} parameters ({share}) lie in a group",
+        ),
+        (
+            "read as",
+            model.format
+            + (f", scales stored as {model.scale_transform}" if model.scale_transform else ""),
+        ),
         ("activation", model.activation or "unknown: only permutations considered, not sign flips"),
     ]
     if model.scale_range is not None:
         low, high = model.scale_range
         rows.append(("posterior stds", f"{low:.3g} to {high:.3g}"))
     if model.deterministic_parameters:
-        rows.append(("deterministic", plural(model.deterministic_parameters, "weight") + " of zero width"))
+        rows.append(
+            ("deterministic", plural(model.deterministic_parameters, "weight") + " of zero width")
+        )
     blocks: list[Block] = [Facts(tuple(rows))]
-    items = [f"not covered: {u.name} ({plural(u.parameters, 'parameter')}): {u.reason}" for u in model.uncovered]
+    items = [
+        f"not covered: {u.name} ({plural(u.parameters, 'parameter')}): {u.reason}"
+        for u in model.uncovered
+    ]
     items += [f"assumed: {text}" for text in model.assumptions]
     items += [f"ignored: {key} ({reason})" for key, reason in model.ignored[:WORST]]
     if len(model.ignored) > WORST:
-        items.append(f"ignored: {len(model.ignored) - WORST} more keys, all listed in the JSON report")
+        items.append(
+            f"ignored: {len(model.ignored) - WORST} more keys, all listed in the JSON report"
+        )
     if items:
         blocks.append(Bullets(tuple(items)))
     return tuple(blocks)
 
 
 def _layers(model: ModelInfo) -> tuple[Block, ...]:
-    columns = (Column("layer", numeric=False), Column("kind", numeric=False), Column("shape", numeric=False))
-    rows = tuple((layer.name, layer.kind, " x ".join(map(str, layer.shape))) for layer in model.layers)
+    columns = (
+        Column("layer", numeric=False),
+        Column("kind", numeric=False),
+        Column("shape", numeric=False),
+    )
+    rows = tuple(
+        (layer.name, layer.kind, " x ".join(map(str, layer.shape))) for layer in model.layers
+    )
     return (Table(columns, rows),) if rows else ()
 
 
@@ -213,13 +257,18 @@ def _default_next(report: Report) -> str:
 
 def _checks(report: Report) -> tuple[Check, ...]:
     outcomes: dict[str, Outcome] = {"ok": "passed", "straddling": "failed"}
-    total = Check("total straddling entropy", outcomes.get(report.verdict, "skipped"), headline(report))
+    total = Check(
+        "total straddling entropy", outcomes.get(report.verdict, "skipped"), headline(report)
+    )
     return (total, *(_group_check(report, group) for group in report.groups))
 
 
 def _group_check(report: Report, group: GroupReport) -> Check:
     """A group fails with the verdict if its own entropy exceeds the limit, or on an error of its own."""
-    over = group.straddling_entropy.lower > report.settings.max_straddling and report.verdict == "straddling"
+    over = (
+        group.straddling_entropy.lower > report.settings.max_straddling
+        and report.verdict == "straddling"
+    )
     own = [f for f in report.findings if f.group == group.name]
     failed = over or any(f.severity == "error" for f in own)
     message = f"H(g|ω) = {number(group.straddling_entropy.value)} nats {interval(group.straddling_entropy)}"

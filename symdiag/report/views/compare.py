@@ -9,7 +9,12 @@ from symdiag.report.text import number, plural
 KIND = "compare"
 MODEL = Comparison
 
-_TONES: dict[str, Tone] = {"regressed": "bad", "unchanged": "good", "improved": "good", "inconclusive": "warn"}
+_TONES: dict[str, Tone] = {
+    "regressed": "bad",
+    "unchanged": "good",
+    "improved": "good",
+    "inconclusive": "warn",
+}
 _WORDS = {
     "regressed": "REGRESSED: the second posterior straddles more",
     "unchanged": "UNCHANGED: straddling differs by no more than the tolerance",
@@ -50,7 +55,9 @@ def _side(report: Comparison, which: str) -> str:
 
 
 def _outcome(verdict: str) -> Outcome:
-    return "failed" if verdict == "regressed" else "skipped" if verdict == "inconclusive" else "passed"
+    return (
+        "failed" if verdict == "regressed" else "skipped" if verdict == "inconclusive" else "passed"
+    )
 
 
 def _table(differences: tuple[Difference, ...], caption: str = "") -> Table:

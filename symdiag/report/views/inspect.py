@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from symdiag.report.document import Block, Bullets, Check, Column, Document, Facts, Paragraph, Section, Table
+from symdiag.report.document import (
+    Block,
+    Bullets,
+    Check,
+    Column,
+    Document,
+    Facts,
+    Paragraph,
+    Section,
+    Table,
+)
 from symdiag.report.inspection import Inspection
 from symdiag.report.text import number, plural
 
@@ -32,14 +42,18 @@ def document(report: Inspection) -> Document:
         tone="plain" if report.problem is None else "warn",
         headline=_headline(report),
         sections=tuple(s for s in sections if s.blocks),
-        checks=(Check("inspect", "passed" if report.problem is None else "error", _headline(report)),),
+        checks=(
+            Check("inspect", "passed" if report.problem is None else "error", _headline(report)),
+        ),
     )
 
 
 def _headline(report: Inspection) -> str:
     if report.problem is not None and report.dialect is not None:
         weights = plural(report.parameters, "weight")
-        return f"A {report.dialect} posterior over {weights}, whose hidden groups could not be found."
+        return (
+            f"A {report.dialect} posterior over {weights}, whose hidden groups could not be found."
+        )
     if report.problem is not None:
         return f"A {report.container} file with {plural(len(report.stored), 'tensor')}, not read as a posterior."
     order = "" if report.log_order is None else f"; |G| = {power_of_ten(report.log_order)}"
@@ -63,16 +77,27 @@ def _facts(report: Inspection) -> tuple[tuple[str, str], ...]:
     facts = [("container", report.container), ("sha256", report.sha256 or "")]
     facts += [("dialect", report.dialect or ""), ("scales stored as", report.scale_transform or "")]
     if report.scale_range is not None:
-        facts.append(("posterior stds", f"{report.scale_range[0]:.3g} to {report.scale_range[1]:.3g}"))
+        facts.append(
+            ("posterior stds", f"{report.scale_range[0]:.3g} to {report.scale_range[1]:.3g}")
+        )
     if report.problem is None:
-        facts.append(("activation", report.activation or "unknown: sign flips cannot be considered"))
+        facts.append(
+            ("activation", report.activation or "unknown: sign flips cannot be considered")
+        )
     facts += [(f"metadata {key}", value) for key, value in report.metadata.items()]
     return tuple((label, value) for label, value in facts if value)
 
 
 def _weights(report: Inspection) -> tuple[Block, ...]:
-    columns = (Column("tensor", numeric=False), Column("shape", numeric=False), Column("std min"), Column("std max"))
-    rows = tuple((t.name, _shape(t.shape), _std(t.scale_min), _std(t.scale_max)) for t in report.tensors)
+    columns = (
+        Column("tensor", numeric=False),
+        Column("shape", numeric=False),
+        Column("std min"),
+        Column("std max"),
+    )
+    rows = tuple(
+        (t.name, _shape(t.shape), _std(t.scale_min), _std(t.scale_max)) for t in report.tensors
+    )
     return (Table(columns, rows),) if rows else ()
 
 
@@ -85,7 +110,11 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _layers(report: Inspection) -> tuple[Block, ...]:
-    columns = (Column("layer", numeric=False), Column("kind", numeric=False), Column("shape", numeric=False))
+    columns = (
+        Column("layer", numeric=False),
+        Column("kind", numeric=False),
+        Column("shape", numeric=False),
+    )
     rows = tuple((layer.name, layer.kind, _shape(layer.shape)) for layer in report.layers)
     return (Table(columns, rows),) if rows else ()
 
@@ -99,11 +128,21 @@ def _groups(report: Inspection) -> tuple[Block, ...]:
         Column("tensors", numeric=False),
     )
     rows = tuple(
-        (g.name, str(g.width), "yes" if g.signed else "no", number(g.log_order), ", ".join(g.tensors))
+        (
+            g.name,
+            str(g.width),
+            "yes" if g.signed else "no",
+            number(g.log_order),
+            ", ".join(g.tensors),
+        )
         for g in report.groups
     )
     if not rows and report.problem is None:
-        return (Paragraph("None: no set of units can be reordered without changing the outputs, as far as is known."),)
+        return (
+            Paragraph(
+                "None: no set of units can be reordered without changing the outputs, as far as is known."
+            ),
+        )
     return (Table(columns, rows, "log|G| in nats."),) if rows else ()
 
 
@@ -114,6 +153,10 @@ def _remarks(report: Inspection) -> tuple[Block, ...]:
 
 
 def _stored(report: Inspection) -> tuple[Block, ...]:
-    columns = (Column("key", numeric=False), Column("shape", numeric=False), Column("dtype", numeric=False))
+    columns = (
+        Column("key", numeric=False),
+        Column("shape", numeric=False),
+        Column("dtype", numeric=False),
+    )
     rows = tuple((t.key, _shape(t.shape), t.dtype) for t in report.stored)
     return (Table(columns, rows),) if rows else ()

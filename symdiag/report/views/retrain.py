@@ -38,7 +38,11 @@ def document(report: RetrainReport) -> Document:
             Section("Written", (Paragraph(_written(report)),)),
             Section("Settings", (_settings(report),), detail=True),
         ),
-        checks=(Check("not worse", "failed" if report.verdict == "worse" else "passed", headline(report)),),
+        checks=(
+            Check(
+                "not worse", "failed" if report.verdict == "worse" else "passed", headline(report)
+            ),
+        ),
     )
 
 
@@ -46,7 +50,9 @@ def headline(report: RetrainReport) -> str:
     """The verdict in one sentence."""
     change = {c.name: c for c in report.changes}["symmetrized"]
     than = "the control run" if report.compared_with == "control" else "the checkpoint"
-    gain = f"L^G changed by {_signed(change.value)} nats against {than}, interval {_interval(change)}"
+    gain = (
+        f"L^G changed by {_signed(change.value)} nats against {than}, interval {_interval(change)}"
+    )
     return f"{report.verdict.upper()}: {gain}."
 
 
@@ -63,15 +69,19 @@ def _table(report: RetrainReport) -> Table:
     runs = [f for f in (report.before, report.control, report.retrained) if f is not None]
     changes = {c.name: c for c in report.changes}
     rows = tuple(
-        (_LABELS[n], *(_figure(f, n) for f in runs), _signed(changes[n].value), _interval(changes[n])) for n in names
+        (
+            _LABELS[n],
+            *(_figure(f, n) for f in runs),
+            _signed(changes[n].value),
+            _interval(changes[n]),
+        )
+        for n in names
     )
     return Table(columns, rows, _caption(report))
 
 
 def _caption(report: RetrainReport) -> str:
-    text = (
-        "Nats over the training set unless said otherwise; intervals of about 95 %, paired by weight noise and point."
-    )
+    text = "Nats over the training set unless said otherwise; intervals of about 95 %, paired by weight noise and point."
     if report.run_to_run is not None:
         text += (
             f" The interval of L^G includes what training noise alone does (± {number(report.run_to_run)} nats, "
@@ -117,11 +127,20 @@ def _settings(report: RetrainReport) -> Facts:
     s = report.settings
     return Facts(
         (
-            ("objective", f"{s.objective} (marginals {s.marginals}; K = {s.num_elements} for infonce)"),
-            ("steps", f"{s.steps_taken} of {s.steps}, learning rate {s.learning_rate:g}, from {s.start}"),
+            (
+                "objective",
+                f"{s.objective} (marginals {s.marginals}; K = {s.num_elements} for infonce)",
+            ),
+            (
+                "steps",
+                f"{s.steps_taken} of {s.steps}, learning rate {s.learning_rate:g}, from {s.start}",
+            ),
             ("per step", f"{s.batch_size} points, {s.draws} weight draws, seed {s.seed}"),
             ("likelihood", f"{s.likelihood}, noise {s.noise}"),
             ("prior", s.prior),
-            ("evaluation", f"{s.evaluation_samples} weight draws, {report.retrained.straddling_entropy.method}"),
+            (
+                "evaluation",
+                f"{s.evaluation_samples} weight draws, {report.retrained.straddling_entropy.method}",
+            ),
         )
     )

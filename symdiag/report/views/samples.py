@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from symdiag.report.document import Bar, Bars, Block, Bullets, Check, Column, Document, Facts, Paragraph, Section, Table
+from symdiag.report.document import (
+    Bar,
+    Bars,
+    Block,
+    Bullets,
+    Check,
+    Column,
+    Document,
+    Facts,
+    Paragraph,
+    Section,
+    Table,
+)
 from symdiag.report.samples_model import GroupSwitchingReport, RhatReport, SamplesReport
 from symdiag.report.text import interval, number, percent, plural
 
@@ -63,10 +75,19 @@ def _facts(report: SamplesReport) -> tuple[tuple[str, str], ...]:
         ("off the majority", percent(report.off, 1.0)),
         ("limit", percent(report.settings.max_switching, 1.0)),
         ("labellings seen", f"{report.labellings} of exp({number(report.log_order, 1)})"),
-        ("variance over draws", f"{number(report.variance_before)} -> {number(report.variance_after)}"),
+        (
+            "variance over draws",
+            f"{number(report.variance_before)} -> {number(report.variance_after)}",
+        ),
         ("mere relabelling", percent(report.relabelling_share, 1.0)),
-        ("H(g|ω), raw moments", f"{number(before.value)} {interval(before)} nats ({before.interval})"),
-        ("H(g|ω), once aligned", f"{number(after.value)} {interval(after)} nats ({after.interval})"),
+        (
+            "H(g|ω), raw moments",
+            f"{number(before.value)} {interval(before)} nats ({before.interval})",
+        ),
+        (
+            "H(g|ω), once aligned",
+            f"{number(after.value)} {interval(after)} nats ({after.interval})",
+        ),
         ("starts that agree", percent(report.agreement, 1.0)),
     )
 
@@ -93,7 +114,9 @@ def _groups(groups: tuple[GroupSwitchingReport, ...]) -> tuple[Block, ...]:
 def _units(groups: tuple[GroupSwitchingReport, ...], most: int) -> tuple[Block, ...]:
     every = [(g, u) for g in groups for u in g.units if u.moved + u.flipped > 0]
     ranked = sorted(every, key=lambda pair: -(pair[1].moved + pair[1].flipped))[:most]
-    rows = tuple((g.name, str(u.index), percent(u.moved, 1.0), percent(u.flipped, 1.0)) for g, u in ranked)
+    rows = tuple(
+        (g.name, str(u.index), percent(u.moved, 1.0), percent(u.flipped, 1.0)) for g, u in ranked
+    )
     columns = (Column("group", numeric=False), Column("unit"), Column("moved"), Column("flipped"))
     return (Table(columns, rows, _UNIT_CAPTION),) if rows else ()
 
@@ -103,7 +126,11 @@ def _all_units(groups: tuple[GroupSwitchingReport, ...]) -> tuple[Block, ...]:
         Bars(
             f"{g.name}: draws in which each unit keeps its place and sign",
             tuple(
-                Bar(str(u.index), max(0.0, 1.0 - u.moved - u.flipped), f"moved {percent(u.moved, 1.0)}")
+                Bar(
+                    str(u.index),
+                    max(0.0, 1.0 - u.moved - u.flipped),
+                    f"moved {percent(u.moved, 1.0)}",
+                )
                 for u in g.units
             ),
         )
@@ -125,14 +152,21 @@ def _tensors(report: SamplesReport) -> tuple[Block, ...]:
         )
         for t in report.tensors
     )
-    return (Table((Column("tensor", numeric=False), *(Column(h) for h in headers)), rows, _TENSOR_CAPTION),)
+    return (
+        Table(
+            (Column("tensor", numeric=False), *(Column(h) for h in headers)), rows, _TENSOR_CAPTION
+        ),
+    )
 
 
 def _chains(report: SamplesReport) -> tuple[Block, ...]:
     if report.input.chains is None or report.rhat_before is None or report.rhat_after is None:
         return ()
     pairs = (("as they came", report.rhat_before), ("aligned", report.rhat_after))
-    columns = (Column("split R-hat", numeric=False), *(Column(h) for h in ("worst", "median", "above 1.01")))
+    columns = (
+        Column("split R-hat", numeric=False),
+        *(Column(h) for h in ("worst", "median", "above 1.01")),
+    )
     caption = f"Over weights that vary; {plural(report.input.chains, 'chain')}."
     return (Table(columns, tuple(_rhat_row(name, rhat) for name, rhat in pairs), caption),)
 
@@ -145,7 +179,14 @@ def _coverage(report: SamplesReport) -> tuple[Block, ...]:
     info = report.input
     share = percent(info.covered_parameters, info.parameters)
     blocks: list[Block] = [
-        Facts((("parameters in some group", f"{info.covered_parameters:,} of {info.parameters:,} ({share})"),))
+        Facts(
+            (
+                (
+                    "parameters in some group",
+                    f"{info.covered_parameters:,} of {info.parameters:,} ({share})",
+                ),
+            )
+        )
     ]
     left_out = tuple(f"{u.name} ({u.parameters:,}): {u.reason}" for u in info.uncovered)
     ignored = tuple(f"{key} not used: {reason}" for key, reason in info.ignored)

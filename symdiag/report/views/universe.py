@@ -41,7 +41,13 @@ def headline(report: UniverseReport) -> str:
 def _runs(runs: tuple[RunAlignment, ...]) -> Table:
     columns = (Column("run", numeric=False), *(Column(c) for c in ("before", "distance", "swaps")))
     rows = tuple(
-        (r.model.path, number(r.distance_before), number(r.distance), str(sum(r.transpositions.values())), r.status)
+        (
+            r.model.path,
+            number(r.distance_before),
+            number(r.distance),
+            str(sum(r.transpositions.values())),
+            r.status,
+        )
         for r in runs
     )
     return Table((*columns, Column("certificate", numeric=False)), rows, _CAPTION)
