@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from symdiag.arrays import Array as Array
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
 

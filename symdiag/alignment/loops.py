@@ -9,7 +9,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from symdiag.arrays import Array
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

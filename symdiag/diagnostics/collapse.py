@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.arrays import Array
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member
-
-Array = NDArray[np.float64]
 
 MAX_SIGNAL = 0.5
 """A unit is collapsed when the root mean square of μ/σ is below this on its way in or on its way out."""

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.arrays import Array as Array
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-
-Array = NDArray[np.float64]
 
 MAX_DENSE = 6000
 """Largest number of correlated weights whose precision matrix is formed (float64: 288 MB)."""

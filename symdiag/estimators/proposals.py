@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit, logsumexp
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
 from symdiag.estimators.log_ratio import ElementBatch
 from symdiag.permanents import assignment_log_prob, sample_assignments
 from symdiag.symmetry.spec import Group
-
-Array = NDArray[np.float64]
 
 _WHOLE = 0.75
 """Share of proposals made from all of a group's tensors: right where labels are clear, as the anchor assumes."""

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.anchor import Anchor
 from symdiag.estimators.log_ratio import ElementBatch, act_on_draw
 from symdiag.estimators.proposals import ProposalFamily
@@ -27,8 +27,6 @@ from symdiag.estimators.summation import GroupSum
 from symdiag.estimators.values import DrawValues
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
-
-Array = NDArray[np.float64]
 
 
 class JointSandwich:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity, log_add, unit_blocks
 from symdiag.permanents import DEFAULT, Effort, marginals
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member
-
-Array = NDArray[np.float64]
 
 _MAX_ENTRIES = 4_000_000  # weights, or entries of density matrices, x draws held at once
 _KEPT_ENTRIES = 1_000_000  # of matrices kept by each half

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from symdiag.arrays import Array
 from symdiag.estimate import Bracket, Estimate, Interval
-
-Array = NDArray[np.float64]
 
 _SUMMED = (
     "value",

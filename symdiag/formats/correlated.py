@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats.fields import Slot, flat_slots, total_size
 from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import find_state_dict
-from symdiag.formats.transforms import Array
 from symdiag.posterior import Covariance, Posterior
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, OutputError
-from symdiag.formats.transforms import Array
 
 DENSE_LIMIT = 4096
 """Number of weights up to which a D x D factor is built; beyond it only marginals are."""

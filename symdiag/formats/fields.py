@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, OutputError
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
 from symdiag.formats.state_dict import Path, at, dotted, replaced
-from symdiag.formats.transforms import Array, Transform
+from symdiag.formats.transforms import Transform
 from symdiag.posterior import Covariance, Posterior
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from symdiag.arrays import Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
 from symdiag.formats.constraints import stored_transform
@@ -19,8 +18,6 @@ from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import Transform, transform_named
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
-
-Arrays = Mapping[str, NDArray[Any]]
 
 _ANY = r"[^.]+?"
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats.assemble import leftovers
 from symdiag.formats.fields import check_finite
@@ -19,7 +20,6 @@ from symdiag.formats.naming import tidy
 from symdiag.formats.quoting import listed
 from symdiag.formats.reading import read_raw
 from symdiag.formats.state_dict import common_prefix, find_state_dict
-from symdiag.formats.transforms import Array
 from symdiag.posterior import Ignored, Posterior
 
 _FORMS = (

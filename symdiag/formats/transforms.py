@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
 from symdiag.objectives.swaps import bethe_functional, swap_marginals
@@ -28,7 +28,6 @@ from symdiag.permanents import Effort, marginals
 from symdiag.permanents.exact import exact_marginals
 from symdiag.symmetry.spec import Group, PermutationSpec
 
-Array = NDArray[np.float64]
 Marginals = Callable[[Array, np.random.Generator], tuple[Array, Array]]
 """(log weights (B, n, n), generator) → (log-permanent values or bounds (B,), marginals (B, n, n))."""
 

@@ -1,13 +1,5 @@
-"""Array types of this package."""
+"""Array types of this package; being moved to `symdiag.arrays`."""
 
-from __future__ import annotations
+from symdiag.arrays import Array, BoolArray, ByteArray, IntArray
 
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
-
-Array: TypeAlias = NDArray[np.float64]
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
-ByteArray: TypeAlias = NDArray[np.uint8]
+__all__ = ["Array", "BoolArray", "ByteArray", "IntArray"]

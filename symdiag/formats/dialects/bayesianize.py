@@ -6,7 +6,8 @@ Made after the library's source: it is on no package index, so there is no test 
 
 from __future__ import annotations
 
-from symdiag.formats.keyed import Arrays, KeyedDialect
+from symdiag.arrays import Arrays
+from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.transforms import SOFTPLUS
 
 

@@ -9,13 +9,11 @@ parameter store the constraint of the scale decides, whatever its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from symdiag.arrays import Arrays
 from symdiag.formats.ambiguity import ambiguous
 from symdiag.formats.assemble import assemble, draft_from_pairs
 from symdiag.formats.constraints import stored_transform
@@ -26,8 +24,6 @@ from symdiag.formats.naming import is_weight_like, tidy
 from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import EXP, EXP_HALF, IDENTITY, SQRT, Transform, transform_named
 from symdiag.posterior import GaussianPrior, Posterior
-
-Arrays = Mapping[str, NDArray[Any]]
 
 _LOC_WORDS = ("mu", "mean", "loc")
 _SCALE_WORDS: dict[str, Transform | None] = {

@@ -7,10 +7,10 @@ order (``b1``, ``b2``, ``w1``, ``w2``); ``model_shapes`` must list them so.
 
 from __future__ import annotations
 
+from symdiag.arrays import Arrays
 from symdiag.errors import UnsupportedError
 from symdiag.formats.dialects.pyro_flat import Keys, PyroFlat
 from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions
-from symdiag.formats.keyed import Arrays
 from symdiag.formats.transforms import IDENTITY
 from symdiag.posterior import Posterior
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from symdiag.arrays import Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.fields import Field, Slot, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.keyed import Arrays
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, dotted, walk
 from symdiag.formats.transforms import EXP, transform_named

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.arrays import Array, Arrays
 from symdiag.formats.assemble import assemble, draft_from_pairs
 from symdiag.formats.correlated import is_as_read, pieces, with_covariance
 from symdiag.formats.fields import Field, Slot, check_finite, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
-from symdiag.formats.keyed import Arrays, check_pair
+from symdiag.formats.keyed import check_pair
 from symdiag.formats.naming import tidy
 from symdiag.formats.state_dict import Path, at, dotted, find_state_dict, replaced
-from symdiag.formats.transforms import Array, Transform
+from symdiag.formats.transforms import Transform
 from symdiag.posterior import Covariance, Posterior
 
 _MEAN, _SQUARE, _DEVIATIONS = "_mean", "_sq_mean", "_cov_mat_sqrt"

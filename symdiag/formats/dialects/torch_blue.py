@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from symdiag.arrays import Arrays
 from symdiag.errors import UnsupportedError
 from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
-from symdiag.formats.keyed import Arrays, KeyedDialect, Pair
+from symdiag.formats.keyed import KeyedDialect, Pair
 from symdiag.formats.state_dict import Path
 from symdiag.formats.transforms import EXP
 from symdiag.posterior import Posterior

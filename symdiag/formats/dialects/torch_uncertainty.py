@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from symdiag.arrays import Arrays
 from symdiag.formats.interface import to_float64
-from symdiag.formats.keyed import Arrays, KeyedDialect
+from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.transforms import SOFTPLUS
 from symdiag.posterior import GaussianPrior
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from symdiag.arrays import Arrays
 from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
-from symdiag.formats.keyed import Arrays, KeyedDialect, Pair
+from symdiag.formats.keyed import KeyedDialect, Pair
 from symdiag.formats.state_dict import Path, find_state_dict
 from symdiag.formats.transforms import EXP, Transform
 
