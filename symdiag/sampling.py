@@ -21,13 +21,14 @@ from symdiag.alignment.switching import (
     variance_sum,
 )
 from symdiag.api import TOOL, Progress, check_options, run_info
+from symdiag.arrays import Array
 from symdiag.errors import InputError, OutputError, UsageError
 from symdiag.estimators import Straddling, estimate_straddling
 from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.samples import WeightSamples, load_samples
-from symdiag.posterior import Array, Posterior
+from symdiag.posterior import Posterior
 from symdiag.report.model import Uncovered
 from symdiag.report.samples_model import (
     DrawsInfo,

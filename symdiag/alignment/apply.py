@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.posterior import Array, Covariance, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.elements import Action, Element, act
 from symdiag.symmetry.spec import Member, PermutationSpec
 

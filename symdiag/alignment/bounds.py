@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.problem import Problem, State
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 
 _STEPS = 12

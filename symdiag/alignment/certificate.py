@@ -13,7 +13,7 @@ from symdiag.alignment.dual_ascent import dual_ascent_bound
 from symdiag.alignment.margins import assignment_margins
 from symdiag.alignment.problem import State
 from symdiag.alignment.search import Found
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 
 Status = Literal["optimal", "bounded", "not-certified"]
 

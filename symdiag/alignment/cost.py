@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array
 
 _QUANTILES = 64
 

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from symdiag.alignment.cost import Weights
 from symdiag.alignment.problem import Block, Problem, State, moved_weights, rows
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 
 # Relative gains not worth a step: rounding in float64; in float32, where a float64 descent follows, small change.

@@ -15,7 +15,8 @@ from symdiag.alignment.cost import Weights, sorted_distances
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.problem import Block, Problem, State, build_problem, moved_weights
 from symdiag.alignment.search import Search, signature_state
-from symdiag.posterior import Array, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
 SHRINKAGE = 4.0

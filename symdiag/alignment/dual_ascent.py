@@ -19,7 +19,7 @@ from symdiag.alignment.bounds import rounding_slack
 from symdiag.alignment.cost import Weights
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.problem import Block, Problem
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 
 _MAX_ENTRIES = 3_000_000
 _SWEEP_ENTRIES = 3e7  # entries reduced in all: what bounds the time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 
 _EXACT_WIDTH = 600

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import GaussianPrior, Posterior
 
 LogLikelihood = Callable[[Mapping[str, Array]], Array]
 """Weight draws and buffers, name → (S, *shape), to pointwise log-likelihoods (S, N), nats."""

@@ -15,8 +15,9 @@ from typing import cast
 import numpy as np
 
 from symdiag.alignment.cost import Cost, Weights
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array, Posterior
+from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 

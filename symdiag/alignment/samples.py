@@ -16,8 +16,8 @@ from symdiag.alignment.draws import Pool, Running, assign, fitted, make_pool
 from symdiag.alignment.problem import Problem, State
 from symdiag.alignment.search import descent_work
 from symdiag.alignment.switching import centred
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array
 from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import PermutationSpec
 

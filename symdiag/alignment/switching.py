@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, PermutationSpec
 

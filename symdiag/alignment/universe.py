@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from symdiag.alignment.align import Alignment, align
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array, Posterior
+from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import PermutationSpec
 

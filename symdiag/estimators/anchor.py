@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
-from symdiag.estimators.log_ratio import Array, ElementBatch, LogRatio, act_on_batch
+from symdiag.estimators.log_ratio import ElementBatch, LogRatio, act_on_batch
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.spec import Group, PermutationSpec

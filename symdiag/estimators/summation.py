@@ -14,8 +14,9 @@ import numpy as np
 from scipy.special import logsumexp
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
-from symdiag.estimators.log_ratio import Array, ElementBatch, LogRatio, act_on_draw
+from symdiag.estimators.log_ratio import ElementBatch, LogRatio, act_on_draw
 from symdiag.permanents.small import WIDEST, small_log_permanents
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.errors import UnsupportedError
 from symdiag.objectives.variational import Layout, Variational
-from symdiag.posterior import Array
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
 

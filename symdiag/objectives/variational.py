@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import GaussianPrior, Posterior
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from symdiag.alignment.path import LogLikelihood
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array, Posterior
+from symdiag.posterior import Posterior
 from symdiag.training.data import Dataset
 
 _CHUNK = 2_000_000  # weights times draws pushed through the network at a time

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from symdiag.posterior import Array, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import Posterior
 from symdiag.training.streams import stream
 
 INITIAL_STD = 0.05

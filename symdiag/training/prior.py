@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.errors import SymmetryError, UsageError
-from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import ModelConfig

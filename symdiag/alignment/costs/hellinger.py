@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from symdiag.alignment.cost import Weights, sorted_distances
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 
 _CHUNK = 2_000_000  # pairwise entries evaluated at a time
 

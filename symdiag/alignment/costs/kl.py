@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from symdiag.alignment.cost import Weights, run_means, sorted_distances
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 
 
 def _parts(weights: Weights) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from symdiag.alignment.cost import Weights, sorted_distances, squared_distances
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 
 
 class SquaredMeans:
