@@ -9,7 +9,7 @@ import numpy as np
 
 from symdiag.alignment.problem import Problem
 from symdiag.posterior import Posterior
-from symdiag.symmetry.elements import Element, act, invert, random_action
+from symdiag.symmetry.elements import Element, act, random_action
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 
@@ -83,7 +83,8 @@ def planted(
         n: a + noise * generator.standard_normal(a.shape)
         for n, a in act(spec, action, reference.loc).items()
     }
-    return Posterior(loc, dict(act(spec, action, reference.scale, flip=False))), invert(action)
+    undo = {name: element.inverse() for name, element in action.items()}
+    return Posterior(loc, dict(act(spec, action, reference.scale, flip=False))), undo
 
 
 def every_state(problem: Problem) -> itertools.product:
