@@ -14,7 +14,10 @@ SymdiagError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+_MAX_SHOWN = 80
 
 
 def one_line(text: object) -> str:
@@ -23,6 +26,19 @@ def one_line(text: object) -> str:
     Messages quote names from files; those must not forge terminal output or log lines.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def shown(name: object) -> str:
+    """``name``, which comes from a file, on one printable line of a readable length."""
+    text = one_line(name)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+
+
+def listed(names: Iterable[object], limit: int = 5) -> str:
+    """``names`` as one comma-separated line, with the count of those left out."""
+    every = [shown(name) for name in names]
+    rest = len(every) - limit
+    return ", ".join(every[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _shortened(text: str) -> str:

@@ -27,7 +27,7 @@ from symdiag.estimators import Straddling, estimate_straddling
 from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import RawCheckpoint
-from symdiag.formats.samples import WeightSamples, load_samples
+from symdiag.formats.weight_samples import WeightSamples, load_samples
 from symdiag.posterior import Posterior
 from symdiag.report.model import Uncovered
 from symdiag.report.samples_model import (

@@ -9,7 +9,7 @@ import pytest
 
 import symdiag
 from symdiag.errors import InputError, OutputError, UsageError
-from symdiag.formats.samples import WeightSamples, load_samples
+from symdiag.formats.weight_samples import WeightSamples, load_samples
 from symdiag.sampling import analyze_samples, check_output
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.inference import infer_spec

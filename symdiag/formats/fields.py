@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from symdiag.arrays import Array
 from symdiag.errors import InputError, OutputError
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
-from symdiag.formats.state_dict import Path, at, dotted, replaced
 from symdiag.formats.transforms import Transform
+from symdiag.formats.tree import Path, at, dotted, replaced
 from symdiag.posterior import Covariance, Posterior
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import InputError, UnreadableError, UnsupportedError
+from symdiag.errors import InputError, UnreadableError, UnsupportedError, shown
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.limits import DEFAULT, Limits
-from symdiag.formats.quoting import shown
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _GROUP = "posterior"

@@ -11,12 +11,11 @@ import numpy as np
 from symdiag.arrays import Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, Template, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, find_state_dict
-from symdiag.formats.transforms import Transform, transform_named
+from symdiag.formats.state_dict import find_state_dict, tidy
+from symdiag.formats.transforms import Transform, stored_transform, transform_named
+from symdiag.formats.tree import Path
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 _ANY = r"[^.]+?"

@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symdiag.errors import LimitError
-from symdiag.formats.quoting import shown
+from symdiag.errors import LimitError, shown
 
 MIB = 1 << 20
 GIB = 1 << 30

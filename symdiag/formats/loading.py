@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import InputError, UnsupportedError, UsageError
+from symdiag.errors import InputError, UnsupportedError, UsageError, shown
 from symdiag.formats.dialects import dialect_named, dialects
 from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
-from symdiag.formats.quoting import shown
 from symdiag.formats.reading import read_raw, write_raw
-from symdiag.formats.state_dict import dotted, find_state_dict, walk
+from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import transform_named
+from symdiag.formats.tree import dotted, walk
 from symdiag.posterior import Posterior
 
 PREFIX = "symdiag."

@@ -19,7 +19,7 @@ from symdiag.errors import UnsupportedError
 from symdiag.formats import interpret
 from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
-from symdiag.formats.state_dict import dotted
+from symdiag.formats.tree import dotted
 from symdiag.posterior import Posterior
 
 TorchTransform = Callable[[Tensor], Tensor]

@@ -13,12 +13,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from symdiag.errors import LimitError, OutputError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.errors import (
+    LimitError,
+    OutputError,
+    UnreadableError,
+    UnsafeError,
+    UnsupportedError,
+    shown,
+)
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
 from symdiag.formats.pickle_globals import RECIPE
-from symdiag.formats.quoting import shown
 from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
 name = "npz"

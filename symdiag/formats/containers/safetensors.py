@@ -9,11 +9,10 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import LimitError, OutputError, UnreadableError, UnsupportedError
+from symdiag.errors import LimitError, OutputError, UnreadableError, UnsupportedError, shown
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
-from symdiag.formats.quoting import shown
 
 name = "safetensors"
 _METADATA = "__metadata__"

@@ -14,15 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from symdiag.arrays import Arrays
-from symdiag.formats.ambiguity import ambiguous
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.naming import is_weight_like, tidy
-from symdiag.formats.state_dict import find_state_dict
-from symdiag.formats.transforms import EXP, EXP_HALF, IDENTITY, SQRT, Transform, transform_named
+from symdiag.formats.state_dict import find_state_dict, is_weight_like, tidy
+from symdiag.formats.transforms import (
+    EXP,
+    EXP_HALF,
+    IDENTITY,
+    SQRT,
+    Transform,
+    ambiguous,
+    stored_transform,
+    transform_named,
+)
 from symdiag.posterior import GaussianPrior, Posterior
 
 _LOC_WORDS = ("mu", "mean", "loc")

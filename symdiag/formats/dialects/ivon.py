@@ -14,12 +14,12 @@ import numpy as np
 
 from symdiag.arrays import Arrays
 from symdiag.errors import InputError, UnsupportedError
-from symdiag.formats.assemble import Draft, assemble, leftovers
+from symdiag.formats.assemble import Draft, assemble, leftovers, merge_tied
 from symdiag.formats.fields import Field, flat_slots, total_size, written
 from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.state_dict import Path, find_state_dict
+from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import precision
-from symdiag.formats.tying import merge_tied
+from symdiag.formats.tree import Path
 from symdiag.posterior import GaussianPrior, Posterior
 
 

@@ -18,20 +18,23 @@ from numpy.typing import NDArray
 from symdiag.arrays import Array, Arrays
 from symdiag.errors import InputError, OutputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
-from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
-from symdiag.formats.curvature import (
+from symdiag.formats.covariance import (
     DENSE_LIMIT,
     cholesky,
     inverse,
+    is_as_read,
     kron_covariance,
     kron_factors,
     kron_variances,
+    model_shapes,
+    split,
+    with_covariance,
 )
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, total_size, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, find_state_dict, replaced
+from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import precision
+from symdiag.formats.tree import Path, replaced
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 _FILE, _MODEL = "file", "companion"

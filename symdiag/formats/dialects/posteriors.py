@@ -14,9 +14,9 @@ from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.fields import Field, Slot, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, dotted, walk
+from symdiag.formats.state_dict import tidy
 from symdiag.formats.transforms import EXP, transform_named
+from symdiag.formats.tree import Path, dotted, walk
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE = "log_sd_diag"

@@ -10,13 +10,11 @@ import re
 from collections.abc import Iterator
 
 from symdiag.arrays import Arrays
-from symdiag.formats.ambiguity import ambiguous
-from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import KeyedDialect, Pair
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path
-from symdiag.formats.transforms import SOFTPLUS, Transform
+from symdiag.formats.state_dict import tidy
+from symdiag.formats.transforms import SOFTPLUS, Transform, ambiguous, constraint_of, transform_of
+from symdiag.formats.tree import Path
 
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
 

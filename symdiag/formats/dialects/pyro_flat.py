@@ -18,16 +18,20 @@ from numpy.typing import NDArray
 from symdiag.arrays import Array, Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
-from symdiag.formats.constraints import constraint_of, transform_of
-from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
-from symdiag.formats.curvature import cholesky
+from symdiag.formats.covariance import cholesky, is_as_read, model_shapes, split, with_covariance
 from symdiag.formats.dialects.pyro import ASSUMED
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, find_state_dict, replaced
-from symdiag.formats.transforms import SOFTPLUS, Transform, transform_named
+from symdiag.formats.state_dict import find_state_dict, tidy
+from symdiag.formats.transforms import (
+    SOFTPLUS,
+    Transform,
+    constraint_of,
+    transform_named,
+    transform_of,
+)
+from symdiag.formats.tree import Path, replaced
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")

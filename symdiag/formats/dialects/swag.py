@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from symdiag.arrays import Array, Arrays
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.correlated import is_as_read, pieces, with_covariance
+from symdiag.formats.covariance import is_as_read, pieces, with_covariance
 from symdiag.formats.fields import Field, Slot, check_finite, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, at, dotted, find_state_dict, replaced
+from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import Transform
+from symdiag.formats.tree import Path, at, dotted, replaced
 from symdiag.posterior import Covariance, Posterior
 
 _MEAN, _SQUARE, _DEVIATIONS = "_mean", "_sq_mean", "_cov_mat_sqrt"

@@ -12,8 +12,8 @@ from symdiag.errors import UnsupportedError
 from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.keyed import KeyedDialect, Pair
-from symdiag.formats.state_dict import Path
 from symdiag.formats.transforms import EXP
+from symdiag.formats.tree import Path
 from symdiag.posterior import Posterior
 
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 
 from symdiag.arrays import Arrays
-from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import KeyedDialect, Pair
-from symdiag.formats.state_dict import Path, find_state_dict
-from symdiag.formats.transforms import EXP, Transform
+from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.transforms import EXP, Transform, constraint_of, transform_of
+from symdiag.formats.tree import Path
 
 _LOC = re.compile(r"^(?:net_guide\.)?(?P<site>.+)\.loc(?P<end>_unconstrained)?$")
 

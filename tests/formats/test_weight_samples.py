@@ -4,7 +4,7 @@ import pytest
 from symdiag.errors import InputError, UsageError
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.reading import write_raw
-from symdiag.formats.samples import load_samples
+from symdiag.formats.weight_samples import load_samples
 
 RNG = np.random.default_rng(1)
 SHAPES = {"fc1.weight": (3, 2), "fc1.bias": (3,), "fc2.weight": (1, 3)}

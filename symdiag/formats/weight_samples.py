@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.arrays import Array
-from symdiag.errors import InputError, UnsupportedError, UsageError
+from symdiag.errors import InputError, UnsupportedError, UsageError, listed
 from symdiag.formats.assemble import leftovers
 from symdiag.formats.fields import check_finite
 from symdiag.formats.inference_data import is_hdf5, read_posterior_group
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
-from symdiag.formats.naming import tidy
-from symdiag.formats.quoting import listed
 from symdiag.formats.reading import read_raw
-from symdiag.formats.state_dict import common_prefix, find_state_dict
+from symdiag.formats.state_dict import common_prefix, find_state_dict, tidy
 from symdiag.posterior import Ignored, Posterior
 
 _FORMS = (
