@@ -19,7 +19,8 @@ from symdiag.alignment import Alignment
 from symdiag.alignment import align as align_posteriors
 from symdiag.diagnostics.catalogue import collect
 from symdiag.diagnostics.context import Context, Dropped
-from symdiag.diagnostics.diagnose import Diagnosis, diagnose
+from symdiag.diagnostics.diagnose import diagnose
+from symdiag.diagnostics.diagnosis import Diagnosis
 from symdiag.diagnostics.model import Finding
 from symdiag.diagnostics.verdict import DEFAULT_MAX_STRADDLING, judge
 from symdiag.errors import UsageError

@@ -76,7 +76,9 @@ def _header(path: Path) -> Inspection:
     container, entries, metadata = read_header(path)
     stored = tuple(StoredTensor(e.key, tuple(e.shape), e.dtype) for e in entries)
     tool = {"name": "symdiag", "version": __version__}
-    return Inspection(str(path), container, stored, tool, metadata=dict(metadata))
+    return Inspection(
+        path=str(path), container=container, stored=stored, tool=tool, metadata=dict(metadata)
+    )
 
 
 def _posterior(path: Path, scale_transform: str | None, companion: Path | None) -> Posterior:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from symdiag.report.align_model import (
     UnitMatch,
     UniverseReport,
 )
-from symdiag.report.model import to_plain
+from symdiag.report.kinds.align import AlignedTo
 from symdiag.symmetry.spec import PermutationSpec
 
 
@@ -83,15 +84,13 @@ def align_section(
     *,
     cost: str = "w2",
     seed: int = 0,
-) -> dict[str, Any]:
-    """What ``analyze --reference`` adds: groups, distance, certificate and verdict of an ``AlignReport``, as JSON."""
+) -> AlignedTo:
+    """What ``analyze --reference`` adds to its report."""
     alignment = align(model, reference, spec, cost=cost, generator=np.random.default_rng(seed))
     report = align_report(
         alignment, model, reference, settings=AlignSettings(seed, cost, None), tool={}
     )
-    kept = ("reference", "distance", "certificate", "before", "after", "verdict", "groups")
-    section: dict[str, Any] = to_plain({name: getattr(report, name) for name in kept})
-    return section
+    return AlignedTo(**{f.name: getattr(report, f.name) for f in fields(AlignedTo)})
 
 
 def side(posterior: Posterior) -> Side:

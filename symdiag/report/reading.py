@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from symdiag.errors import SymdiagError, UnreadableError
-from symdiag.report.render import Failure, from_dict
+from symdiag.report.kinds import from_dict
+from symdiag.report.render import Failure
 
 _MAX_BYTES = 512 * 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""``render``: a report, its JSON object, or an error, in any of the formats that ``formats/`` holds."""
+"""``render``: a report, its JSON object, or an error, in any of the formats that ``renderers/`` holds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from symdiag.errors import SymdiagError, UnreadableError, UsageError
-from symdiag.report import formats, views
-from symdiag.report.decode import decode
+from symdiag.errors import SymdiagError, UsageError
+from symdiag.report import renderers, views
+from symdiag.report.codec import SCHEMA_VERSION, to_object
 from symdiag.report.document import Check, Document, RenderOptions
-from symdiag.report.model import SCHEMA_VERSION, to_object
+from symdiag.report.kinds import from_dict
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ Renderable: TypeAlias = Any
 
 def format_names() -> tuple[str, ...]:
     """Every format, without importing any of them."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(formats.__path__)))
+    names = (m.name for m in pkgutil.iter_modules(renderers.__path__))
+    return tuple(sorted(n for n in names if not n.startswith("_")))
 
 
 def format_module(name: str) -> ModuleType:
@@ -49,7 +50,7 @@ def format_module(name: str) -> ModuleType:
     """
     if name not in format_names():
         raise UsageError(f"unknown format {name!r}", hint=f"one of {', '.join(format_names())}")
-    return importlib.import_module(f"{formats.__name__}.{name}")
+    return importlib.import_module(f"{renderers.__name__}.{name}")
 
 
 def format_of(filename: str) -> str:
@@ -66,33 +67,11 @@ def format_of(filename: str) -> str:
     )
 
 
-def view_modules() -> dict[str, ModuleType]:
-    """Kind of report → its view."""
-    found = (
-        importlib.import_module(f"{views.__name__}.{m.name}")
-        for m in pkgutil.iter_modules(views.__path__)
-    )
-    return {module.KIND: module for module in found}
-
-
-def from_dict(data: Mapping[str, Any]) -> Any:
-    """The report dataclass that a JSON object describes.
-
-    Raises:
-        UnreadableError: Another schema version, an unknown kind, or a malformed object.
-    """
-    version = data.get("schema_version") if isinstance(data, Mapping) else None
-    if version != SCHEMA_VERSION:
-        raise UnreadableError(
-            f"the report has schema_version {version!r}; this symdiag reads {SCHEMA_VERSION}",
-            code="bad-report",
-            hint="re-render it with the symdiag that made it, or analyse the checkpoint again",
-        )
-    kind = data.get("kind", "analyze")
-    view = view_modules().get(kind) if isinstance(kind, str) else None
-    if view is None:
-        raise UnreadableError(f"unknown kind of report {kind!r}", code="bad-report")
-    return decode(view.MODEL, data)
+def document_of(report: Any) -> Document:
+    """What a report of any kind says, by the view of its kind."""
+    view = importlib.import_module(f"{views.__name__}.{report.kind}")
+    document: Document = view.document(report)
+    return document
 
 
 def entry(item: Renderable) -> Entry:
@@ -103,8 +82,7 @@ def entry(item: Renderable) -> Entry:
         return _failure_entry(item)
     model = from_dict(item) if isinstance(item, Mapping) else item
     data = dict(item) if isinstance(item, Mapping) else to_object(model)
-    view = view_modules()[model.kind]
-    return Entry(data, view.document(model))
+    return Entry(data, document_of(model))
 
 
 def _failure_entry(failure: Failure) -> Entry:

@@ -13,6 +13,7 @@ import torch
 from symdiag.cli.main import main
 from symdiag.formats import load
 from symdiag.report.align_build import align_section
+from symdiag.report.codec import to_plain
 from symdiag.symmetry.discovery import discover
 
 WIDTH, INPUTS = 8, 3
@@ -199,7 +200,7 @@ def test_the_section_for_analyze_is_part_of_the_full_report(pair, capsys, tmp_pa
         load(tmp_path / f, scale_transform="softplus") for f in ("model.pt", "reference.pt")
     )
     spec = discover(model, activation="tanh", generator=np.random.default_rng(0)).spec
-    section = align_section(model, reference, spec)
+    section = to_plain(align_section(model, reference, spec))
     for name in ("distance", "certificate", "groups", "verdict"):
         assert section[name] == report[name]
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from symdiag.report.codec import SCHEMA_VERSION
 from symdiag.report.document import RenderOptions
-from symdiag.report.model import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from symdiag.report.render import Entry

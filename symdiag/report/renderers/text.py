@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from symdiag.report.document import RenderOptions
-from symdiag.report.formats import console
+from symdiag.report.renderers import console
 
 if TYPE_CHECKING:
     from symdiag.report.render import Entry

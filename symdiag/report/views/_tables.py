@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from symdiag.diagnostics.diagnosis import GroupReport, NeuronInfo
 from symdiag.report.document import Bar, Bars, Block, Bullets, Column, Table, Tone
-from symdiag.report.model import GroupReport, NeuronInfo, Report
+from symdiag.report.kinds.analyze import Report
 from symdiag.report.text import interval, listing, modes, number
 
 RETAINED = 0.5
