@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import unit_blocks
 from symdiag.permanents.blocks import block_structure, small_blocks
 from symdiag.permanents.bregman import bregman_upper
@@ -27,7 +28,6 @@ from symdiag.permanents.exact import scaled_permanent
 from symdiag.permanents.macmahon import macmahon_upper
 from symdiag.permanents.scaling import dual_scale
 from symdiag.permanents.sinkhorn import sinkhorn
-from symdiag.permanents.types import Array
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group
 
@@ -37,7 +37,7 @@ _FLOOR = (
     -50.0
 )  # no log overlap is followed below: a cycle of such changes nothing, and partial sums are valid
 _LARGE = 1e8  # n² D from which one or two powers must do
-_EXACT = 16  # rows summed over exactly
+_EXACT = 18  # rows summed over exactly
 _SPLIT_LOSS = 1e-12
 _ENTROPY_ROWS = 512  # rows up to which the entropy bound is worth its time
 
@@ -100,9 +100,10 @@ def order_of_equals(units: Units, group: Group) -> float:
     kept, flipped = units.allowed
     _, sizes = np.unique(kept.argmax(1), return_counts=True)
     signs = 0 if flipped is None else int(flipped.any(1).sum())
-    total = math.fsum(math.lgamma(int(size) + 1) for size in sizes) + signs * math.log(2.0)
+    total = math.fsum(math.lgamma(int(size) + 1) for size in sizes) + float(signs) * math.log(2.0)
     # a unit that equals the flip of another only: the classes are wider than those of ``kept``
-    return total if flipped is None or bool((kept | ~flipped).all()) else group.log_order
+    simple = flipped is None or bool((kept | ~flipped).all())
+    return total if simple else group.log_order
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Units:
     def size(self) -> float:
         """n² D, what one matrix costs."""
         n, d = self.loc.shape
-        return float(n) * n * d * (2 if self.signed else 1)
+        return float(n * n * d * (2 if self.signed else 1))
 
     def log_overlaps(self, power: float) -> Array:
         """log C_s (n, n), ``[i, j]`` for slot i and unit j, both signs of the unit added up where signed.
@@ -179,8 +180,8 @@ def log_overlap_matrix(slots: Array, points: Array, log_scale: Array, power: flo
     variance = np.exp(2.0 * log_scale)
     starts = np.arange(0, max(log_scale.shape[1], 1), chernoff_loops.CHUNK)
     logs = np.add.reduceat(log_scale, starts, axis=1)
-    arrays = [np.ascontiguousarray(a) for a in (slots, points, variance)]
-    return np.asarray(chernoff_loops.overlaps(*arrays, logs, power, _FLOOR))
+    left, right = np.ascontiguousarray(slots), np.ascontiguousarray(points)
+    return chernoff_loops.overlaps(left, right, np.ascontiguousarray(variance), logs, power, _FLOOR)
 
 
 def _allowed(
@@ -204,7 +205,7 @@ def _allowed(
 def log_permanent_upper(log_weights: Array) -> float:
     """Certified upper bound on log perm of one (n, n) matrix, rounding included, without sampling.
 
-    Exact up to 16 rows; else blocks with a rigorous loss, MacMahon's determinant, row sums, the entropy bound.
+    Exact up to 18 rows; else blocks with a rigorous loss, MacMahon's determinant, row sums, the entropy bound.
     """
     n = len(log_weights)
     scaled = dual_scale(log_weights)
@@ -231,9 +232,9 @@ def _block_upper(log_block: Array) -> float:
     n = len(log_block)
     if n <= _EXACT:
         return math.log(scaled_permanent(np.exp(log_block))[0]) + 1e-14 * n
-    weights = np.exp(log_block)
+    weights: Array = np.exp(log_block)
     sums = [float(np.log(weights.sum(axis)).sum()) + 1e-14 * n for axis in (0, 1)]
-    best = min(math.lgamma(n + 1) + 1e-12, macmahon_upper(log_block), *sums)
+    best: float = min(math.lgamma(n + 1) + 1e-12, macmahon_upper(log_block), *sums)
     if n <= _ENTROPY_ROWS and best > _CLOSED:
         best = min(best, bregman_upper(log_block, sinkhorn(weights).weights, sweeps=2, refine=1))
     return best
@@ -247,7 +248,7 @@ def concave_bound(log_permanent: float, power: float) -> float:
     touch = _touching_point(power)
     if touch > 0.0 and log_y < power * math.log(touch):
         # below the point where the tangent through 0 touches, the concave envelope is that tangent
-        return math.exp(log_y) * math.log1p(touch) / touch**power
+        return math.exp(log_y) * math.log1p(touch) / float(touch**power)
     return float(np.logaddexp(0.0, log_y / power))
 
 

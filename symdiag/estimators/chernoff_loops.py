@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import numba
 import numpy as np
 
-from symdiag.permanents.types import Array
+from symdiag.arrays import Array
 
 F = TypeVar("F", bound=Callable[..., object])
 CHUNK = 16

@@ -161,12 +161,12 @@ def test_correlations_and_doubly_moved_tensors_are_left_alone():
 
 def test_permanent_bound_holds_and_closes_on_blocks():
     rng = np.random.default_rng(7)
-    for n, width in ((6, 1.0), (18, 2.0), (18, 8.0), (18, 30.0)):
+    for n, width in ((6, 1.0), (18, 8.0), (20, 2.0), (20, 8.0), (20, 30.0), (20, 90.0)):
         log_weights = -width * rng.random((n, n))
         np.fill_diagonal(log_weights, 0.0)
         truth = math.log(scaled_permanent(np.exp(log_weights))[0])
         found = log_permanent_upper(log_weights)
-        assert truth - 1e-12 <= found <= truth + 0.08 * n
+        assert truth - 1e-12 <= found <= truth + (0.25 * n if n == 20 else 1e-9)
     blocks = np.full((24, 24), -60.0)
     for start in range(0, 24, 3):
         blocks[start : start + 3, start : start + 3] = 0.0
@@ -185,5 +185,5 @@ def test_bound_lies_above_the_sampled_entropy(std, signed):
     sampled = estimate_straddling(posterior, spec, samples=300, seed=2).total
     bound = chernoff_bound(posterior, spec.groups[0])
     assert bound.value >= sampled.lower
-    assert bound.value <= 5.0 * sampled.upper + 1e-4
+    assert bound.value <= 5.0 * sampled.upper + 1e-3
     assert Units.of(posterior, spec.groups[0], ("l0.weight",)).loc.shape == (6, 3)
