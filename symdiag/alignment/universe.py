@@ -57,11 +57,6 @@ class Universe:
         """The aligned runs."""
         return tuple(a.posterior for a in self.alignments)
 
-    @property
-    def total_distance(self) -> float:
-        """Sum over runs of the distance to the barycentre."""
-        return sum(a.certificate.distance for a in self.alignments)
-
     def between(self, first: int, second: int) -> dict[str, Element]:
         """The action that brings run ``first`` to run ``second``'s own labelling."""
         there, back = self.alignments[first].action, self.alignments[second].action

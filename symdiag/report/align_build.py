@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from symdiag.alignment import Alignment, Spread, Universe, align, function_gap, path_between
-from symdiag.alignment.cost import get_cost
-from symdiag.alignment.meaning import closeness, judge
-from symdiag.alignment.path import LogLikelihood, Path, draw
+from symdiag.alignment.comparison import LogLikelihood, StraightPath, closeness, draw, judge
+from symdiag.alignment.costs import get_cost
 from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.report.align_model import (
     Agreement,
@@ -167,7 +166,7 @@ def on_data(
     )
 
 
-def _path(path: Path) -> PathReport:
+def _path(path: StraightPath) -> PathReport:
     return PathReport(path.nll, path.elbo, path.barrier, path.elbo_barrier)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.alignment.path import LogLikelihood
+from symdiag.alignment.comparison import LogLikelihood
 from symdiag.arrays import Array
 from symdiag.errors import UsageError
 from symdiag.posterior import Posterior

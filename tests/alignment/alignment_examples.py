@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symdiag.alignment.problem import Problem
+from symdiag.alignment.assignment import Assignment
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act, random_action
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -87,7 +87,7 @@ def planted(
     return Posterior(loc, dict(act(spec, action, reference.scale, flip=False))), undo
 
 
-def every_state(problem: Problem) -> itertools.product:
+def every_state(problem: Assignment) -> itertools.product:
     """All states of a small problem."""
     return itertools.product(*([*_elements(g)] for g in problem.groups))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.cost import Weights, run_means, sorted_distances
+from symdiag.alignment.costs import Weights, run_means, sorted_distances
 from symdiag.arrays import Array
 
 
@@ -23,6 +23,7 @@ class SymmetricKL:
     unit = "nats"
     needs_width = True
     is_metric = False
+    is_symmetric = True
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """KL in both directions, summed."""

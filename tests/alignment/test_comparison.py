@@ -8,8 +8,7 @@ from alignment_examples import mlp_spec, planted, random_posterior, tanh_mlp
 from scipy.stats import norm
 
 from symdiag.alignment import align, function_gap, path_between
-from symdiag.alignment.meaning import churn, closeness, judge
-from symdiag.alignment.path import interpolate
+from symdiag.alignment.comparison import churn, closeness, interpolate, judge
 from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.symmetry.elements import Element
 

@@ -1,4 +1,4 @@
-"""What an alignment cost must provide; ``costs/`` holds one file per cost, found by listing the package.
+"""What an alignment cost must provide, and the sums that several costs are made of.
 
 A cost is a sum over weights of a non-negative dissimilarity of two one-dimensional Gaussians, so that a group's
 cost matrix is a sum over tensors and one Hungarian assignment solves a group exactly (the others held fixed).
@@ -6,14 +6,11 @@ cost matrix is a sum over tensors and one Hungarian assignment solves a group ex
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from symdiag.arrays import Array
-from symdiag.errors import UsageError
 
 _QUANTILES = 64
 
@@ -33,13 +30,15 @@ class Cost(Protocol):
     """One dissimilarity of mean-field Gaussians, additive over weights.
 
     ``needs_width`` asks for stds > 0 everywhere (deterministic weights are then given the smallest positive std
-    of the two posteriors). ``is_metric`` says that the square root of the total is a metric on posteriors.
+    of the two posteriors). ``is_metric`` says that the square root of the total is a metric on posteriors,
+    ``is_symmetric`` that model and reference may change places.
     """
 
     name: str
     unit: str
     needs_width: bool
     is_metric: bool
+    is_symmetric: bool
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """Dissimilarity of weights at the same position; any one shape."""
@@ -52,24 +51,6 @@ class Cost(Protocol):
     def unordered(self, model: Weights, reference: Weights) -> Array:
         """Blocks (n, u, f) each → (n, n) lower bounds on ``pairwise`` over all reorderings of the model's axis 1."""
         ...
-
-
-def available_costs() -> dict[str, Cost]:
-    """Every cost in ``symdiag.alignment.costs``, by name."""
-    package = importlib.import_module("symdiag.alignment.costs")
-    names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
-    found = [importlib.import_module(f"{package.__name__}.{name}").COST for name in names]
-    return {cost.name: cost for cost in found}
-
-
-def get_cost(name: str) -> Cost:
-    """The cost called ``name``; UsageError listing the known ones if there is none."""
-    costs = available_costs()
-    if name not in costs:
-        raise UsageError(
-            f"unknown alignment cost {name!r}", hint=f"choose one of: {', '.join(costs)}"
-        )
-    return costs[name]
 
 
 def squared_distances(model: Array, reference: Array) -> Array:

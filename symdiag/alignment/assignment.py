@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from symdiag.alignment.cost import Cost, Weights
+from symdiag.alignment.costs import Cost, Weights
 from symdiag.arrays import Array
 from symdiag.errors import UsageError
 from symdiag.posterior import Posterior
@@ -37,7 +37,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Block:
+class TensorBlock:
     """One tensor of both posteriors, or the part of it that some groups own, shaped (n_1, …, n_k, f): its k group axes,
     then everything else.
     """
@@ -58,12 +58,12 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Assignment:
     """What the search works on. ``constant`` is the cost of the weights that no group touches."""
 
     spec: PermutationSpec
     cost: Cost
-    blocks: tuple[Block, ...]
+    blocks: tuple[TensorBlock, ...]
     constant: float
 
     @property
@@ -71,7 +71,7 @@ class Problem:
         """The spec's groups."""
         return self.spec.groups
 
-    def touching(self, group: int) -> list[Block]:
+    def touching(self, group: int) -> list[TensorBlock]:
         """Blocks on which ``group`` acts."""
         return [b for b in self.blocks if group in b.groups]
 
@@ -91,7 +91,7 @@ class Problem:
         """Number of weights that some group moves."""
         return sum(b.model.loc.size for b in self.blocks)
 
-    def single_precision(self) -> Problem:
+    def single_precision(self) -> Assignment:
         """The same problem with float32 arrays: half the time in matrix products, for searching only."""
         blocks = (
             replace(b, model=_single(b.model), reference=_single(b.reference)) for b in self.blocks
@@ -118,7 +118,7 @@ class Problem:
         """Total cost of the model moved by ``state``, entry by entry (exactly 0 for identical posteriors)."""
         return self.constant + sum(self.block_distance(b, state) for b in self.blocks)
 
-    def block_distance(self, block: Block, state: State) -> float:
+    def block_distance(self, block: TensorBlock, state: State) -> float:
         """Cost of one tensor with every axis moved by ``state``."""
         moved = moved_weights(block, state)
         return float(self.cost.elementwise(moved, block.reference).sum())
@@ -129,7 +129,7 @@ def _single(weights: Weights) -> Weights:
     return Weights(cast("Array", loc), cast("Array | None", scale))
 
 
-def moved_weights(block: Block, state: State, *, but: int | None = None) -> Weights:
+def moved_weights(block: TensorBlock, state: State, *, but: int | None = None) -> Weights:
     """The model's side of ``block`` with its axes moved by ``state``, axis number ``but`` left alone."""
     loc, scale = block.model
     for k, axis in enumerate(block.axes):
@@ -153,9 +153,9 @@ def rows(weights: Weights, axis: int) -> Weights:
     return Weights(unfold(weights.loc), None if weights.scale is None else unfold(weights.scale))
 
 
-def build_problem(
+def build_assignment(
     model: Posterior, reference: Posterior, spec: PermutationSpec, cost: Cost
-) -> Problem:
+) -> Assignment:
     """The assignment problem of aligning ``model`` to ``reference`` (buffers that move with units do not count).
 
     Raises:
@@ -175,8 +175,8 @@ def build_problem(
                 constant += float(cost.elementwise(*part).sum())
                 continue
             axes = tuple(Axis(g, spec.groups[g].signed and m.flips) for g, m in owners)
-            blocks.append(Block(name, axes, *(_bring_forward(w, owners, spec) for w in part)))
-    return Problem(spec, cost, tuple(blocks), constant)
+            blocks.append(TensorBlock(name, axes, *(_bring_forward(w, owners, spec) for w in part)))
+    return Assignment(spec, cost, tuple(blocks), constant)
 
 
 def _part(weights: Weights, cell: tuple[slice, ...]) -> Weights:
