@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from symdiag.report.renderers import format_names
+
 
 def _formats(incomplete: str) -> list[str]:
-    from symdiag.report import format_names
-
     return [name for name in format_names() if name.startswith(incomplete)]
 
 
@@ -21,7 +21,7 @@ Format = Annotated[
         envvar="SYMDIAG_FORMAT",
         autocompletion=_formats,
         metavar="FORMAT",
-        help="On stdout: console, text, json, markdown, html, junit or github. Console on a terminal, else text.",
+        help=f"On stdout: {', '.join(format_names())}. Console on a terminal, else text.",
     ),
 ]
 Output = Annotated[

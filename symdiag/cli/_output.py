@@ -15,7 +15,7 @@ from symdiag.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from symdiag.report import RenderOptions
-    from symdiag.report.render import Renderable
+    from symdiag.report.rendering import Renderable
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def resolve_output(
         OutputError: The folder of a file does not exist.
     """
     from symdiag.report import RenderOptions
-    from symdiag.report.render import format_module
+    from symdiag.report.renderers import format_module
 
     if color not in ("auto", "always", "never"):
         raise UsageError(f"unknown --color {color!r}", hint="auto, always or never")

@@ -15,7 +15,7 @@ from symdiag.errors import UsageError
 
 if TYPE_CHECKING:
     from symdiag.diagnostics.explanation import Explanation
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXAMPLE = "Example: symdiag explain SYM001"
 
@@ -71,7 +71,7 @@ def _find(catalogue: dict[str, Explanation], code: str) -> Explanation:
 def _entry(explanation: Explanation) -> Entry:
     from symdiag.report.document import Document, Paragraph, Section
     from symdiag.report.model import SCHEMA_VERSION
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
     parts = {"What it means": explanation.meaning, "What to do": explanation.action}
     parts["Reference"] = explanation.reference
@@ -83,7 +83,7 @@ def _entry(explanation: Explanation) -> Entry:
 def _index(catalogue: dict[str, Explanation]) -> Entry:
     from symdiag.report.document import Column, Document, Section, Table
     from symdiag.report.model import SCHEMA_VERSION
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
     columns = (Column("code", numeric=False), Column("title", numeric=False))
     table = Table(columns, tuple((e.code, e.title) for e in catalogue.values()))

@@ -8,6 +8,7 @@ import typer
 
 from symdiag.cli._exits import OK
 from symdiag.cli._streams import write_stdout
+from symdiag.report.kinds import kind_names
 
 EXAMPLE = "Example: symdiag schema analyze > analyze.schema.json"
 
@@ -20,9 +21,7 @@ def register(app: typer.Typer) -> None:
 def schema(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="[NAME]", help="analyze, compare, align, retrain, samples, list or error."
-        ),
+        typer.Argument(metavar="[NAME]", help=f"{', '.join(kind_names())}, list or error."),
     ] = "analyze",
 ) -> int:
     """Print the JSON Schema of a report.

@@ -1,6 +1,5 @@
-"""Former place of ``symdiag.report.kinds._common``; goes as soon as nothing imports it."""
+"""Former place of ``symdiag.report.parts``; goes as soon as nothing imports it."""
 
-from symdiag.report.kinds._common import Side
 from symdiag.report.kinds.align import (
     Agreement,
     AlignReport,
@@ -13,6 +12,7 @@ from symdiag.report.kinds.align import (
     UnitMatch,
 )
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
+from symdiag.report.parts import Side
 
 __all__ = [
     "Agreement",

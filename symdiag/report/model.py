@@ -10,8 +10,8 @@ from symdiag.diagnostics.diagnosis import (
     Total,
 )
 from symdiag.report.codec import SCHEMA_VERSION, to_object, to_plain
-from symdiag.report.kinds._common import LayerInfo, Uncovered
 from symdiag.report.kinds.analyze import Baseline, Elbo, ModelInfo, Report, Settings
+from symdiag.report.parts import LayerInfo, Uncovered
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -17,7 +17,7 @@ from symdiag.errors import UsageError
 from symdiag.estimate import LATER
 from symdiag.report.codec import SCHEMA_VERSION
 from symdiag.report.kinds import kind_class, kind_names
-from symdiag.report.kinds._common import ErrorObject
+from symdiag.report.parts import ErrorObject
 
 _SUFFIX = f"-{SCHEMA_VERSION}.json"
 

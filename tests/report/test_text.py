@@ -8,9 +8,9 @@ from report_examples import estimate, finding, report
 
 from symdiag.report import RenderOptions, from_dict, render
 from symdiag.report.codec import to_object
-from symdiag.report.kinds._common import Side
 from symdiag.report.kinds.align import Agreement, AlignedTo, Distance, Proof
 from symdiag.report.kinds.analyze import Elbo
+from symdiag.report.parts import Side
 from symdiag.report.text import (
     amount,
     ascii_safe,

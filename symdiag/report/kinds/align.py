@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import LATER
-from symdiag.report.kinds._common import AnyReport, Side
+from symdiag.report.parts import AnyReport, Side
 
 CertificateStatus = Literal["optimal", "bounded", "not-certified"]
 AlignVerdict = Literal["same mode up to symmetry", "same function, different mode", "different"]

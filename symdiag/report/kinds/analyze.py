@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from symdiag.diagnostics.diagnosis import Finding, GroupReport, StraddlingVerdict, Total
 from symdiag.estimate import LATER, Count, Estimate, Extended
-from symdiag.report.kinds._common import AnyReport, LayerInfo, Pairs, Uncovered
 from symdiag.report.kinds.align import AlignedTo
+from symdiag.report.parts import AnyReport, LayerInfo, Pairs, Uncovered
 
 _Scalars = Annotated[Count, Meta(description="scalar weights")]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import Count, Extended
-from symdiag.report.kinds._common import AnyReport
+from symdiag.report.parts import AnyReport
 
 Outcome = Literal["regressed", "unchanged", "improved", "inconclusive"]
 _Nats = Annotated[Extended, Meta(description="nats")]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import LATER, Count
-from symdiag.report.kinds._common import AnyReport, ErrorObject, LayerInfo, Pairs
+from symdiag.report.parts import AnyReport, ErrorObject, LayerInfo, Pairs
 
 _Shape = tuple[Count, ...]
 

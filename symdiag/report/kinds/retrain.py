@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import Estimate, Extended
-from symdiag.report.kinds._common import AnyReport
 from symdiag.report.kinds.analyze import ModelInfo
+from symdiag.report.parts import AnyReport
 
 RetrainVerdict = Literal["improved", "no measurable benefit", "worse"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import Estimate, Extended, Share
-from symdiag.report.kinds._common import AnyReport, Pairs, Uncovered
+from symdiag.report.parts import AnyReport, Pairs, Uncovered
 
 SamplesVerdict = Literal["label switching", "one labelling", "not-applicable"]
 _Labellings = Annotated[int, Meta(ge=1, description="Different labellings seen.")]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.report.kinds._common import AnyReport, Side
 from symdiag.report.kinds.align import AlignSettings, CertificateStatus
+from symdiag.report.parts import AnyReport, Side
 
 
 @dataclass(frozen=True)

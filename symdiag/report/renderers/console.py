@@ -28,7 +28,7 @@ from symdiag.report.document import (
 from symdiag.report.text import ascii_safe, printable
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = (".ansi",)
 

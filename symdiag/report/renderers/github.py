@@ -9,7 +9,7 @@ from symdiag.report.document import SEVERITY_ORDER, Document, Notice, RenderOpti
 from symdiag.report.text import printable, sentence
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = ()
 

@@ -21,7 +21,7 @@ from symdiag.report.document import (
 from symdiag.report.text import printable
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = (".html", ".htm")
 

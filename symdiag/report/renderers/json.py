@@ -10,7 +10,7 @@ from symdiag.report.codec import SCHEMA_VERSION
 from symdiag.report.document import RenderOptions
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = (".json",)
 

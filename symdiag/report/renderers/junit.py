@@ -10,7 +10,7 @@ from symdiag.report.document import Check, Document, RenderOptions
 from symdiag.report.text import printable
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = (".xml",)
 

@@ -20,7 +20,7 @@ from symdiag.report.document import (
 from symdiag.report.text import printable, sentence
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = (".md", ".markdown")
 

@@ -10,7 +10,7 @@ from symdiag.report.document import RenderOptions
 from symdiag.report.renderers import console
 
 if TYPE_CHECKING:
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
 EXTENSIONS = (".txt", ".log")
 

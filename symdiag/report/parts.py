@@ -1,4 +1,4 @@
-"""What reports of every kind share: identification, volatile part, errors, and where a posterior came from."""
+"""Parts that reports of several kinds share: identification, volatile part, errors, where a posterior came from."""
 
 from __future__ import annotations
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, TypeAlias
 
-from symdiag.errors import SymdiagError, UsageError
-from symdiag.report import renderers, views
+from symdiag.report import views
 from symdiag.report.codec import SCHEMA_VERSION, to_object
 from symdiag.report.document import Check, Document, RenderOptions
-from symdiag.report.kinds import from_dict
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An input that could not be reported on, in a run that went on with the others."""
-
-    path: str
-    error: SymdiagError
+from symdiag.report.reading import Failure, from_dict
+from symdiag.report.renderers import format_module
 
 
 @dataclass(frozen=True)
@@ -34,37 +24,6 @@ class Entry:
 
 Renderable: TypeAlias = Any
 """A report dataclass of a known kind, its JSON object, an ``Entry`` ready made, or a ``Failure``."""
-
-
-def format_names() -> tuple[str, ...]:
-    """Every format, without importing any of them."""
-    names = (m.name for m in pkgutil.iter_modules(renderers.__path__))
-    return tuple(sorted(n for n in names if not n.startswith("_")))
-
-
-def format_module(name: str) -> ModuleType:
-    """The module of a format.
-
-    Raises:
-        UsageError: There is no such format.
-    """
-    if name not in format_names():
-        raise UsageError(f"unknown format {name!r}", hint=f"one of {', '.join(format_names())}")
-    return importlib.import_module(f"{renderers.__name__}.{name}")
-
-
-def format_of(filename: str) -> str:
-    """The format whose extension ``filename`` has.
-
-    Raises:
-        UsageError: No format claims the extension.
-    """
-    for name in format_names():
-        if filename.lower().endswith(tuple(format_module(name).EXTENSIONS)):
-            return name
-    raise UsageError(
-        f"cannot tell the format of {filename!r}", hint="write FORMAT=FILE, such as json=report.out"
-    )
 
 
 def document_of(report: Any) -> Document:
