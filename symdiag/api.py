@@ -33,7 +33,7 @@ from symdiag.report.align_build import align_section
 from symdiag.report.model import Baseline, LayerInfo, ModelInfo, Report, Settings, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.symmetry.spec import PermutationSpec
-from symdiag.training.evaluate import EvaluationConfig
+from symdiag.training.evaluation import EvaluationConfig
 
 Progress = Callable[[str, float], None]
 

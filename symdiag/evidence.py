@@ -19,8 +19,8 @@ from symdiag.training.data import Dataset, load_data
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from symdiag.training.evaluate import EvaluationConfig
-    from symdiag.training.problem import Forward
+    from symdiag.training.evaluation import EvaluationConfig
+    from symdiag.training.learning_problem import Forward
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def measure_evidence(
         UsageError: The forward pass is not determined, or no prior is known.
         InputError: The data do not fit the network.
     """
-    from symdiag.training.evaluate import evaluate
-    from symdiag.training.problem import build_problem
+    from symdiag.training.evaluation import evaluate
+    from symdiag.training.learning_problem import build_problem
 
     train = network_data(data.train, data.target, symmetry)
     test = None if data.test is None else network_data(data.test, data.target, symmetry)

@@ -22,13 +22,11 @@ from symdiag.report.retrain_model import RetrainReport
 from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluate import EvaluationConfig, evaluate
-from symdiag.training.initial import scratch
-from symdiag.training.job import JobSettings, Trained, job_settings, run_job
+from symdiag.training.evaluation import EvaluationConfig, evaluate
+from symdiag.training.job import JobSettings, JobState, Trained, job_settings, load_job, run_job
+from symdiag.training.learning_problem import build_problem, scratch
 from symdiag.training.metrics import JsonLines, Sink, TensorBoard
-from symdiag.training.problem import build_problem
-from symdiag.training.state import JobState, load_job
-from symdiag.training.workers import Workers, workers_from_environment
+from symdiag.training.processes import Workers, workers_from_environment
 
 
 @dataclass(frozen=True)

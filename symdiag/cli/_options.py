@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
+from symdiag.objectives.likelihoods import likelihood_names
+from symdiag.objectives.terms import objective_names
 from symdiag.report.renderers import format_names
+
+LIKELIHOODS = f"{', '.join(likelihood_names())}."
+OBJECTIVES = f"{', '.join(objective_names())}."
 
 
 def _formats(incomplete: str) -> list[str]:

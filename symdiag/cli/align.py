@@ -47,10 +47,10 @@ Data = Annotated[
     Path | None, typer.Option("--data", help="Data: adds ELBO and NLL along the straight path.")
 ]
 Likelihood = Annotated[
-    str | None, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
+    str | None, typer.Option("--likelihood", help=opt.LIKELIHOODS)
 ]
 Noise = Annotated[
-    float, typer.Option("--noise", min=1e-12, help="Noise std of the gaussian likelihood.")
+    float | None, typer.Option("--noise", min=1e-12, help="Noise std. Default: 1.")
 ]
 PriorStd = Annotated[
     float | None,
@@ -82,7 +82,7 @@ def align(
     restarts: Restarts = None,
     data: Data = None,
     likelihood: Likelihood = None,
-    noise: Noise = 1.0,
+    noise: Noise = None,
     prior_std: PriorStd = None,
     activation: opt.Activation = None,
     scale_transform: opt.ScaleTransform = None,

@@ -50,12 +50,12 @@ def analyze(
         str | None, typer.Option("--target", help="Target column of csv or parquet.")
     ] = None,
     likelihood: Annotated[
-        str, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
+        str, typer.Option("--likelihood", help=opt.LIKELIHOODS)
     ] = "gaussian",
     noise: Annotated[
         float | None,
         typer.Option(
-            "--noise", min=1e-12, help="Noise std, gaussian only. Default: the residuals'."
+            "--noise", min=1e-12, help="Noise std. Default: the residuals'."
         ),
     ] = None,
     prior_std: Annotated[

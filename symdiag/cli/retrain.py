@@ -51,17 +51,20 @@ def retrain(
         str, typer.Option("--from", help="checkpoint, or scratch: random means.")
     ] = "checkpoint",
     objective: Annotated[
-        str, typer.Option("--objective", help="symmetrized, infonce or elbo.")
+        str, typer.Option("--objective", help=opt.OBJECTIVES)
     ] = "symmetrized",
-    elements: Annotated[int, typer.Option("--K", min=2, help="Group elements of infonce.")] = 20,
+    elements: Annotated[
+        int | None, typer.Option("--K", min=2, help="Group elements of infonce. Default: 20.")
+    ] = None,
     marginals: Annotated[
-        str, typer.Option("--marginals", help="auto, exact, mcmc or bethe.")
-    ] = "auto",
+        str | None,
+        typer.Option("--marginals", help="Symmetrized: auto (default), exact, mcmc or bethe."),
+    ] = None,
     likelihood: Annotated[
-        str, typer.Option("--likelihood", help="gaussian, categorical, bernoulli or poisson.")
+        str, typer.Option("--likelihood", help=opt.LIKELIHOODS)
     ] = "gaussian",
     noise: Annotated[
-        str | None, typer.Option("--noise", help="Noise std, or learn (default). Gaussian only.")
+        str | None, typer.Option("--noise", help="Noise std, or learn (default).")
     ] = None,
     prior_std: Annotated[
         list[str] | None,
@@ -206,7 +209,7 @@ def _run(
     from symdiag import retraining
     from symdiag.estimators.devices import check_device
     from symdiag.training.config import ModelConfig, TrainingConfig
-    from symdiag.training.evaluate import EvaluationConfig
+    from symdiag.training.evaluation import EvaluationConfig
 
     check_device(options["device"])
     return retraining.retrain(

@@ -25,7 +25,7 @@ class Evaluator:
         posterior: tells the number of outputs.
         data: inputs and targets.
         likelihood: name of a likelihood; None takes categorical for integer labels of several classes, else gaussian.
-        noise: noise std of the gaussian likelihood.
+        noise: noise std, where the likelihood has one; 1 by default.
 
     Raises:
         UsageError: the forward pass is not known.
@@ -38,11 +38,11 @@ class Evaluator:
         posterior: Posterior,
         data: Dataset,
         likelihood: str | None = None,
-        noise: float = 1.0,
+        noise: float | None = None,
     ) -> None:
         import torch
 
-        from symdiag.objectives.likelihoods import find_likelihood
+        from symdiag.objectives.likelihoods import check_noise, find_likelihood
 
         if forward is None:
             raise UsageError(
@@ -54,8 +54,9 @@ class Evaluator:
         self._inputs = torch.as_tensor(data.inputs)
         outputs = self.outputs(posterior).shape[-1]
         self._likelihood = find_likelihood(likelihood or _guess(data, outputs))
+        check_noise(self._likelihood, noise)
         self._targets = self._likelihood.targets(torch.as_tensor(data.targets), outputs)
-        self._log_noise = torch.tensor(math.log(noise), dtype=torch.float64)
+        self._log_noise = torch.tensor(math.log(noise or 1.0), dtype=torch.float64)
 
     @property
     def likelihood(self) -> str:

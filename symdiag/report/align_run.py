@@ -59,7 +59,7 @@ def run_align(
     seed: int = 0,
     data: Path | None = None,
     likelihood: str | None = None,
-    noise: float = 1.0,
+    noise: float | None = None,
     prior_std: float | None = None,
     samples: int = 32,
     **reading: Any,

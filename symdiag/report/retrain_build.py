@@ -16,13 +16,13 @@ from symdiag.report.retrain_model import (
     TestScores,
 )
 from symdiag.training.config import ModelConfig, TrainingConfig
-from symdiag.training.evaluate import Evaluation, EvaluationConfig
+from symdiag.training.evaluation import Evaluation, EvaluationConfig
 from symdiag.training.verdict import (
     Difference,
     differences,
-    judge,
     run_to_run_slack,
     symmetrized_difference,
+    verdict_of,
 )
 
 
@@ -61,7 +61,7 @@ def build_report(
             [figures("before", before), *(figures("control", c) for c in controls[:1]), retrained]
         ),
         output=None,
-        verdict=judge(gain),
+        verdict=verdict_of(gain),
         settings=_settings(config, model_config, steps_taken, start, len(controls), evaluation),
         tool=tool,
     )
@@ -117,14 +117,14 @@ def _settings(
             "batch_size",
             "draws",
             "seed",
-            "marginals",
-            "num_elements",
         )
     }
     by_name = ", ".join(f"{k} {v:g}" for k, v in model.prior_std_by_tensor.items())
     stored = "from the checkpoint" if model.prior_std is None else f"std {model.prior_std:g}"
     return RetrainSettings(
         **shared,
+        marginals=config.marginals or "auto",
+        num_elements=config.num_elements or 20,
         steps_taken=steps_taken,
         start=start,
         likelihood=model.likelihood,

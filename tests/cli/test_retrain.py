@@ -149,7 +149,7 @@ def test_worse_is_not_written_unless_asked(files, capsys):
         (["--noise", "loud"], "bad-option"),
         (["--prior-std", "fc9=1"], "bad-option"),
         (["--likelihood", "cauchy"], "bad-option"),
-        (["--likelihood", "categorical"], "bad-data"),
+        (["--likelihood", "categorical"], "bad-option"),
         (["--objective", "magic"], "bad-option"),
         (["--from", "mars"], "bad-option"),
         (["--resume"], "bad-option"),
@@ -185,7 +185,7 @@ def test_library_call_returns_report_and_posterior(files):
     from symdiag import retrain
     from symdiag.retraining import Network
     from symdiag.training.config import ModelConfig, TrainingConfig
-    from symdiag.training.evaluate import EvaluationConfig
+    from symdiag.training.evaluation import EvaluationConfig
 
     result = retrain(
         files / "model.pt",

@@ -14,13 +14,13 @@ from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.estimators.straddling import estimate_straddling
 from symdiag.estimators.summation import GroupSum
 from symdiag.objectives.penalty import StraddlingPenalty
-from symdiag.objectives.symmetrized import GroupTerm, Symmetrized
+from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized
 from symdiag.objectives.variational import Variational
 from symdiag.permanents.exact import exact_log_permanent
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act_on_axis
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-from symdiag.training.evaluate import active_units
+from symdiag.training.evaluation import active_units
 
 
 def concatenation(seed=0, *, signed=False, std=0.6, pools=False):

@@ -11,7 +11,7 @@ import torch
 import symdiag
 from symdiag.retraining import Network
 from symdiag.training.config import ModelConfig, TrainingConfig
-from symdiag.training.evaluate import EvaluationConfig
+from symdiag.training.evaluation import EvaluationConfig
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_models"
 

@@ -12,8 +12,8 @@ from symdiag.objectives.variational import FlatPrior, Layout, Variational, gauss
 from symdiag.posterior import Covariance, GaussianPrior, Posterior
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
+from symdiag.training.learning_problem import build_problem
 from symdiag.training.prior import check_prior_invariance, resolve_prior
-from symdiag.training.problem import build_problem
 
 
 def rebuild(problem, posterior=None, model=None, train=None):
@@ -94,7 +94,7 @@ def test_what_cannot_be_trained_is_refused(problem):
 
 
 def test_data_of_another_shape_are_named(problem):
-    with pytest.raises(InputError, match="cannot be evaluated"):
+    with pytest.raises(InputError, match="cannot take inputs"):
         rebuild(problem, train=Dataset(np.zeros((4, 3)), np.zeros(4)))
     with pytest.raises(InputError, match="2 columns"):
         rebuild(problem, train=Dataset(np.zeros((4, 1)), np.zeros((4, 2))))

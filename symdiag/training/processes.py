@@ -1,11 +1,14 @@
-"""The processes of one run: a single one, or those that torchrun started."""
+"""The processes of a run, and the signals that ask them to stop."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import torch
 from torch import Tensor
@@ -66,3 +69,35 @@ def workers_from_environment() -> Iterator[Workers]:
         yield Workers(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+class StopRequest:
+    """Set once a signal has arrived."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Note the first signal; a second one interrupts at once."""
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = True
+
+
+@contextmanager
+def graceful_stop() -> Iterator[StopRequest]:
+    """Handlers for SIGINT and SIGTERM inside the block: stop at the next step, not amid one.
+
+    In the main thread only, where Python allows it; elsewhere nothing is touched.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, request.handle) for number in numbers}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Everything a training step needs to know about the model and the data, as tensors on one device."""
+"""Model, data and prior of a training run, checked against each other, as tensors."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from symdiag.errors import InputError, UnsupportedError
-from symdiag.objectives.likelihoods import Likelihood, find_likelihood
+from symdiag.objectives.likelihoods import check_noise, find_likelihood
+from symdiag.objectives.likelihoods.interface import Likelihood
 from symdiag.objectives.variational import FlatPrior, Layout, Variational
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Array, GaussianPrior, Posterior
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
 from symdiag.training.prior import check_prior_invariance, resolve_prior
+from symdiag.training.randomness import generator_for
 
 Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 """(name → (S, *shape), inputs (N, ...)) → outputs (S, N, d)."""
 
+INITIAL_STD = 0.05  # of training from scratch
 FLOAT64_LIMIT = 100_000  # parameters up to which everything is computed in float64
 
 
@@ -40,11 +44,11 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Problem:
+class LearningProblem:
     """A posterior to train on data: network, likelihood, prior, symmetry group.
 
-    ``posterior`` is where training starts and the template of what is written; ``learn_noise`` makes
-    the noise std of the gaussian likelihood a trained number (type-II maximum likelihood).
+    ``posterior`` is where training starts and the template of what is written; ``learn_noise``
+    makes the noise std of the likelihood a trained number (type-II maximum likelihood).
     """
 
     posterior: Posterior
@@ -90,23 +94,27 @@ def build_problem(
     test: Dataset | None = None,
     *,
     device: str = "cpu",
-) -> Problem:
+) -> LearningProblem:
     """Check that posterior, data, likelihood and prior fit each other and put them on ``device``.
 
     Raises:
-        UnsupportedError: Correlated posterior (``correlated-posterior``), or nothing random to train.
-        SymmetryError: The prior is not invariant under the group (``prior-not-invariant``): L^G is then no bound.
-        UsageError: No prior is known (``prior-unknown``) or its options name no tensor.
+        UnsupportedError: Correlated posterior (``correlated-posterior``), or nothing random to
+            train.
+        SymmetryError: The prior is not invariant under the group (``prior-not-invariant``): L^G is
+            then no bound.
+        UsageError: No prior is known (``prior-unknown``), its options name no tensor, or the
+            likelihood has no noise std but one is given (``bad-option``).
         InputError: The data do not fit the network (``bad-data``).
     """
     _check_trainable(posterior)
     prior = resolve_prior(posterior, model)
     check_prior_invariance(prior, posterior, spec)
-    dtype = torch.float64 if posterior.num_parameters <= FLOAT64_LIMIT else torch.float32
     likelihood = find_likelihood(model.likelihood)
+    check_noise(likelihood, model.noise)
+    dtype = torch.float64 if posterior.num_parameters <= FLOAT64_LIMIT else torch.float32
     prepare = _Preparation(posterior, forward, likelihood, dtype, device)
     points = prepare.points(train)
-    return Problem(
+    return LearningProblem(
         posterior=posterior,
         spec=spec,
         forward=forward,
@@ -116,7 +124,7 @@ def build_problem(
         train=points,
         test=None if test is None else prepare.points(test),
         log_noise=prepare.log_noise(points, model),
-        learn_noise=model.likelihood == "gaussian" and model.noise in (None, "learn"),
+        learn_noise=likelihood.has_noise and model.noise in (None, "learn"),
         dtype=dtype,
         device=device,
     )
@@ -151,7 +159,7 @@ class _Preparation:
 
     def log_noise(self, points: Points, model: ModelConfig) -> float:
         """Given, or where learning starts: the residual std of the mean network."""
-        if model.likelihood != "gaussian":
+        if not self.likelihood.has_noise:
             return 0.0
         if isinstance(model.noise, (int, float)):
             return math.log(model.noise)
@@ -169,8 +177,25 @@ class _Preparation:
         except (RuntimeError, ValueError, IndexError) as error:
             first = str(error).splitlines()[0]
             raise InputError(
-                f"the network cannot be evaluated on inputs of shape {tuple(inputs.shape[1:])}: {first}",
+                f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}: {first}",
                 code="bad-data",
                 hint="The inputs (array X) must have the features that the network was trained on.",
             ) from error
         return outputs
+
+
+def scratch(posterior: Posterior, seed: int) -> Posterior:
+    """Where training from scratch starts; deterministic weights are kept.
+
+    Random means (He et al. 2015 for matrices, zero for vectors) and stds of ``INITIAL_STD``.
+    """
+    generator = generator_for(seed, "initial")
+    loc: dict[str, Array] = {}
+    scale: dict[str, Array] = {}
+    for name, old in posterior.loc.items():
+        random = posterior.scale[name] > 0
+        fan_in = math.prod(old.shape[1:])
+        spread = math.sqrt(2.0 / fan_in) if old.ndim > 1 else 0.0
+        loc[name] = np.where(random, spread * generator.standard_normal(old.shape), old)
+        scale[name] = np.where(random, INITIAL_STD, 0.0)
+    return posterior.replace(loc=loc, scale=scale, covariance=None)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from symdiag.objectives.terms import TermOptions
 from symdiag.objectives.variational import Variational
+from symdiag.symmetry.spec import PermutationSpec
+
+OPTIONS: tuple[str, ...] = ()
 
 
 class Elbo:
@@ -16,3 +20,8 @@ class Elbo:
     def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
         """Zero."""
         return draws.new_zeros(())
+
+
+def build(spec: PermutationSpec, q: Variational, options: TermOptions) -> Elbo:
+    """The same for every posterior."""
+    return Elbo()

@@ -1,4 +1,4 @@
-"""What a posterior is worth: evidence terms with intervals and test scores, by the certified estimator."""
+"""What a posterior is worth: evidence terms with intervals and test scores."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
-from symdiag.training.problem import Points, Problem
-from symdiag.training.streams import stream
+from symdiag.training.learning_problem import LearningProblem, Points
+from symdiag.training.randomness import generator_for
 
 ACTIVE_RATIO = 2.0  # stds from zero at which a weight counts as one that does something
 _CHUNK = 4_000_000  # outputs held at once
-_LEAST, _LEAST_RARE = (
-    64,
-    500,
-)  # draws for H, and where H is so small that few draws may miss what makes it up
+# draws for H, and where H is so small that few draws may miss what makes it up
+_LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How carefully posteriors are evaluated: weight draws for the likelihood, seed and budget for H."""
+    """How carefully posteriors are evaluated: weight draws of the fit, seed, budget for H."""
 
     samples: int = 1000
     seed: int = 0
@@ -45,9 +43,9 @@ class EvaluationConfig:
 class Evaluation:
     """One posterior on the training data (nats, summed over points) and on the test data.
 
-    ``symmetrized`` is L^G = L + log|G| − H. Its ``lower`` end takes the upper end of H(g|ω), hence is a lower
-    bound on the log evidence up to Monte Carlo error; its ``upper`` end is not one. ``draws`` and ``point_nll``
-    are kept for paired comparison.
+    ``symmetrized`` is L^G = L + log|G| − H. Its ``lower`` end takes the upper end of H(g|ω), hence
+    is a lower bound on the log evidence up to Monte Carlo error; its ``upper`` end is not one.
+    ``draws`` and ``point_nll`` are kept for paired comparison.
     """
 
     log_likelihood: Estimate
@@ -64,9 +62,13 @@ class Evaluation:
 
 
 def evaluate(
-    problem: Problem, q: Variational, config: EvaluationConfig, *, entropy: Estimate | None = None
+    problem: LearningProblem,
+    q: Variational,
+    config: EvaluationConfig,
+    *,
+    entropy: Estimate | None = None,
 ) -> Evaluation:
-    """Evaluate ``q`` with draws that depend on the seed only, so that evaluations of two posteriors are paired.
+    """Evaluate ``q`` with draws that depend on the seed only: two posteriors' are paired.
 
     ``entropy`` is H(g|ω) where it is known already.
     """
@@ -89,19 +91,20 @@ def evaluate(
         ),
         active_units=active_units(posterior, problem.spec),
         units=sum(group.width for group in problem.spec),
-        noise_std=float(torch.exp(q.log_noise.detach()))
-        if problem.likelihood.name == "gaussian"
-        else None,
+        noise_std=float(torch.exp(q.log_noise.detach())) if problem.likelihood.has_noise else None,
         test=test,
         draws=fit,
         point_nll=point_nll,
     )
 
 
-def _straddling(problem: Problem, posterior: Posterior, config: EvaluationConfig) -> Estimate:
+def _straddling(
+    problem: LearningProblem, posterior: Posterior, config: EvaluationConfig
+) -> Estimate:
     """H(g|ω) by the certified estimator, never from too few draws.
 
-    Near separation H is an average of rare large values: the spread of a few draws says little about its error.
+    Near separation H is an average of rare large values: the spread of a few draws says little
+    about its error.
     """
     options: dict[str, Any] = {
         "seed": config.seed,
@@ -135,8 +138,8 @@ def symmetrized_bound(elbo: Estimate, entropy: Estimate, log_order: float) -> Es
 def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
     """Units with a weight at least ``ACTIVE_RATIO`` stds away from zero in every matrix they touch.
 
-    A pruned unit fails in at least one: its incoming weights are the prior's, or its outgoing weights are noise.
-    Vectors (biases, norms) do not count: a dead unit's bias may well be large.
+    A pruned unit fails in at least one: its incoming weights are the prior's, or its outgoing
+    weights are noise. Vectors (biases, norms) do not count: a dead unit's bias may well be large.
     """
     active = 0
     for group in spec:
@@ -148,10 +151,8 @@ def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
             signal = np.abs(loc) >= ACTIVE_RATIO * scale
             signal &= loc != 0
             here = unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
-            place = (
-                member.tensor,
-                member.axis,
-            )  # ranges of one axis are one matrix as the unit sees it
+            # ranges of one axis are one matrix as the unit sees it
+            place = (member.tensor, member.axis)
             seen[place] = seen.get(place, np.zeros(group.width, dtype=bool)) | here
         active += int(
             np.logical_and.reduce([np.ones(group.width, dtype=bool), *seen.values()]).sum()
@@ -166,8 +167,8 @@ def shifted(estimate: Estimate, by: float) -> Estimate:
     )
 
 
-def _noise(problem: Problem, config: EvaluationConfig) -> Tensor:
-    generator = stream(config.seed, "evaluation", 3)
+def _noise(problem: LearningProblem, config: EvaluationConfig) -> Tensor:
+    generator = generator_for(config.seed, "evaluation", 3)
     noise = generator.standard_normal((config.samples, problem.flat_prior.loc.numel()))
     return torch.from_numpy(noise).to(problem.flat_prior.loc)
 
@@ -179,7 +180,7 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
 
 
 def _log_likelihoods(
-    problem: Problem, q: Variational, draws: Tensor, points: Points
+    problem: LearningProblem, q: Variational, draws: Tensor, points: Points
 ) -> NDArray[np.float64]:
     """(S, N), in chunks of points."""
     size = max(1, _CHUNK // len(draws))
@@ -192,7 +193,7 @@ def _log_likelihoods(
 
 
 def _test_scores(
-    problem: Problem, q: Variational, draws: Tensor
+    problem: LearningProblem, q: Variational, draws: Tensor
 ) -> tuple[Scores | None, NDArray[np.float64] | None]:
     if problem.test is None:
         return None, None

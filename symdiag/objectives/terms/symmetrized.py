@@ -1,12 +1,13 @@
-r"""The symmetrised objective: L + log|G| − Σ_l H_l with the permanent's own gradient (DESIGN.md 1.2, 1.3).
+"""The symmetrised objective L + log|G| − Σ_l H_l with the permanent's own gradient.
 
-For one group H = E log perm(exp A), and ∂ log perm/∂θ = Σ_ij P_ij ∂A_ij/∂θ with the permanental marginals P.
-Summing over j first, the gradient needs only the moments (P x)_i and (P x²)_i of the draws that slot i may hold,
+For one group H = E log perm(exp A), and ∂ log perm/∂θ = Σ_ij P_ij ∂A_ij/∂θ with the permanental
+marginals P. Summing over j first, the gradient needs only the moments (P x)_i and (P x²)_i of the
+draws that slot i may hold,
 
     Σ_ij P_ij A_ij = −½ Σ_i [ (P x²)_i − 2 μ_i (P x)_i + μ_i² ] / σ_i² + ½ Σ_i (x_i − μ_i)² / σ_i²
 
-(the log σ terms cancel because P is doubly stochastic), so it is a handful of matrix products. With sign flips the
-first moment takes the difference of the kept and the flipped share.
+(the log σ terms cancel because P is doubly stochastic), so it is a handful of matrix products. With
+sign flips the first moment takes the difference of the kept and the flipped share.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from symdiag.arrays import Array
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
 from symdiag.objectives.swaps import bethe_functional, swap_marginals
+from symdiag.objectives.terms import TermOptions
 from symdiag.objectives.variational import Variational
 from symdiag.permanents import Effort, marginals
 from symdiag.permanents.exact import exact_marginals
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 Marginals = Callable[[Array, np.random.Generator], tuple[Array, Array]]
-"""(log weights (B, n, n), generator) → (log-permanent values or bounds (B,), marginals (B, n, n))."""
+"""(log weights (B, n, n), generator) → (log-permanents or bounds (B,), marginals (B, n, n))."""
 
+OPTIONS = ("marginals",)
 EXACT_LIMIT = 10  # widest group that ``auto`` evaluates exactly at every step
 
 
@@ -57,11 +60,11 @@ def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, A
 
 _METHODS: dict[str, Marginals] = {"exact": _exact, "mcmc": _sampled, "bethe": _bethe}
 MARGINALS = ("auto", "exact", "mcmc", "bethe")
-"""Ways to get the permanental marginals; ``auto`` is exact up to width ``EXACT_LIMIT``, else mcmc."""
+"""Ways to get permanental marginals; ``auto`` is exact up to width ``EXACT_LIMIT``, else mcmc."""
 
 
 def find_marginals(method: str, width: int, *, value: bool = True) -> Marginals:
-    """The marginal routine called ``method`` for a group of ``width`` units; ``value`` says if values are wanted."""
+    """The routine called ``method`` for ``width`` units; ``value``: whether values are wanted."""
     if method == "auto":
         method = "exact" if width <= EXACT_LIMIT else "mcmc"
     if method not in _METHODS:
@@ -77,8 +80,8 @@ def find_marginals(method: str, width: int, *, value: bool = True) -> Marginals:
 class _Blocks:
     """Where the units of one group sit in the flat weight vector.
 
-    ``index`` (n, D); ``sign`` (D,) is −1 on entries that a flip negates; ``allowed`` (n, n) per sign choice, None
-    when no deterministic weight forbids an exchange.
+    ``index`` (n, D); ``sign`` (D,) is −1 on entries that a flip negates; ``allowed`` (n, n) per
+    sign choice, None when no deterministic weight forbids an exchange.
     """
 
     index: Tensor
@@ -94,7 +97,7 @@ class GroupTerm:
     ) -> None:
         if not group.is_matrix_permanent:
             raise UnsupportedError(
-                f"group {group.name} acts on two axes of one tensor: its straddling has no permanent form",
+                f"group {group.name} acts on two axes of one tensor: there is no permanent form",
                 code="not-a-permanent",
             )
         self.group = group
@@ -109,20 +112,22 @@ class GroupTerm:
         The value is exact where the marginals are; otherwise it is the Bethe functional at sampled
         marginals, a lower bound on the exact value of these draws.
         """
-        value: Tensor = _Straddling.apply(loc, scale, draws, self, generator)  # type: ignore[no-untyped-call]
+        function: Any = _Straddling.apply
+        value: Tensor = function(loc, scale, draws, self, generator)
         return value
 
     def evaluate(
         self, slots: _Slots, generator: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Mean value, and the marginals (S, n, n) of kept and of flipped signs (None if unsigned)."""
+        """Mean value, and marginals (S, n, n) of kept and of flipped signs (None if unsigned)."""
+        # log q_i(x_j) up to a constant common to all i: −½ Σ (x² − 2 μ x + μ²)/σ² − Σ log σ
         constant = (
             0.5 * (slots.precision * slots.mean**2).sum(-1) - slots.half_log_precision
         )  # (n,)
-        squares = 0.5 * slots.precision @ slots.square.mT
-        kept = (
-            slots.weighted_mean @ slots.x.mT - squares - constant[:, None]
-        )  # log q_i(x_j) up to a constant
+        squares = 0.5 * slots.precision @ slots.square.mT  # (n, D) @ (S, D, n) → (S, n, n)
+        kept = slots.weighted_mean @ slots.x.mT - squares - constant[:, None]  # (S, n, n)
+        # columns are divided by the own density q_j(x_j): the permanent becomes Σ_g q(g⁻¹ω)/q(ω),
+        # and the identity's weight is exactly 1 whatever the rounding
         own = kept.diagonal(dim1=1, dim2=2).clone()
         kept = self._masked(kept - own[:, None, :], 0)
         kept.diagonal(dim1=1, dim2=2).zero_()
@@ -138,6 +143,7 @@ class GroupTerm:
         value = torch.from_numpy(values).to(both.device).mean()
         if flipped is None:
             return value, share, None
+        # a pair's share splits over its two signs as their densities do
         turned = torch.where(share > 0, share * torch.exp(flipped - both), 0.0)
         return value, share - turned, turned
 
@@ -148,7 +154,11 @@ class GroupTerm:
 
 @dataclass(frozen=True)
 class _Slots:
-    """Slot parameters (n, D) and the units' draws (S, n, D), float64; deterministic entries have precision 0."""
+    """Slot parameters (n, D) and the units' draws (S, n, D), float64.
+
+    Slot i is q's density q_i of the i-th unit's weights, as opposed to the unit whose draw is
+    put into it. Deterministic entries have precision 0: they forbid exchanges or say nothing.
+    """
 
     mean: Tensor
     precision: Tensor
@@ -166,7 +176,10 @@ class _Slots:
 
 
 class _Straddling(torch.autograd.Function):
-    """log perm(exp A) averaged over draws; all gradients are formed in the forward pass, next to the marginals."""
+    """log perm(exp A) averaged over draws.
+
+    All gradients are formed in the forward pass, next to the marginals that they need.
+    """
 
     @staticmethod
     def forward(
@@ -200,7 +213,11 @@ class _Straddling(torch.autograd.Function):
 def _gradients(
     slots: _Slots, std: Tensor, kept: Tensor, flipped: Tensor | None, sign: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """∂/∂μ (n, D), ∂/∂σ (n, D) and ∂/∂ω (S, n, D) of the mean over draws of Σ_ij P_ij A_ij, P held fixed."""
+    """Gradients of the mean over draws of Σ_ij P_ij A_ij with P held fixed.
+
+    Returns:
+        ∂/∂μ (n, D), ∂/∂σ (n, D) and ∂/∂ω (S, n, D).
+    """
     count, _, size = slots.x.shape
     total = kept if flipped is None else kept + flipped
 
@@ -218,6 +235,7 @@ def _gradients(
     if flipped is not None:
         first = first + moment(flipped, slots.x) * sign
         at_units += pull(flipped, slots.weighted_mean * sign)
+    # subtracting the identity's own moments: the derivative of −Σ_i A_ii, the log q(ω) below
     shift = first - slots.x.mean(0)
     spread = moment(total, slots.square) - slots.square.mean(0)
     by_mean = slots.precision * shift
@@ -255,7 +273,7 @@ def _allowed(group: Group, q: Variational) -> tuple[Tensor | None, ...]:
 
 
 class Symmetrized:
-    """Adds Σ_l H(g_l | ω), every group with the others at the identity (DESIGN.md 1.5)."""
+    """Adds Σ_l H(g_l | ω), every group with the others at the identity (docs/theory/estimators.md)."""
 
     name = "symmetrized"
 
@@ -275,3 +293,8 @@ class Symmetrized:
         for group in self.groups:
             total = total + group(q.loc, scale, draws, generator)
         return total
+
+
+def build(spec: PermutationSpec, q: Variational, options: TermOptions) -> Symmetrized:
+    """Without the value of H: the monitor of a run computes a better one."""
+    return Symmetrized(spec, q, options.marginals or "auto", value=False)

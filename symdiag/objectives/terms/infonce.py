@@ -1,4 +1,4 @@
-"""The paper's objective: L + I^K with K − 1 uniform group elements (Gelberg et al. 2024, Thm 4.3)."""
+"""The paper's objective: L + I^K, K − 1 uniform group elements (Gelberg et al. 2024, Thm 4.3)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from torch import Tensor
 
 from symdiag.arrays import Array
 from symdiag.errors import UnsupportedError
+from symdiag.objectives.terms import TermOptions
 from symdiag.objectives.variational import Layout, Variational
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
 
+OPTIONS = ("num_elements",)
+_DEFAULT_ELEMENTS = 20
+
 
 class InfoNCE:
-    """Adds E log (1/K) Σ_k q(g_k⁻¹ω)/q(ω), g_0 the identity: −I^K, which cannot fall below −log K.
+    """Adds E log (1/K) Σ_k q(g_k⁻¹ω)/q(ω), g_0 the identity: −I^K, never below −log K.
 
     Kept as the baseline that the permanent-based objective is measured against.
     """
 
     name = "infonce"
 
-    def __init__(self, spec: PermutationSpec, num_elements: int = 20) -> None:
+    def __init__(self, spec: PermutationSpec, num_elements: int = _DEFAULT_ELEMENTS) -> None:
         self.spec = spec
         self.num_elements = num_elements
 
     def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
-        """−I^K in nats, averaged over draws (S, D); fresh elements for every call, shared by its draws."""
+        """−I^K in nats, averaged over draws (S, D), which share the elements of this call."""
         if q.free is not None:
             raise UnsupportedError(
                 "the infonce objective needs every weight to be random",
@@ -43,8 +47,14 @@ class InfoNCE:
         own = ((draws - q.loc) / scale).double().square()  # (S, D)
         other = ((moved - q.loc) / scale).double().square()  # (S, K-1, D)
         log_ratio = 0.5 * (own[:, None, :] - other).sum(-1)
+        # the identity is one of the K elements and has ratio 1; hence the bound by log K
         terms = torch.cat([log_ratio.new_zeros(len(draws), 1), log_ratio], dim=1)
         return torch.logsumexp(terms, dim=1).mean() - math.log(self.num_elements)
+
+
+def build(spec: PermutationSpec, q: Variational, options: TermOptions) -> InfoNCE:
+    """With K group elements, 20 unless told."""
+    return InfoNCE(spec, options.num_elements or _DEFAULT_ELEMENTS)
 
 
 def _signed_permutations(
