@@ -46,12 +46,8 @@ Restarts = Annotated[
 Data = Annotated[
     Path | None, typer.Option("--data", help="Data: adds ELBO and NLL along the straight path.")
 ]
-Likelihood = Annotated[
-    str | None, typer.Option("--likelihood", help=opt.LIKELIHOODS)
-]
-Noise = Annotated[
-    float | None, typer.Option("--noise", min=1e-12, help="Noise std. Default: 1.")
-]
+Likelihood = Annotated[str | None, typer.Option("--likelihood", help=opt.LIKELIHOODS)]
+Noise = Annotated[float | None, typer.Option("--noise", min=1e-12, help="Noise std. Default: 1.")]
 PriorStd = Annotated[
     float | None,
     typer.Option("--prior-std", min=1e-12, help="Prior std, where the checkpoint has none."),

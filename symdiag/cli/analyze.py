@@ -49,14 +49,10 @@ def analyze(
     target: Annotated[
         str | None, typer.Option("--target", help="Target column of csv or parquet.")
     ] = None,
-    likelihood: Annotated[
-        str, typer.Option("--likelihood", help=opt.LIKELIHOODS)
-    ] = "gaussian",
+    likelihood: Annotated[str, typer.Option("--likelihood", help=opt.LIKELIHOODS)] = "gaussian",
     noise: Annotated[
         float | None,
-        typer.Option(
-            "--noise", min=1e-12, help="Noise std. Default: the residuals'."
-        ),
+        typer.Option("--noise", min=1e-12, help="Noise std. Default: the residuals'."),
     ] = None,
     prior_std: Annotated[
         float | None,

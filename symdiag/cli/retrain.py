@@ -50,9 +50,7 @@ def retrain(
     start: Annotated[
         str, typer.Option("--from", help="checkpoint, or scratch: random means.")
     ] = "checkpoint",
-    objective: Annotated[
-        str, typer.Option("--objective", help=opt.OBJECTIVES)
-    ] = "symmetrized",
+    objective: Annotated[str, typer.Option("--objective", help=opt.OBJECTIVES)] = "symmetrized",
     elements: Annotated[
         int | None, typer.Option("--K", min=2, help="Group elements of infonce. Default: 20.")
     ] = None,
@@ -60,9 +58,7 @@ def retrain(
         str | None,
         typer.Option("--marginals", help="Symmetrized: auto (default), exact, mcmc or bethe."),
     ] = None,
-    likelihood: Annotated[
-        str, typer.Option("--likelihood", help=opt.LIKELIHOODS)
-    ] = "gaussian",
+    likelihood: Annotated[str, typer.Option("--likelihood", help=opt.LIKELIHOODS)] = "gaussian",
     noise: Annotated[
         str | None, typer.Option("--noise", help="Noise std, or learn (default).")
     ] = None,

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.objectives.likelihoods import check_noise, find_likelihood
 from symdiag.objectives.likelihoods.interface import Likelihood
 from symdiag.objectives.variational import FlatPrior, Layout, Variational
-from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset

@@ -32,7 +32,9 @@ class LossTerms:
     term: Tensor
 
 
-def step_noise(problem: LearningProblem, config: TrainingConfig, step: int, workers: Workers) -> Tensor:
+def step_noise(
+    problem: LearningProblem, config: TrainingConfig, step: int, workers: Workers
+) -> Tensor:
     """Standard normal noise for this process's share of the step's draws, (S / world, D)."""
     assert config.draws is not None
     share = max(1, config.draws // workers.world)
