@@ -20,7 +20,7 @@ from symdiag.errors import UnsupportedError, UsageError
 from symdiag.formats import interpret
 from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
-from symdiag.formats.state_dict import dotted
+from symdiag.formats.tree import dotted
 from symdiag.objectives.terms.symmetrized import GroupTerm
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
