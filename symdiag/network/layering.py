@@ -1,14 +1,14 @@
-"""A chain of layers from modules in a given order: orientation of the weights, flatten blocks, norms."""
+"""A chain of layers from modules: orientation of the weights, flatten blocks, norms, and orders that fit."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from symdiag.network.architecture import Layer, LayerKind
-from symdiag.network.naming import Module
+from symdiag.network.naming import Module, numbered
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -216,3 +216,37 @@ def _two_norms(layers: Sequence[Layer], layer: Layer) -> str:
     if layer.is_norm and layers and layers[-1].is_norm:
         return f"{layer.name} {layer.shape} follows another norm, {layers[-1].name}: the order of use cannot be told"
     return ""
+
+
+_MAX_STEPS = 2000
+
+
+def fitting_orders(modules: Sequence[Module], shapes: Shapes, hint: bool | None) -> list[Reading]:
+    """Chains in orders that fit, names that count upwards kept in turn: at most two; none where the search is long."""
+    found: list[Reading] = []
+    for steps, result in enumerate(_orders([], list(modules), shapes, hint)):
+        if result is not None:
+            found.append(result)
+        if len(found) > 1:
+            break
+        if steps > _MAX_STEPS:
+            return []
+    return found
+
+
+def _orders(
+    chosen: list[Module], rest: list[Module], shapes: Shapes, hint: bool | None
+) -> Iterator[Reading | None]:
+    """Depth-first over orders whose beginnings are chains; yields None at every step and a reading at every leaf."""
+    reading = read_chain(chosen, shapes, hint) if chosen else None
+    if isinstance(reading, Break):
+        yield None
+        return
+    if not rest and reading is not None:
+        yield reading
+        return
+    yield None
+    for index, module in enumerate(rest):
+        if any(numbered(other.name, module.name) for other in rest):
+            continue
+        yield from _orders([*chosen, module], rest[:index] + rest[index + 1 :], shapes, hint)
