@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.arrays import Array as Array
+from symdiag.arrays import Array
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.elements import Action, act_on_axis
 from symdiag.symmetry.spec import PermutationSpec

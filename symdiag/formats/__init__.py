@@ -1,4 +1,7 @@
-"""Checkpoint files → posteriors. One file per container and one per dialect; see docs/ARCHITECTURE.md."""
+"""Checkpoint files → posteriors.
+
+One file per container and one per dialect; see docs/ARCHITECTURE.md.
+"""
 
 from symdiag.formats.loading import companions_of, interpret, load, save, to_raw
 from symdiag.formats.weight_samples import WeightSamples, load_samples

@@ -1,4 +1,6 @@
-"""From located fields to a Posterior: the tensors no dialect claimed are sorted, everything is read and checked."""
+"""From located fields to a Posterior: the tensors no dialect claimed are sorted, everything is read
+and checked.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ _NOT_WEIGHTS = (
 
 @dataclass(frozen=True)
 class Draft:
-    """What a dialect found: fields in file order, buffers, ignored keys and notes, prior and correlations."""
+    """What a dialect found: fields in file order, buffers, ignored keys and notes, prior and
+    correlations.
+    """
 
     fields: tuple[Field, ...]
     buffers: Mapping[str, Slot] = field(default_factory=dict)
@@ -50,7 +54,9 @@ class Draft:
 def leftovers(
     arrays: Arrays, paths: Mapping[str, Path], used: Iterable[str]
 ) -> tuple[list[Field], dict[str, Slot], list[Ignored]]:
-    """Sort the arrays no pair claimed: deterministic weights, buffers, and keys to ignore with a reason."""
+    """Sort the arrays no pair claimed: deterministic weights, buffers, and keys to ignore with a
+    reason.
+    """
     taken = set(used)
     fields: list[Field] = []
     buffers: dict[str, Slot] = {}
@@ -89,7 +95,10 @@ def in_file_order(
 
 
 def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
-    """Read every field of ``draft`` from ``raw``. Raises InputError (``non-finite``, ``bad-scale``, …)."""
+    """Read every field of ``draft`` from ``raw``.
+
+    Raises InputError (``non-finite``, ``bad-scale``, …).
+    """
     draft = _without_prefix(draft)
     _check_names(draft.fields)
     fields, tied = merge_tied(draft.fields, raw)
@@ -178,7 +187,8 @@ def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     unknown = [item.key for item in draft.ignored if item.reason == "not recognised as a weight"]
     if unknown:
         notes.append(
-            f"{len(unknown)} tensors not recognised as weights were left out: {', '.join(unknown[:4])}"
+            f"{len(unknown)} tensors not recognised as weights were left out: "
+            f"{', '.join(unknown[:4])}"
         )
     return notes
 
@@ -208,11 +218,13 @@ def draft_from_pairs(
 def merge_tied(
     fields: Sequence[Field], raw: RawCheckpoint
 ) -> tuple[tuple[Field, ...], tuple[tuple[str, ...], ...]]:
-    """``fields`` with every repeated tensor once, its other places as copies to write to; and the sets of names.
+    """``fields`` with every repeated tensor once, its other places as copies to write to; and the
+    sets of names.
 
-    A tensor repeats another if both means are one tensor in the file, and both stds too, or only one has a std (an
-    optimiser keeps one for each parameter, a state dict lists the parameter under all its names). Counted twice, its
-    units would seem farther apart than they are; counted once as deterministic, they could not move at all.
+    A tensor repeats another if both means are one tensor in the file, and both stds too, or only
+    one has a std (an optimiser keeps one for each parameter, a state dict lists the parameter under
+    all its names). Counted twice, its units would seem farther apart than they are; counted once as
+    deterministic, they could not move at all.
     """
     kept: list[Field] = []
     names: dict[str, list[str]] = {}

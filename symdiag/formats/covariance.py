@@ -1,4 +1,6 @@
-"""Correlated posteriors: low rank, triangle or precision (dense, Kronecker) → covariance, marginals, and back."""
+"""Correlated posteriors: low rank, triangle or precision (dense, Kronecker) → covariance,
+marginals, and back.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _KRON_TOLERANCE = 1e-5
 def with_covariance(
     posterior: Posterior, order: Sequence[str], factor: Array, diagonal: Array
 ) -> Posterior:
-    """``posterior``, just read, with covariance factor factor^T + diag(diagonal) over ``order``, and its marginal stds.
+    """``posterior``, just read, with covariance factor factor^T + diag(diagonal) over ``order``,
+    and its marginal stds.
 
     Args:
         posterior: its scales over ``order`` are replaced.
@@ -56,7 +59,9 @@ def pieces(covariance: Covariance, shapes: Mapping[str, tuple[int, ...]]) -> dic
 
 
 def is_as_read(posterior: Posterior) -> bool:
-    """Whether the covariance is, to the bit, the one that was in the file (or there is none, as in the file)."""
+    """Whether the covariance is, to the bit, the one that was in the file (or there is none, as in
+    the file).
+    """
     assert posterior.source is not None
     first: Covariance | None = posterior.source.template.covariance
     second = posterior.covariance
@@ -82,7 +87,8 @@ def model_shapes(options: ReadOptions, size: int, what: str) -> dict[str, tuple[
         shapes = companion_shapes(options.companion)
     if shapes is None:
         raise UnsupportedError(
-            f"{what} is one flat vector of {size} values; the file does not say which tensors they are",
+            f"{what} is one flat vector of {size} values; the file does not say which tensors "
+            "they are",
             code="needs-model-shapes",
             hint=f"name the model's state dict with --companion, or {SHAPES_HINT}",
         )
@@ -90,7 +96,8 @@ def model_shapes(options: ReadOptions, size: int, what: str) -> dict[str, tuple[
         raise InputError(
             f"{what} has {size} values, the given tensors {total_size(shapes.values())}",
             code="shape-mismatch",
-            hint=f"every latent variable counts, in the order of the model, a noise scale too: {SHAPES_HINT}",
+            hint="every latent variable counts, in the order of the model, a noise scale too: "
+            f"{SHAPES_HINT}",
         )
     return {name: tuple(shape) for name, shape in shapes.items()}
 
@@ -113,7 +120,10 @@ def companion_shapes(companion: RawCheckpoint) -> dict[str, tuple[int, ...]]:
 
 
 def cholesky(matrix: Array, what: str) -> Array:
-    """Lower Cholesky factor. Raises InputError ``bad-scale`` when ``what`` is not positive definite."""
+    """Lower Cholesky factor.
+
+    Raises InputError ``bad-scale`` when ``what`` is not positive definite.
+    """
     try:
         return np.asarray(scipy.linalg.cholesky(matrix, lower=True))
     except (np.linalg.LinAlgError, ValueError):
@@ -127,7 +137,9 @@ def inverse(matrix: Array, what: str) -> Array:
 
 
 def _eigen(factor: Array) -> tuple[Array, Array]:
-    """Eigenvalues (not below 0) and vectors of a Kronecker factor, which may be stored as its diagonal."""
+    """Eigenvalues (not below 0) and vectors of a Kronecker factor, which may be stored as its
+    diagonal.
+    """
     if factor.ndim == 1:
         return factor, np.eye(len(factor))
     values, vectors = np.linalg.eigh(factor)
@@ -135,7 +147,7 @@ def _eigen(factor: Array) -> tuple[Array, Array]:
 
 
 def kron_variances(factors: Sequence[Array], scale: float, delta: float) -> Array:
-    """Diagonal of (scale * kron(A, B) + delta I)^-1, flat in C order; one factor stands for itself."""
+    """Diagonal of (scale * kron(A, B) + delta I)^-1, flat in C order; or of A alone."""
     (left, vectors), *others = (_eigen(factor) for factor in factors)
     right, right_vectors = others[0] if others else (np.ones(1), np.ones((1, 1)))
     inner = 1.0 / (scale * np.outer(left, right) + delta)

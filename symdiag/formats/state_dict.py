@@ -1,4 +1,6 @@
-"""The state dict in what a training script saved: found among wrappers and optimisers, its names tidied."""
+"""The state dict in what a training script saved: found among wrappers and optimisers, its names
+tidied.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ WRAPPERS = (
     "params",
     "weights",
 )
-"""Keys of the state dict in training checkpoints, the likelier first (a guide is its model's posterior)."""
+"""Keys of the state dict in training checkpoints, the likelier first (a guide is its model's
+posterior).
+"""
 
 STRIPPED = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """Prefixes that DataParallel, torch.compile and Lightning modules put before every name."""
@@ -107,7 +111,9 @@ def _grouped(ignored: Iterable[Ignored]) -> tuple[Ignored, ...]:
 
 
 def common_prefix(names: Iterable[str]) -> str:
-    """The wrapper prefix (or several in a row) that all ``names`` share and none needs to tell layers apart."""
+    """The wrapper prefix (or several in a row) that all ``names`` share and none needs to tell
+    layers apart.
+    """
     rest = list(names)
     prefix = ""
     while rest:
@@ -135,7 +141,8 @@ _JOINED = re.compile(r"^(.+)(?<!proj)_(weights?|kernel|bias|[wWbB])$")
 
 
 def tidy(base: str) -> str:
-    """A tensor's name as the rest of symdiag expects it: ``fc1.W`` → ``fc1.weight``, ``fc1_b`` → ``fc1.bias``.
+    """A tensor's name as the rest of symdiag expects it: ``fc1.W`` → ``fc1.weight``, ``fc1_b`` →
+    ``fc1.bias``.
 
     ``w2`` becomes ``2.weight``; anything else is kept.
     """

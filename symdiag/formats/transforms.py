@@ -19,7 +19,9 @@ from symdiag.formats.tree import Path, at
 
 @dataclass(frozen=True)
 class Transform:
-    """``forward``: stored parameter → std; ``inverse``: std → stored parameter. Both elementwise, float64.
+    """``forward``: stored parameter → std; ``inverse``: std → stored parameter.
+
+    Both elementwise, float64.
 
     ``positive`` says that the stored value itself must be > 0 (a std, a variance or a precision).
     """
@@ -31,7 +33,9 @@ class Transform:
 
 
 def _quiet(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Let overflow, log 0 and roots of negatives give inf or nan in silence; the caller checks the result."""
+    """Let overflow, log 0 and roots of negatives give inf or nan in silence; the caller checks the
+    result.
+    """
 
     def wrapped(values: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -85,7 +89,9 @@ def interval(lower: float, upper: float) -> Transform:
 
 
 def precision(factor: float | Array, offset: float | Array, name: str) -> Transform:
-    """std = (factor * h + offset)^(-1/2): curvature h stored, prior precision in ``offset`` (broadcast to h)."""
+    """std = (factor * h + offset)^(-1/2): curvature h stored, prior precision in ``offset``
+    (broadcast to h).
+    """
     return Transform(
         name,
         _quiet(lambda h: 1.0 / np.sqrt(factor * h + offset)),
@@ -110,7 +116,9 @@ def transform_named(name: str) -> Transform:
 
 
 def ambiguous(keys: Sequence[str], arrays: Arrays) -> UnsupportedError:
-    """The error ``ambiguous-scale-transform``, with the range of stds that each reading of ``keys`` would give."""
+    """The error ``ambiguous-scale-transform``, with the range of stds that each reading of ``keys``
+    would give.
+    """
     values = np.concatenate([to_float64(arrays[key]).reshape(-1) for key in keys])
     candidates = [SOFTPLUS, EXP, *([IDENTITY] if np.all(values > 0) else [])]
     ranges = []
@@ -126,7 +134,9 @@ def ambiguous(keys: Sequence[str], arrays: Arrays) -> UnsupportedError:
 
 
 def constraint_of(tree: Tree, path: Path) -> Mapping[str, Any] | None:
-    """The constraint that a store keeps for the parameter at ``path`` (…, "params", name); None if there is none."""
+    """The constraint that a store keeps for the parameter at ``path`` (…, "params", name); None if
+    there is none.
+    """
     if len(path) < 2 or path[-2] != "params":
         return None
     node = at(tree, path[:-2])
@@ -136,9 +146,11 @@ def constraint_of(tree: Tree, path: Path) -> Mapping[str, Any] | None:
 
 
 def stored_transform(tree: Tree, path: Path) -> Transform | None:
-    """What a store's constraint says of the scale at ``path``; None outside a store, and for any real (a log, a rho).
+    """What a store's constraint says of the scale at ``path``; None outside a store, and for any
+    real (a log, a rho).
 
-    A store holds unconstrained values under the names of constrained ones: ``w_scale`` is log or softplus^-1 of a std.
+    A store holds unconstrained values under the names of constrained ones: ``w_scale`` is log or
+    softplus^-1 of a std.
     """
     constraint = constraint_of(tree, path)
     if constraint is None or str(constraint["__class__"]).endswith("._Real"):
@@ -147,7 +159,8 @@ def stored_transform(tree: Tree, path: Path) -> Transform | None:
 
 
 def transform_of(constraint: Mapping[str, Any]) -> Transform:
-    """The transform from unconstrained value to std that PyTorch and Pyro register for a constraint.
+    """The transform from unconstrained value to std that PyTorch and Pyro register for a
+    constraint.
 
     Raises:
         UnsupportedError: ``unknown-constraint``.

@@ -1,4 +1,6 @@
-"""Walking a checkpoint's tree of nested dicts and lists: paths, leaves, and copies with leaves exchanged."""
+"""Walking a checkpoint's tree of nested dicts and lists: paths, leaves, and copies with leaves
+exchanged.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ Path: TypeAlias = tuple[Any, ...]
 
 
 def dotted(path: Path) -> str:
-    """A path as one dotted key. Two paths may give the same key: a state dict's own keys hold dots."""
+    """A path as one dotted key.
+
+    Two paths may give the same key: a state dict's own keys hold dots.
+    """
     return ".".join(str(part) for part in path)
 
 
@@ -67,7 +72,10 @@ def at(tree: Tree, path: Path) -> Any:
 
 
 def mapped(tree: Tree, change: Callable[[str, Any], Any], path: Path = ()) -> Tree:
-    """``tree`` with every leaf replaced by ``change(dotted_key, leaf)``. Bound the depth with `walk` first."""
+    """``tree`` with every leaf replaced by ``change(dotted_key, leaf)``.
+
+    Bound the depth with `walk` first.
+    """
     if isinstance(tree, dict):
         return {name: mapped(child, change, (*path, name)) for name, child in tree.items()}
     if isinstance(tree, list | tuple):
@@ -77,7 +85,9 @@ def mapped(tree: Tree, change: Callable[[str, Any], Any], path: Path = ()) -> Tr
 
 
 def replaced(tree: Tree, changes: Mapping[Path, Any], path: Path = ()) -> Tree:
-    """``tree`` with the nodes named in ``changes`` exchanged; containers are copied, other leaves shared."""
+    """``tree`` with the nodes named in ``changes`` exchanged; containers are copied, other leaves
+    shared.
+    """
     if path in changes:
         return changes[path]
     if isinstance(tree, Mapping):

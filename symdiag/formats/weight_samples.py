@@ -1,4 +1,4 @@
-"""Posteriors given as draws: ensemble members in several files, a list of state dicts, or a leading sample axis."""
+"""Draws of a network's weights: several files, a list of state dicts, or a leading sample axis."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from symdiag.formats.state_dict import common_prefix, find_state_dict, tidy
 from symdiag.posterior import Ignored, Posterior
 
 _FORMS = (
-    "draws are several files (one network each), a list of state dicts, or tensors (draw, *shape of the weight); "
-    "flat vectors of all weights must be cut into tensors first"
+    "draws are several files (one network each), a list of state dicts, or tensors "
+    "(draw, *shape of the weight); flat vectors of all weights must be cut into tensors first"
 )
 _RUNNING = ("running_mean", "running_var")
 
@@ -31,9 +31,10 @@ _RUNNING = ("running_mean", "running_var")
 class WeightSamples:
     """Draws of one network's weights: tensor name → (S, *shape), float64, in file order.
 
-    ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one. ``chains``: the draws
-    are this many chains of equal length, one after the other; None where nobody said so. ``keys``: tensor name → its
-    key in the file, where the two differ. ``buffers``: running statistics (S, *shape), which move with the units.
+    ``paths`` and ``sha256`` name the files, in the order of the draws where each file holds one.
+    ``chains``: the draws are this many chains of equal length, one after the other; None where
+    nobody said so. ``keys``: tensor name → its key in the file, where the two differ. ``buffers``:
+    running statistics (S, *shape), which move with the units.
     """
 
     draws: Mapping[str, Array]
@@ -68,118 +69,128 @@ def load_samples(
     """Read draws of a network's weights; nothing in the files is executed.
 
     Args:
-        paths: several files, each the state dict of one draw; or one file with all of them, as a list of state dicts,
-            with ``sample_axes`` leading axes on every tensor, or as ArviZ InferenceData in netCDF (needs h5py).
-        sample_axes: 1 for (draw, …); 2 for (chain, draw, …), the order ArviZ uses (its own files always have both).
+        paths: several files, each the state dict of one draw; or one file with all of them, as a
+            list of state dicts, with ``sample_axes`` leading axes on every tensor, or as ArviZ
+            InferenceData in netCDF (needs h5py).
+        sample_axes: 1 for (draw, …); 2 for (chain, draw, …), the order ArviZ uses (its own files
+            always have both).
 
     Raises:
-        InputError: ``shape-mismatch`` when draws differ in names or shapes, ``non-finite``, ``not-samples`` when
-            there are fewer than two draws, ``missing-package`` for a netCDF file without h5py, and what reading a file
-            raises.
+        InputError: ``shape-mismatch`` when draws differ in names or shapes, ``non-finite``,
+            ``not-samples`` when there are fewer than two draws, ``missing-package`` for a netCDF
+            file without h5py, and what reading a file raises.
         UsageError: no path, or a number of axes other than 1 or 2.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files or sample_axes not in (1, 2):
         raise UsageError("at least one file, and 1 or 2 sample axes, are needed")
-    if len(files) == 1 and is_hdf5(files[0]):
-        raws, sample_axes = [read_posterior_group(files[0])], 2
-    else:
+    if len(files) > 1:
         raws = [read_raw(path) for path in files]
-    chains = None
-    if len(raws) == 1:
-        members = _listed(raws[0].tree)
-        draws, ignored = _stacked(members) if members else _with_axes(raws[0], sample_axes)
-        chains = None if members or sample_axes == 1 else _chains(raws[0], draws)
+        return _samples(raws, _stacked([raw.tree for raw in raws]))
+    if is_hdf5(files[0]):
+        raw, sample_axes = read_posterior_group(files[0]), 2
     else:
-        draws, ignored = _stacked([raw.tree for raw in raws])
-    if not draws or min(len(values) for values in draws.values()) < 2:
+        raw = read_raw(files[0])
+    members = _listed(raw.tree)
+    return _samples([raw], _stacked(members) if members else _with_axes(raw, sample_axes))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Draws under the names of the file: key → (S, *shape), and what was left out."""
+
+    values: dict[str, Array]
+    ignored: tuple[Ignored, ...]
+    chains: int | None = None
+
+
+def _samples(raws: Sequence[RawCheckpoint], found: _Draws) -> WeightSamples:
+    """The draws under tidy names, once it is certain that they are draws, and finite."""
+    if not found.values or min(len(values) for values in found.values.values()) < 2:
         raise UnsupportedError(
-            "no stack of two or more draws found",
-            code="not-samples",
-            hint=_FORMS,
+            "no stack of two or more draws found", code="not-samples", hint=_FORMS
         )
-    for name, values in draws.items():
-        check_finite(values, name)
-    prefix = common_prefix(draws)
-    keys = {tidy(name.removeprefix(prefix)): name for name in draws}
+    for key, values in found.values.items():
+        check_finite(values, key)
+    prefix = common_prefix(found.values)
+    keys = {tidy(key.removeprefix(prefix)): key for key in found.values}
     return WeightSamples(
-        draws={name: draws[key] for name, key in keys.items() if not name.endswith(_RUNNING)},
+        draws={n: found.values[key] for n, key in keys.items() if not n.endswith(_RUNNING)},
         paths=tuple(raw.path for raw in raws),
         sha256=tuple(raw.sha256 for raw in raws),
-        ignored=ignored,
-        chains=chains,
+        ignored=found.ignored,
+        chains=found.chains,
         keys={name: key for name, key in keys.items() if name != key},
-        buffers={name: draws[key] for name, key in keys.items() if name.endswith(_RUNNING)},
+        buffers={n: found.values[key] for n, key in keys.items() if n.endswith(_RUNNING)},
     )
 
 
 def _listed(tree: Tree) -> list[Tree]:
-    """The state dicts of a list of them, at the root or as the one list in a dict; empty when there is none."""
+    """The state dicts of a list of them, at the root or as the one list in a dict; else nothing."""
     places: Iterator[Any] = iter([tree, *(tree.values() if isinstance(tree, Mapping) else ())])
     for place in places:
-        if (
-            isinstance(place, list | tuple)
-            and len(place) > 1
-            and all(isinstance(item, Mapping) for item in place)
-        ):
-            return list(place)
+        members = place if isinstance(place, list | tuple) else ()
+        if len(members) > 1 and all(isinstance(item, Mapping) for item in members):
+            return list(members)
     return []
 
 
-def _stacked(trees: Sequence[Tree]) -> tuple[dict[str, Array], tuple[Ignored, ...]]:
-    """One state dict per draw → name → (S, *shape)."""
-    members, ignored = [], []
+def _stacked(trees: Sequence[Tree]) -> _Draws:
+    """One state dict per draw → key → (S, *shape)."""
+    members: list[dict[str, NDArray[Any]]] = []
+    ignored: list[Ignored] = []
     for tree in trees:
         found = find_state_dict(tree)
         plain, buffers, left_out = leftovers(found.arrays, found.paths, ())
         slots = {**{item.name: item.loc for item in plain}, **buffers}
         members.append({name: slot.get(tree) for name, slot in slots.items()})
-        ignored = [*left_out, *found.ignored]
+        ignored = [*left_out, *found.ignored]  # the members' are alike: the last one's will do
+    _check_alike(members)
+    values = {name: to_float64(np.stack([m[name] for m in members])) for name in members[0]}
+    return _Draws(values, tuple(ignored))
+
+
+def _check_alike(members: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+    """Raise InputError ``shape-mismatch`` unless all draws have the first one's tensors."""
     first = {name: values.shape for name, values in members[0].items()}
     for number, member in enumerate(members[1:], start=2):
-        if {name: values.shape for name, values in member.items()} != first:
-            odd = {name: values.shape for name, values in member.items()}.items() ^ first.items()
+        shapes = {name: values.shape for name, values in member.items()}
+        if odd := {name for name, _ in shapes.items() ^ first.items()}:
             raise InputError(
-                f"draw {number} has other tensors than the first: {listed(sorted({name for name, _ in odd}))}",
+                f"draw {number} has other tensors than the first: {listed(sorted(odd))}",
                 code="shape-mismatch",
                 hint="all draws must be of one network, saved alike",
             )
-    return {
-        name: to_float64(np.stack([member[name] for member in members])) for name in first
-    }, tuple(ignored)
 
 
-def _with_axes(
-    raw: RawCheckpoint, sample_axes: int
-) -> tuple[dict[str, Array], tuple[Ignored, ...]]:
-    """Tensors (S, *shape), or (C, S, *shape) flattened to (C * S, *shape); single numbers per draw are left out."""
+def _with_axes(raw: RawCheckpoint, sample_axes: int) -> _Draws:
+    """Tensors (S, *shape), or (C, S, *shape) flattened to (C * S, *shape).
+
+    Single numbers per draw (a log density, a noise scale) are left out.
+    """
     found = find_state_dict(raw.tree)
-    draws: dict[str, Array] = {}
     ignored = list(found.ignored)
+    stored: dict[str, NDArray[Any]] = {}
     for key, values in found.arrays.items():
         if values.dtype.kind != "f" or values.ndim <= sample_axes:
             ignored.append(Ignored(key, "no tensor per draw"))
         else:
-            draws[key] = _flattened(values, sample_axes)
-    if len({len(values) for values in draws.values()}) > 1:
+            stored[key] = values
+    leading = {values.shape[:sample_axes] for values in stored.values()}
+    if len({int(np.prod(sizes)) for sizes in leading}) > 1:
         raise InputError(
             "the leading axes differ: these tensors are not all one number of draws",
             code="shape-mismatch",
             hint=_FORMS,
         )
-    if all(values.ndim < 3 for values in draws.values()):
-        draws = {}  # no weight matrix per draw: one network's own state dict looks like this
-    return draws, tuple(ignored)
-
-
-def _chains(raw: RawCheckpoint, draws: Mapping[str, Array]) -> int | None:
-    """The length of the chain axis, which every tensor must share."""
-    arrays = find_state_dict(raw.tree).arrays
-    lengths = {arrays[name].shape[0] for name in draws}
+    # without a weight matrix per draw it is one network's own state dict
+    if all(values.ndim - sample_axes < 2 for values in stored.values()):
+        return _Draws({}, tuple(ignored))
+    lengths = {sizes[0] for sizes in leading} if sample_axes == 2 else set()
     if len(lengths) > 1:
         raise InputError("the chain axes differ in length", code="shape-mismatch")
-    return lengths.pop() if lengths else None
-
-
-def _flattened(values: NDArray[Any], sample_axes: int) -> Array:
-    return to_float64(values).reshape(-1, *values.shape[sample_axes:])
+    flat = {
+        key: to_float64(values).reshape(-1, *values.shape[sample_axes:])
+        for key, values in stored.items()
+    }
+    return _Draws(flat, tuple(ignored), lengths.pop() if lengths else None)

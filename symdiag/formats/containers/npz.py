@@ -111,7 +111,10 @@ def _open(stream: BinaryIO, limits: Limits) -> Archive:
 
 
 def _headers(archive: Archive, limits: Limits) -> dict[str, _Npy]:
-    """Member → its checked header. Texts are limited in number, as a str takes far more memory than its characters."""
+    """Member → its checked header.
+
+    Texts are limited in number, as a str takes far more memory than its characters.
+    """
     found = {member: _npy_header(archive, member, limits) for member in archive.members}
     texts = sum(math.prod(array.shape) for array in found.values() if array.dtype.kind == "U")
     if texts > limits.max_nodes:

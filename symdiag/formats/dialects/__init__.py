@@ -1,4 +1,7 @@
-"""One file per library (or convention), each defining ``DIALECT``. A new library is one new file here."""
+"""One file per library (or convention), each defining ``DIALECT``.
+
+A new library is one new file here.
+"""
 
 from __future__ import annotations
 

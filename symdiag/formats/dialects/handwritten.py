@@ -1,9 +1,11 @@
-"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``, ``mu_w``/``log_sigma_w``, ….
+"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``,
+``mu_w``/``log_sigma_w``, ….
 
-Words settle the transform only where everybody means the same by them: ``log_sigma`` and its spellings are logs,
-``logvar`` a log variance, ``var`` a variance, ``std`` and ``scale`` a std (if all positive). ``rho`` is softplus in
-most code and exp in some; ``sigma`` is a std in some and a rho in other: for these the user has to say. In a Pyro
-parameter store the constraint of the scale decides, whatever its name.
+Words settle the transform only where everybody means the same by them: ``log_sigma`` and its
+spellings are logs, ``logvar`` a log variance, ``var`` a variance, ``std`` and ``scale`` a std (if
+all positive). ``rho`` is softplus in most code and exp in some; ``sigma`` is a std in some and a
+rho in other: for these the user has to say. In a Pyro parameter store the constraint of the scale
+decides, whatever its name.
 """
 
 from __future__ import annotations
@@ -168,7 +170,9 @@ def _partner(key: str, model: _Found) -> str:
 
 
 def _global_prior(arrays: Arrays, fields: list[Field]) -> GaussianPrior | None:
-    """A prior kept as two scalars ``prior_mu`` and ``prior_std`` (or ``prior_sigma``) for all weights."""
+    """A prior kept as two scalars ``prior_mu`` and ``prior_std`` (or ``prior_sigma``) for all
+    weights.
+    """
     means = [arrays[k] for k in ("prior_mu", "prior_mean") if k in arrays and arrays[k].size == 1]
     stds = [arrays[k] for k in ("prior_std", "prior_sigma") if k in arrays and arrays[k].size == 1]
     if not stds:

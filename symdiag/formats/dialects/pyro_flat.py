@@ -1,8 +1,10 @@
-"""Pyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal, AutoMultivariateNormal.
+"""Pyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal,
+AutoMultivariateNormal.
 
-``loc`` and ``scale`` (s = softplus) of size D. Low rank adds ``cov_factor`` F (D, R): (sF)(sF)^T + diag(s^2) is the
-covariance. Multivariate adds ``scale_tril`` T, unit lower triangular: (sT)(sT)^T is the covariance. Neither names nor
-shapes are in the file: they come from ``model_shapes`` or a companion state dict.
+``loc`` and ``scale`` (s = softplus) of size D. Low rank adds ``cov_factor`` F (D, R): (sF)(sF)^T +
+diag(s^2) is the covariance. Multivariate adds ``scale_tril`` T, unit lower triangular: (sT)(sT)^T
+is the covariance. Neither names nor shapes are in the file: they come from ``model_shapes`` or a
+companion state dict.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ _SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")
 
 @dataclass(frozen=True)
 class Keys:
-    """The guide's keys; ``factor`` and ``tril`` where it has them. Without ``scale``, ``tril`` is no unit triangle."""
+    """The guide's keys; ``factor`` and ``tril`` where it has them.
+
+    Without ``scale``, ``tril`` is no unit triangle.
+    """
 
     loc: str
     scale: str | None
@@ -70,7 +75,9 @@ class PyroFlat:
         return None
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
-        """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name or constraint."""
+        """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name
+        or constraint.
+        """
         keys = self.keys(arrays)
         if keys is None or keys.scale is None:
             return False
@@ -80,7 +87,10 @@ class PyroFlat:
         )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects."""
+        """The posterior.
+
+        Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects.
+        """
         found = find_state_dict(raw.tree)
         keys = self.keys(arrays)
         assert keys is not None
