@@ -16,7 +16,9 @@ from symdiag.formats.dialects import dialects
 from symdiag.formats.reading import write_raw
 from symdiag.formats.tree import walk
 
-MODULES = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+MODULES = sorted(
+    info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")
+)
 
 
 def example_of(name):

@@ -72,6 +72,8 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
 
 def encode(raw: RawCheckpoint) -> bytes:
     """``raw.tree``, flattened, as an uncompressed npz file."""
+    for key, dtype in raw.foreign_dtypes.items():  # stored as float32 they would be other files
+        raise OutputError(f"npz has no dtype {dtype} (array {shown(key)})")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for key, leaf in _arrays(raw.tree):
