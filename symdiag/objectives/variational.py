@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from symdiag.arrays import Array
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Array, GaussianPrior, Posterior
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Layout:
 
 @dataclass
 class Variational:
-    """A mean-field Gaussian under training: ``loc``, ``log_scale`` (D,) and the log noise std.
+    """A mean-field Gaussian under training: ``loc`` and ``log_scale`` (D,), and the log of the noise std.
 
-    ``free`` is None when every weight is random, else a 0/1 vector: deterministic weights stay.
+    ``free`` is None when every weight is random, else a 0/1 vector: deterministic weights stay where they are.
     """
 
     layout: Layout
@@ -92,7 +91,7 @@ class Variational:
     @property
     def scale(self) -> Tensor:
         """Stds (D,), 0 for deterministic weights."""
-        scale = torch.exp(self.log_scale)  # log_scale is 0 where the std is 0: no gradient, no -inf
+        scale = torch.exp(self.log_scale)
         return scale if self.free is None else scale * self.free
 
     def hold_fixed(self) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from symdiag.arrays import Array
+from symdiag.permanents.types import Array
 
 T = TypeVar("T")
 

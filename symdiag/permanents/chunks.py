@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from symdiag.arrays import Array
+from symdiag.permanents.types import Array
 
 _CELLS = 1 << 16
 

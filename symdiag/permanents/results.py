@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from symdiag.arrays import Array, BoolArray
+from symdiag.permanents.types import Array, BoolArray
 
 
 @dataclass(frozen=True)

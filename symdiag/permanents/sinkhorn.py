@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symdiag.arrays import Array
+from symdiag.permanents.types import Array
 
 
 @dataclass(frozen=True)

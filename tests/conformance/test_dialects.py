@@ -14,11 +14,9 @@ from symdiag.errors import InputError
 from symdiag.formats import interpret, load, save, to_raw
 from symdiag.formats.dialects import dialects
 from symdiag.formats.reading import write_raw
-from symdiag.formats.tree import walk
+from symdiag.formats.state_dict import walk
 
-MODULES = sorted(
-    info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")
-)
+MODULES = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
 
 
 def example_of(name):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from symdiag.diagnostics.diagnosis import Context, Finding, GroupReport
-from symdiag.errors import Explanation
+from symdiag.diagnostics.context import Context
+from symdiag.diagnostics.explanation import Explanation
+from symdiag.diagnostics.model import Finding, GroupReport
 
 EXPLANATIONS = (
     Explanation(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from symdiag.diagnostics.diagnosis import Context, Finding
-from symdiag.errors import Explanation
+from symdiag.diagnostics.context import Context
+from symdiag.diagnostics.explanation import Explanation
+from symdiag.diagnostics.model import Finding
 
 EXPLANATIONS = (
     Explanation(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
+from typing import Any
 
-from symdiag.diagnostics.diagnosis import Finding, GroupReport
-from symdiag.diagnostics.findings import CATALOGUE
+from symdiag.report.align_model import Distance, Proof, Side
+from symdiag.report.decode import decode
 from symdiag.report.document import (
     Block,
     Bullets,
@@ -20,16 +22,13 @@ from symdiag.report.document import (
     Table,
     Tone,
 )
-from symdiag.report.kinds.align import AlignedTo
-from symdiag.report.kinds.analyze import ModelInfo, Report
+from symdiag.report.meaning import meaning
+from symdiag.report.model import Finding, GroupReport, ModelInfo, Report
+from symdiag.report.tables import WORST, all_neurons, group_table, interval_table, worst_neurons
 from symdiag.report.text import amount, interval, listing, modes, number, percent, plural
-from symdiag.report.views._tables import (
-    WORST,
-    all_neurons,
-    group_table,
-    interval_table,
-    worst_neurons,
-)
+
+KIND = "analyze"
+MODEL = Report
 
 _TONES: dict[str, Tone] = {
     "ok": "good",
@@ -103,15 +102,9 @@ def _notice(finding: Finding, path: str) -> Notice:
         finding.message,
         where,
         measured,
-        _meaning(finding.code),
+        meaning(finding.code),
         action,
     )
-
-
-def _meaning(code: str) -> str:
-    """The catalogue's first sentence on ``code``; empty for codes of another version."""
-    known = CATALOGUE.get(code)
-    return re.split(r"(?<=[.!?]) ", known.meaning, maxsplit=1)[0] if known is not None else ""
 
 
 def _command(hint: str, path: str) -> str:
@@ -155,9 +148,20 @@ def _baseline(report: Report) -> tuple[Block, ...]:
     return (Facts(rows),)
 
 
-def _alignment(found: AlignedTo | None) -> tuple[Block, ...]:
-    if found is None:
+@dataclass(frozen=True)
+class _Aligned:
+    """The part of ``Report.alignment`` that is shown."""
+
+    reference: Side
+    distance: Distance
+    certificate: Proof
+    verdict: str
+
+
+def _alignment(section: dict[str, Any] | None) -> tuple[Block, ...]:
+    if section is None:
         return ()
+    found = decode(_Aligned, section, "report.alignment")
     share = percent(found.distance.relabelling_share, 1.0)
     before, after = number(found.distance.before), number(found.distance.after)
     rows = (

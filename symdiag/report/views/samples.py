@@ -15,8 +15,11 @@ from symdiag.report.document import (
     Section,
     Table,
 )
-from symdiag.report.kinds.samples import GroupSwitchingReport, RhatReport, SamplesReport
+from symdiag.report.samples_model import GroupSwitchingReport, RhatReport, SamplesReport
 from symdiag.report.text import interval, number, percent, plural
+
+KIND = "samples"
+MODEL = SamplesReport
 
 _WORST = 5
 _GROUP_CAPTION = (

@@ -1,0 +1,248 @@
+"""Alignments as reports: from the library's objects to the JSON contract."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symdiag.alignment import (
+    Alignment,
+    Certificate,
+    Spread,
+    Universe,
+    align,
+    function_gap,
+    path_between,
+)
+from symdiag.alignment.cost import get_cost
+from symdiag.alignment.meaning import closeness, judge
+from symdiag.alignment.path import LogLikelihood, Path, draw
+from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.report.align_model import (
+    Agreement,
+    AlignReport,
+    AlignSettings,
+    Distance,
+    GroupAlignment,
+    OnData,
+    PathReport,
+    Proof,
+    RunAlignment,
+    Side,
+    SpreadReport,
+    UnitMatch,
+    UniverseReport,
+)
+from symdiag.report.model import to_plain
+from symdiag.symmetry.spec import PermutationSpec
+from symdiag.tasks._inputs import TOOL
+
+
+def align_report(
+    alignment: Alignment,
+    model: Posterior,
+    reference: Posterior,
+    *,
+    settings: AlignSettings,
+    data: OnData | None,
+    assumptions: Sequence[str],
+    run: dict[str, Any],
+) -> AlignReport:
+    """The report of one alignment. ``model`` and ``reference`` as they were read."""
+    before, after = (
+        Agreement(found.standard_difference, found.unexplained)
+        for found in (alignment.before, alignment.after)
+    )
+    return AlignReport(
+        model=side(model),
+        reference=side(reference),
+        groups=_groups(alignment),
+        distance=_distance(alignment),
+        certificate=_proof(alignment.certificate),
+        before=before,
+        after=after,
+        verdict=alignment.verdict(data.function_gap if data else None),
+        settings=settings,
+        tool=TOOL,
+        data=data,
+        assumptions=tuple(assumptions),
+        run=run,
+    )
+
+
+def aligned_to(
+    model: Posterior, reference: Posterior, spec: PermutationSpec, *, seed: int
+) -> dict[str, Any]:
+    """What ``analyze --reference`` adds: the parts of an align report of the same names."""
+    alignment = align(model, reference, spec, cost="w2", generator=np.random.default_rng(seed))
+    before, after = (
+        Agreement(found.standard_difference, found.unexplained)
+        for found in (alignment.before, alignment.after)
+    )
+    section: dict[str, Any] = to_plain(
+        {
+            "reference": side(reference),
+            "distance": _distance(alignment),
+            "certificate": _proof(alignment.certificate),
+            "before": before,
+            "after": after,
+            "verdict": alignment.verdict(),
+            "groups": _groups(alignment),
+        }
+    )
+    return section
+
+
+def _distance(alignment: Alignment) -> Distance:
+    return Distance(
+        cost=alignment.cost,
+        unit=get_cost(alignment.cost).unit,
+        before=alignment.certificate.distance_before,
+        after=alignment.certificate.distance,
+        relabelling_share=alignment.relabelling_share,
+    )
+
+
+def _proof(certificate: Certificate) -> Proof:
+    return Proof(
+        status=certificate.status,
+        statement=certificate.statement,
+        lower_bound=certificate.lower_bound,
+        gap=certificate.gap,
+        method=certificate.method,
+        agreement=certificate.agreement,
+        starts=certificate.starts,
+    )
+
+
+def side(posterior: Posterior) -> Side:
+    """Where a posterior came from."""
+    source = posterior.source
+    if source is None:
+        return Side("<posterior>", "", "python")
+    return Side(source.path, source.sha256, f"{source.container}/{source.dialect}")
+
+
+def _groups(alignment: Alignment) -> tuple[GroupAlignment, ...]:
+    return tuple(_group(alignment, group.name) for group in alignment.spec)
+
+
+def _group(alignment: Alignment, name: str) -> GroupAlignment:
+    group, element = alignment.spec.group(name), alignment.action[name]
+    found, churn = alignment.matches[name], alignment.churn[name]
+    margins = [float(m) if np.isfinite(m) else None for m in found.margins]
+    unsure = set(found.ambiguous)
+    units = tuple(
+        UnitMatch(
+            i,
+            int(element.permutation[i]),
+            int(element.signs[i]),
+            float(found.costs[i]),
+            margins[i],
+            i in unsure,
+        )
+        for i in range(group.width)
+    )
+    return GroupAlignment(
+        name=name,
+        width=group.width,
+        signed=group.signed,
+        transpositions=churn.transpositions,
+        moved=churn.moved,
+        flipped=churn.flipped,
+        least_margin=min((m for m in margins if m is not None), default=None),
+        margins_exact=found.exact,
+        ambiguous=found.ambiguous,
+        units=units,
+    )
+
+
+def on_data(
+    alignment: Alignment,
+    model: Posterior,
+    reference: Posterior,
+    log_likelihood: LogLikelihood,
+    *,
+    path: str,
+    likelihood: str,
+    prior: GaussianPrior | None,
+    function_change: float,
+    samples: int,
+    seed: int,
+) -> OnData:
+    """Both straight paths to the reference, from the model as it was and as aligned, and the gap of the functions."""
+    before, after = (
+        path_between(
+            start,
+            reference,
+            log_likelihood,
+            prior=prior,
+            samples=samples,
+            seed=seed,
+        )
+        for start in (model, alignment.posterior)
+    )
+    return OnData(
+        path=path,
+        points=log_likelihood(draw(model, 1, seed)).shape[1],
+        samples=samples,
+        likelihood=likelihood,
+        has_prior=prior is not None,
+        function_gap=function_gap(
+            alignment.posterior, reference, log_likelihood, samples=samples, seed=seed
+        ),
+        function_change=function_change,
+        positions=before.positions,
+        before=_path(before),
+        after=_path(after),
+    )
+
+
+def _path(path: Path) -> PathReport:
+    return PathReport(path.nll, path.elbo, path.barrier, path.elbo_barrier)
+
+
+def universe_report(
+    universe: Universe,
+    models: Sequence[Posterior],
+    *,
+    settings: AlignSettings,
+    assumptions: Sequence[str],
+    run: dict[str, Any],
+) -> UniverseReport:
+    """The report of several models in one labelling; the verdict is that of the pair that differs most."""
+    pairs = [closeness(a, b) for a, b in itertools.combinations(universe.posteriors, 2)]
+    same = all(judge(pair) == "same mode up to symmetry" for pair in pairs)
+    differences = [p.standard_difference for p in pairs if p.standard_difference is not None]
+    return UniverseReport(
+        runs=tuple(_run(a, m) for a, m in zip(universe.alignments, models, strict=True)),
+        before=_spread(universe.before),
+        after=_spread(universe.after),
+        worst_pair=max(differences, default=None),
+        verdict="same mode up to symmetry" if same else "different",
+        settings=settings,
+        tool=TOOL,
+        assumptions=tuple(assumptions),
+        run=run,
+    )
+
+
+def _run(alignment: Alignment, model: Posterior) -> RunAlignment:
+    return RunAlignment(
+        model=side(model),
+        distance_before=alignment.certificate.distance_before,
+        distance=alignment.certificate.distance,
+        status=alignment.certificate.status,
+        transpositions={name: churn.transpositions for name, churn in alignment.churn.items()},
+        permutations={n: tuple(int(i) for i in e.permutation) for n, e in alignment.action.items()},
+        signs={n: tuple(int(s) for s in e.signs) for n, e in alignment.action.items()},
+    )
+
+
+def _spread(spread: Spread) -> SpreadReport:
+    return SpreadReport(
+        spread.between, spread.within, spread.rhat, spread.worst, dict(spread.per_tensor)
+    )

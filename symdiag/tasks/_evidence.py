@@ -1,0 +1,115 @@
+"""What data say of a posterior: the data sets read, the forward pass, and both evidence bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from symdiag.errors import UsageError
+from symdiag.estimate import Estimate
+from symdiag.posterior import Posterior
+from symdiag.report.model import Elbo
+from symdiag.symmetry.discovery import Symmetry
+from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions
+from symdiag.training.config import EvaluationConfig, ModelConfig
+from symdiag.training.data import Dataset, load_data
+from symdiag.training.evaluate import evaluate
+from symdiag.training.problem import Forward, Problem, build_problem
+
+DataSource: TypeAlias = str | Path | Dataset
+
+
+def problem_of(
+    posterior: Posterior,
+    symmetry: Symmetry,
+    model: ModelConfig,
+    data: DataSource,
+    held_out: HeldOutOptions,
+    *,
+    device: str,
+) -> Problem:
+    """Posterior, network, likelihood, prior and data, checked against each other.
+
+    Raises:
+        UsageError: The forward pass is not determined, or no prior is known.
+        InputError: The data do not fit the network.
+    """
+    train = network_data(data, held_out.target, symmetry)
+    test = None if held_out.test is None else network_data(held_out.test, held_out.target, symmetry)
+    forward = forward_pass(posterior, symmetry)
+    return build_problem(posterior, symmetry.spec, forward, model, train, test, device=device)
+
+
+def measure_evidence(
+    posterior: Posterior,
+    symmetry: Symmetry,
+    given: DataOptions,
+    model: ModelConfig,
+    estimation: EstimationOptions,
+    *,
+    entropy: Estimate,
+) -> tuple[Elbo | None, dict[str, float] | None]:
+    """Both evidence bounds on the training data and the scores on the test data; None where there are no data.
+
+    The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over the data.
+    ``entropy`` is H(g|ω).
+    """
+    if given.data is None:
+        return None, None
+    problem = problem_of(posterior, symmetry, model, given.data, given, device=estimation.device)
+    config = EvaluationConfig(
+        seed=estimation.seed, precision=estimation.precision, budget=estimation.budget
+    )
+    found = evaluate(problem, problem.start(), config, entropy=entropy)
+    elbo = Elbo(
+        standard=found.elbo,
+        symmetrized=found.symmetrized,
+        expected_log_likelihood=found.log_likelihood,
+        kl=found.kl,
+        likelihood=model.likelihood,
+        noise_std=found.noise_std,
+    )
+    if found.test is None:
+        return elbo, None
+    scores = {"nll": found.test.nll, found.test.metric_name: found.test.metric}
+    return elbo, {**scores, "calibration_error": found.test.calibration_error}
+
+
+def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
+    """The forward pass with the checkpoint's buffers alongside the drawn weights.
+
+    Raises:
+        UsageError: ``forward-undetermined``: neither the file nor the options say what the network computes.
+    """
+    forward = symmetry.forward
+    if forward is None:
+        raise UsageError(
+            "the network's outputs cannot be computed from the file alone",
+            code="forward-undetermined",
+            hint="give --activation for a plain chain, or the module with --model package.module:factory",
+        )
+    stored = {name: torch.from_numpy(value) for name, value in posterior.buffers.items()}
+
+    def run(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        first = next(iter(weights.values()))
+        # buffers have no draw axis: every draw of the weights sees the same ones
+        buffers = {
+            name: value.to(first).expand(len(first), *value.shape) for name, value in stored.items()
+        }
+        outputs: Tensor = forward({**buffers, **weights}, inputs)
+        return outputs
+
+    return run
+
+
+def network_data(data: DataSource, target: str | None, symmetry: Symmetry) -> Dataset:
+    """The data set, flattened to rows where the network is a chain that starts with a linear layer."""
+    dataset = data if isinstance(data, Dataset) else load_data(data, target=target)
+    if symmetry.network is not None and symmetry.network.is_mlp:
+        return dataclasses.replace(dataset, inputs=dataset.inputs.reshape(len(dataset), -1))
+    return dataset
