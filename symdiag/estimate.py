@@ -1,10 +1,28 @@
-"""A number and how sure we are of it: the ``E`` object of the JSON contract (DESIGN.md, section 2)."""
+"""A number and how sure we are of it, and the kinds of numbers that reports are made of.
+
+Reports are frozen dataclasses; ``Meta`` carries what their JSON Schema says of a field (description, range), so that
+the dataclass is the one declaration of its JSON, its schema and its decoder (``symdiag.report.codec``).
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0)]
+"""A number of things, or the index of one."""
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""A fraction or a probability."""
+
+Extended = Annotated[float, Meta(extra_json_schema={"nullable": True})]
+"""A float that may be infinite; JSON has no number for that, so it stands there as null."""
+
+LATER = Meta(extra_json_schema={"later": True})
+"""Marks a field added within a schema version: reports written before lack it, so it is not required of a reader."""
 
 Interval = Literal["exact", "certified", "probability", "expectation"]
 """What ``lower``/``upper`` promise apart from Monte Carlo error over weight draws:
@@ -15,35 +33,50 @@ Interval = Literal["exact", "certified", "probability", "expectation"]
 ``expectation``  hold in expectation over omega ~ q only (sandwich; Sobolev & Vetrov 2019).
 """
 
+_Lower = Annotated[Extended, Meta(description="null: minus infinity")]
+_Upper = Annotated[Extended, Meta(description="null: plus infinity")]
+
 
 @dataclass(frozen=True)
 class Bracket:
     """One labelled interval, Monte Carlo error over weight draws included."""
 
     kind: Interval
-    lower: float
-    upper: float
+    lower: _Lower
+    upper: _Upper
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A scalar estimate in nats.
+    """A scalar in nats.
 
-    ``value ± 2 std_error`` is Monte Carlo error over weight draws; ``lower``/``upper`` contain that and
-    what the method brackets. ``std_error`` is None when it cannot be had (a single draw), and
-    ``lower``/``upper`` are then the quantity's own limits. ``brackets`` lists every kind of interval that
-    was computed, apart from each other; ``interval`` names the headline one.
+    ``value`` ± 2 ``std_error`` is Monte Carlo error over weight draws; ``lower`` and ``upper`` contain that and add
+    what the method brackets. Where ``std_error`` cannot be had, they are the quantity's own limits.
     """
 
-    value: float
-    std_error: float | None
-    lower: float
-    upper: float
+    value: Annotated[Extended, Meta(description="nats; null: not finite")]
+    std_error: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Monte Carlo error over weight draws; null when it cannot be had"),
+    ]
+    lower: _Lower
+    upper: _Upper
     method: str
-    samples: int
-    interval: Interval = "exact"
-    brackets: tuple[Bracket, ...] = ()
+    samples: Annotated[Count, Meta(description="weight draws")]
+    interval: Annotated[
+        Interval, Meta(description="what lower and upper promise apart from Monte Carlo error")
+    ] = "exact"
+    brackets: Annotated[
+        tuple[Bracket, ...], Meta(description="every kind of interval that was computed")
+    ] = ()
+    status: Annotated[
+        Literal["ok", "unbounded"],
+        Meta(description="unbounded: some end of the interval is not finite, and null here"),
+    ] = field(default="ok", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if math.isnan(self.value) or math.isnan(self.lower) or math.isnan(self.upper):
+        ends = (self.value, self.lower, self.upper)
+        if any(map(math.isnan, ends)):
             raise ValueError("an Estimate holds no NaN")
+        # Frozen, and derived: what a file says of it is not believed.
+        object.__setattr__(self, "status", "ok" if all(map(math.isfinite, ends)) else "unbounded")

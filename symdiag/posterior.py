@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.arrays import Array as Array
+from symdiag.arrays import Array
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -23,10 +23,12 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a posterior came from; ``keys`` maps tensor name → role → key in the file, for writing back.
+    """Where a posterior came from; ``keys`` maps tensor name → role → key in the file, for writing
+    back.
 
-    ``template`` is the dialect's own memory of the file (opaque to everyone else). ``tied`` lists sets of names under
-    which the file holds one and the same tensor; the posterior has it once, under the first.
+    ``template`` is the dialect's own memory of the file (opaque to everyone else). ``tied`` lists
+    sets of names under which the file holds one and the same tensor; the posterior has it once,
+    under the first.
     """
 
     path: str
@@ -68,8 +70,8 @@ class Posterior:
 
     ``loc`` and ``scale`` share names and shapes. Scale 0 marks a deterministic weight (a density of
     zero width). ``buffers`` are non-weights that move with units (BatchNorm running statistics) or
-    that the forward pass needs. ``covariance`` is None for mean-field posteriors; otherwise ``scale``
-    holds the marginal stds.
+    that the forward pass needs. ``covariance`` is None for mean-field posteriors; otherwise
+    ``scale`` holds the marginal stds.
     """
 
     loc: Mapping[str, Array]
@@ -138,7 +140,7 @@ class Posterior:
         return draws
 
     def entropy(self) -> float:
-        """Differential entropy of the mean-field marginals, nats (deterministic weights left out)."""
+        """Differential entropy of the marginals, nats (deterministic weights left out)."""
         total = 0.0
         for scale in self.scale.values():
             positive = scale[scale > 0]
@@ -146,7 +148,7 @@ class Posterior:
         return total
 
     def kl_to(self, prior: GaussianPrior) -> float:
-        """Closed-form KL(q || prior) of the marginals summed over non-deterministic weights, nats."""
+        """Closed-form KL(q || prior) of the marginals, summed over random weights, nats."""
         total = 0.0
         for name, loc in self.loc.items():
             scale = self.scale[name]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from symdiag.alignment.assignment import build_assignment
 from symdiag.alignment.bounds import split_bound
-from symdiag.alignment.cost import get_cost
+from symdiag.alignment.costs import get_cost
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.dual_ascent import dual_ascent_bound
-from symdiag.alignment.problem import build_problem
 from symdiag.alignment.search import Search
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import act, random_action
@@ -32,7 +32,9 @@ def case(widths, noise, seed=2):
         name: array + noise * generator.standard_normal(array.shape)
         for name, array in moved.items()
     }
-    return build_problem(Posterior(model, zeros), Posterior(reference, zeros), spec, get_cost("w2"))
+    return build_assignment(
+        Posterior(model, zeros), Posterior(reference, zeros), spec, get_cost("w2")
+    )
 
 
 if __name__ == "__main__":

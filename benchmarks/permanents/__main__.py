@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks.permanents import contenders
 from benchmarks.permanents.cases import EXACT, LARGE, WIDEST, Case
+from symdiag.arrays import Array
 from symdiag.permanents import Effort, log_permanent, swap_mcmc
 from symdiag.permanents.exact import exact_log_permanent, exact_marginals
-from symdiag.permanents.types import Array
 
 SEEDS = 6
 

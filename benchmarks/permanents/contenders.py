@@ -8,12 +8,12 @@ import time
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.permanents import smc
 from symdiag.permanents.bethe import beliefs
 from symdiag.permanents.rounding import bethe_lower, round_to_doubly_stochastic
 from symdiag.permanents.scaling import dual_scale
 from symdiag.permanents.sinkhorn import sinkhorn
-from symdiag.permanents.types import Array
 
 
 def infonce(matrix: Array, generator: np.random.Generator, seconds: float) -> tuple[float, int]:

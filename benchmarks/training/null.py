@@ -10,10 +10,10 @@ import sys
 from collections import Counter
 
 from benchmarks.training.problems import converged, wave_problem
-from symdiag.training.config import EvaluationConfig, TrainingConfig
-from symdiag.training.evaluate import evaluate
+from symdiag.training.config import TrainingConfig
+from symdiag.training.evaluation import EvaluationConfig, evaluate
 from symdiag.training.loop import RunSettings, train
-from symdiag.training.verdict import judge, run_to_run_slack, symmetrized_difference
+from symdiag.training.verdict import run_to_run_slack, symmetrized_difference, verdict_of
 
 
 def repetition(seed: int, width: int = 8, steps: int = 400) -> tuple[str, float, float]:
@@ -37,7 +37,7 @@ def repetition(seed: int, width: int = 8, steps: int = 400) -> tuple[str, float,
         found.append(evaluate(problem, q, EvaluationConfig(samples=1000, budget=1.0)))
     slack = run_to_run_slack(found[:3])
     difference = symmetrized_difference(found[0], found[3], slack or 0.0)
-    return judge(difference), difference.value, slack or 0.0
+    return verdict_of(difference), difference.value, slack or 0.0
 
 
 def main() -> None:

@@ -9,9 +9,8 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.initial import scratch
+from symdiag.training.learning_problem import LearningProblem, build_problem, scratch
 from symdiag.training.loop import RunSettings, train
-from symdiag.training.problem import Problem, build_problem
 
 
 def mlp(
@@ -53,7 +52,9 @@ def digits_data(seed: int = 0) -> tuple[Dataset, Dataset]:
     return Dataset(x[:1400], y[:1400]), Dataset(x[1400:], y[1400:])
 
 
-def wave_problem(start: Posterior | None, seed: int, width: int = 20, points: int = 60) -> Problem:
+def wave_problem(
+    start: Posterior | None, seed: int, width: int = 20, points: int = 60
+) -> LearningProblem:
     """The regression of the paper study; ``start`` None means from scratch."""
     blank, spec, network = mlp((1, width, 1))
     return build_problem(
@@ -66,7 +67,7 @@ def wave_problem(start: Posterior | None, seed: int, width: int = 20, points: in
     )
 
 
-def converged(problem: Problem, steps: int, seed: int = 0) -> Posterior:
+def converged(problem: LearningProblem, steps: int, seed: int = 0) -> Posterior:
     """The posterior that plain variational inference reaches."""
     size = problem.posterior.num_parameters
     config = TrainingConfig(objective="elbo", steps=steps, patience=0, seed=seed).resolved(

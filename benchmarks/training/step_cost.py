@@ -9,14 +9,13 @@ import torch
 
 from benchmarks.training.problems import mlp, wave_data
 from symdiag.network import forward
-from symdiag.objectives.build import build_objective
+from symdiag.objectives.terms import build_objective
 from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.initial import scratch
+from symdiag.training.learning_problem import build_problem, scratch
+from symdiag.training.loss import loss_terms
 from symdiag.training.optimiser import Optimiser
-from symdiag.training.problem import build_problem
-from symdiag.training.step import step_terms
-from symdiag.training.workers import Workers
+from symdiag.training.processes import Workers
 
 DRAWS = 8
 
@@ -36,7 +35,7 @@ def seconds_per_step(problem, objectives=("elbo", "symmetrized"), rounds=15, ste
             began = time.thread_time()
             for step in range(steps):
                 optimiser.zero_grad()
-                step_terms(
+                loss_terms(
                     problem, q, objective, config, round_ * steps + step, Workers()
                 ).loss.backward()
                 optimiser.step(1e-3)

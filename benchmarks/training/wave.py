@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.training.problems import converged, wave_problem
-from symdiag.training.config import EASED_SHARE, EvaluationConfig, TrainingConfig
-from symdiag.training.evaluate import evaluate
+from symdiag.training.config import ANNEALED_SHARE, TrainingConfig
+from symdiag.training.evaluation import EvaluationConfig, evaluate
 from symdiag.training.loop import RunSettings, train
 
-OBJECTIVES = ("elbo", "tempered elbo", "infonce", "symmetrized")
+OBJECTIVES = ("elbo", "annealed elbo", "infonce", "symmetrized")
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class TemperedElbo(TrainingConfig):
     """The plain ELBO with the symmetrised run's weaker KL at first: what that alone gains."""
 
     @property
-    def eased_steps(self):
+    def annealed_steps(self):
         """As a symmetrised run."""
-        return round(EASED_SHARE * self.steps)
+        return round(ANNEALED_SHARE * self.steps)
 
 
 def settings(objective, **options):
     """The configuration of one run of the study."""
-    if objective == "tempered elbo":
+    if objective == "annealed elbo":
         return TemperedElbo(objective="elbo", **options)
     return TrainingConfig(objective=objective, **options)
 

@@ -1,21 +1,39 @@
-"""Alignment of posteriors: costs, Hungarian coordinate descent, certificates, meaning, many models."""
+"""Alignment of posteriors and of weight draws: costs, search, certificates, and what a match says."""
 
-from symdiag.alignment.align import Alignment, align
+from symdiag.alignment.align import Alignment, align, move_posterior
 from symdiag.alignment.certificate import Certificate, Matches
-from symdiag.alignment.cost import available_costs
-from symdiag.alignment.path import Path, function_gap, path_between
+from symdiag.alignment.comparison import (
+    LogLikelihood,
+    StraightPath,
+    closeness,
+    draw,
+    function_gap,
+    judge,
+    path_between,
+)
+from symdiag.alignment.costs import available_costs, get_cost
+from symdiag.alignment.samples import SampleAlignment, align_samples, relabelled
 from symdiag.alignment.universe import Spread, Universe, align_many
 
 __all__ = [
     "Alignment",
     "Certificate",
+    "LogLikelihood",
     "Matches",
-    "Path",
+    "SampleAlignment",
     "Spread",
+    "StraightPath",
     "Universe",
     "align",
     "align_many",
+    "align_samples",
     "available_costs",
+    "closeness",
+    "draw",
     "function_gap",
+    "get_cost",
+    "judge",
+    "move_posterior",
     "path_between",
+    "relabelled",
 ]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
-from symdiag.alignment.apply import move_posterior, move_tensors
+from symdiag.alignment.assignment import build_assignment
 from symdiag.alignment.certificate import Certificate, Matches, certificate_of, matches
-from symdiag.alignment.cost import get_cost
-from symdiag.alignment.meaning import Churn, Closeness, Verdict, churn, closeness, judge
-from symdiag.alignment.problem import build_problem
+from symdiag.alignment.comparison import Churn, Closeness, Verdict, churn, closeness, judge
+from symdiag.alignment.costs import get_cost
 from symdiag.alignment.search import Search, descent_work
-from symdiag.posterior import Posterior
-from symdiag.symmetry.elements import Element
+from symdiag.arrays import Array
+from symdiag.posterior import Covariance, Posterior
+from symdiag.symmetry.elements import Action, Element, act
 from symdiag.symmetry.spec import PermutationSpec
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Alignment:
 
     def apply(self, tensors: Mapping[str, T], *, flip: bool = True) -> dict[str, T]:
         """The same permutations and signs applied to any dict of NumPy arrays or torch tensors by the spec's names."""
-        return move_tensors(tensors, self.spec, self.action, flip=flip)
+        return act(self.spec, self.action, tensors, flip=flip)
 
 
 def align(
@@ -97,7 +97,7 @@ def align(
     Raises:
         UsageError: unknown cost, posteriors of different architecture, or a spec that does not fit.
     """
-    problem = build_problem(model, reference, spec, get_cost(cost))
+    problem = build_assignment(model, reference, spec, get_cost(cost))
     if restarts is None:
         restarts = int(min(_MAX_RESTARTS, _RESTART_WORK / max(descent_work(problem), 1.0)))
     seed = 0 if generator is None else int(generator.integers(2**63))
@@ -120,4 +120,43 @@ def align(
         churn={name: churn(element) for name, element in action.items()},
         before=closeness(model, reference),
         after=closeness(posterior, reference),
+    )
+
+
+def move_posterior(posterior: Posterior, spec: PermutationSpec, action: Action) -> Posterior:
+    """``posterior`` with its units reordered and flipped: means, stds, buffers and covariance move together."""
+    moved = replace(
+        posterior,
+        loc=act(spec, action, posterior.loc),
+        scale=_move_scales(posterior, spec, action),
+        buffers=act(spec, action, posterior.buffers),
+    )
+    if posterior.covariance is None:
+        return moved
+    return replace(
+        moved, covariance=_move_covariance(posterior, spec, action, posterior.covariance)
+    )
+
+
+def _move_scales(posterior: Posterior, spec: PermutationSpec, action: Action) -> dict[str, Array]:
+    random = {name: scale for name, scale in posterior.scale.items() if scale.any()}
+    return {**posterior.scale, **act(spec, action, random, flip=False)}
+
+
+def _move_covariance(
+    posterior: Posterior, spec: PermutationSpec, action: Action, before: Covariance
+) -> Covariance:
+    """Rows of the factor follow their weights: which flat position each came from, and with which sign."""
+    shapes = {name: posterior.loc[name].shape for name in before.order}
+    positions, start = {}, 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        positions[name] = np.arange(start, start + size, dtype=np.float64).reshape(shape)
+        start += size
+    came_from = act(spec, action, positions, flip=False)
+    signs = act(spec, action, {name: np.ones(shape) for name, shape in shapes.items()})
+    order = np.concatenate([came_from[name].ravel() for name in before.order]).astype(np.intp)
+    sign = np.concatenate([signs[name].ravel() for name in before.order])
+    return replace(
+        before, factor=before.factor[order] * sign[:, None], diagonal=before.diagonal[order]
     )

@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from symdiag.alignment.assignment import Assignment, State
 from symdiag.alignment.descent import Solver
-from symdiag.alignment.problem import Problem, State
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 
 _STEPS = 12
@@ -45,7 +45,7 @@ def rounding_slack(costs: Iterable[Array]) -> float:
 
 
 Key = tuple[int, int]
-"""Block index, axis number."""
+"""TensorBlock index, axis number."""
 
 
 def _evaluate(
@@ -73,7 +73,7 @@ def _ascend(weights: dict[Key, float], slopes: dict[Key, float], step: float) ->
     return {key: float(w / totals[key[0]]) for key, w in raised.items()}
 
 
-def triangle_holds(problem: Problem, distance: float) -> bool:
+def triangle_holds(problem: Assignment, distance: float) -> bool:
     """Whether every non-trivial element moves the reference at least twice as far as the model now is from it."""
     if not problem.cost.is_metric:
         return False
@@ -90,7 +90,7 @@ def triangle_holds(problem: Problem, distance: float) -> bool:
     return bool(np.sqrt(nearest) * (1.0 - 1e-9) >= 2.0 * np.sqrt(max(distance, 0.0)))
 
 
-def _swap_is_far(itself: Problem, group: int, radius: float) -> bool:
+def _swap_is_far(itself: Assignment, group: int, radius: float) -> bool:
     """Whether swapping the first two units moves the reference by ``radius``: else no bound need be computed."""
     width = itself.groups[group].width
     if width < 2:

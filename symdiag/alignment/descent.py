@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from symdiag.alignment.cost import Weights
-from symdiag.alignment.problem import Block, Problem, State, moved_weights, rows
-from symdiag.posterior import Array
+from symdiag.alignment.assignment import Assignment, State, TensorBlock, moved_weights, rows
+from symdiag.alignment.costs import Weights
+from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 
 # Relative gains not worth a step: rounding in float64; in float32, where a float64 descent follows, small change.
@@ -20,7 +20,7 @@ _TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 5e-4}
 class Solver:
     """Cost matrices of one problem; what only one group touches is computed once."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Assignment) -> None:
         self.problem = problem
         kinds = [b.model.loc.dtype for b in problem.blocks] or [np.dtype(np.float64)]
         self._tolerance = _TOLERANCE[kinds[0]]
@@ -100,7 +100,9 @@ class Solver:
                 total += self._contribution(block, 0, self.problem.identity(), frozenset())
         return total
 
-    def _contribution(self, block: Block, k: int, state: State, relaxed: frozenset[int]) -> Array:
+    def _contribution(
+        self, block: TensorBlock, k: int, state: State, relaxed: frozenset[int]
+    ) -> Array:
         """(2 or 1, n, n) costs of one tensor's unit blocks along axis ``k``."""
         pairwise = self.problem.cost.pairwise
         if relaxed:
@@ -122,7 +124,7 @@ class Solver:
 
 
 def unordered_rows(
-    block: Block, k: int, relaxed: frozenset[int], state: State
+    block: TensorBlock, k: int, relaxed: frozenset[int], state: State
 ) -> tuple[Weights, Weights]:
     """Both sides of ``block`` as (n, u, f): units along axis ``k``, the axes whose order is unknown, the rest.
 

@@ -11,11 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symdiag.alignment.cost import Weights, sorted_distances
+from symdiag.alignment.assignment import (
+    Assignment,
+    State,
+    TensorBlock,
+    build_assignment,
+    moved_weights,
+)
+from symdiag.alignment.costs import Weights, sorted_distances
 from symdiag.alignment.descent import Solver
-from symdiag.alignment.problem import Block, Problem, State, build_problem, moved_weights
 from symdiag.alignment.search import Search, signature_state
-from symdiag.posterior import Array, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
 SHRINKAGE = 4.0
@@ -32,6 +39,7 @@ class LogDensity:
     unit = "nats"
     needs_width = True
     is_metric = False
+    is_symmetric = False
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """Half the squared distance in stds of the reference."""
@@ -63,13 +71,13 @@ class Pool:
     ``spread``: per block, the variance of its entries over draws and units.
     """
 
-    problems: tuple[Problem, ...]
+    problems: tuple[Assignment, ...]
     spread: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.problems)
 
-    def against(self, draw: int, reference: Sequence[Weights]) -> Problem:
+    def against(self, draw: int, reference: Sequence[Weights]) -> Assignment:
         """The problem of assigning one draw to a Gaussian."""
         problem = self.problems[draw]
         pairs = zip(problem.blocks, reference, strict=True)
@@ -99,15 +107,15 @@ def make_pool(draws: Mapping[str, Array], spec: PermutationSpec) -> Pool:
     return Pool(problems, tuple(_spread(b) for b in blocks))
 
 
-def _one(draw: dict[str, Array], spec: PermutationSpec) -> Problem:
+def _one(draw: dict[str, Array], spec: PermutationSpec) -> Assignment:
     point = Posterior(draw, {name: np.zeros_like(values) for name, values in draw.items()})
-    problem = build_problem(point, point, spec, LogDensity())
+    problem = build_assignment(point, point, spec, LogDensity())
     return replace(
         problem, blocks=tuple(replace(b, model=Weights(b.model.loc, None)) for b in problem.blocks)
     )
 
 
-def _spread(blocks: Sequence[Block]) -> float:
+def _spread(blocks: Sequence[TensorBlock]) -> float:
     """Variance of all entries of one tensor in all draws; 1 where they are all the same."""
     mean = float(np.mean([b.model.loc.mean() for b in blocks]))
     variance = float(np.mean([((b.model.loc - mean) ** 2).mean() for b in blocks]))
@@ -167,7 +175,7 @@ def fitted(pool: Pool, states: Sequence[State]) -> tuple[list[Weights], float]:
 
 
 def assign(
-    problem: Problem, state: State, *, restarts: int = 0, enough: float = 0.0, seed: int = 0
+    problem: Assignment, state: State, *, restarts: int = 0, enough: float = 0.0, seed: int = 0
 ) -> State:
     """The likeliest labelling of one draw: descent from ``state`` and, where groups are coupled, a wider search.
 

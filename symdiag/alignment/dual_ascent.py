@@ -9,17 +9,18 @@ Grant 1998, there for the quadratic assignment problem).
 
 from __future__ import annotations
 
-import functools
-import importlib
-from types import ModuleType
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
+from numpy.typing import NDArray
 
+from symdiag.alignment.assignment import Assignment, TensorBlock
 from symdiag.alignment.bounds import rounding_slack
-from symdiag.alignment.cost import Weights
+from symdiag.alignment.costs import Weights
 from symdiag.alignment.descent import Solver
-from symdiag.alignment.problem import Block, Problem
-from symdiag.posterior import Array
+from symdiag.arrays import Array
 
 _MAX_ENTRIES = 3_000_000
 _SWEEP_ENTRIES = 3e7  # entries reduced in all: what bounds the time
@@ -27,22 +28,12 @@ _SWEEPS = 300
 _STALLED = 5e-4  # of the gap, gained by one sweep
 
 
-@functools.cache
-def _compiled() -> ModuleType | None:
-    try:
-        return importlib.import_module("symdiag.alignment.loops")
-    except ImportError:  # numba is missing: the split bound remains
-        return None
-
-
 def reduce_assignments(costs: Array) -> Array:
     """Subtract optimal duals from every matrix of ``costs`` (B, S, n, n), in place; returns the (B,) optima.
 
     The assignment is over the minimum of the S sign choices; afterwards every entry is ≥ 0 up to rounding.
     """
-    loops = _compiled()
-    assert loops is not None
-    u, v = loops.assignment_duals(np.ascontiguousarray(costs.min(axis=1)))
+    u, v = assignment_duals(np.ascontiguousarray(costs.min(axis=1)))
     costs -= u[:, None, :, None]
     costs -= v[:, None, None, :]
     values: Array = u.sum(axis=1) + v.sum(axis=1)
@@ -57,7 +48,7 @@ def dual_ascent_bound(solver: Solver, distance: float) -> float | None:
     problem = solver.problem
     paired = [b for b in problem.blocks if _is_pair(b)]
     size = sum(_four_index_size(problem, b) for b in paired)
-    if not paired or size > _MAX_ENTRIES or _compiled() is None:
+    if not paired or size > _MAX_ENTRIES:
         return None
     own = [costs.copy() for costs in solver.static]
     for (index, k), part in solver.relaxed_parts().items():
@@ -70,7 +61,11 @@ def dual_ascent_bound(solver: Solver, distance: float) -> float | None:
 
 
 def _ascend(
-    problem: Problem, paired: list[Block], own: list[Array], shared: list[Array], goal: float
+    problem: Assignment,
+    paired: list[TensorBlock],
+    own: list[Array],
+    shared: list[Array],
+    goal: float,
 ) -> float:
     ends = [(b.axes[0].group, b.axes[1].group) for b in paired]
     degree = [max(1, sum(g in pair for pair in ends)) for g in range(len(own))]
@@ -115,7 +110,7 @@ def _collect(costs: Array, first: Array, second: Array, *, swap: bool) -> None:
     costs += half
 
 
-def four_index_costs(problem: Problem, block: Block) -> Array:
+def four_index_costs(problem: Assignment, block: TensorBlock) -> Array:
     """(S_a, n_a, n_a, S_b, n_b, n_b) cost of matching (i ← j, sign s) and (k ← l, sign t) in two groups."""
     (first, second), (n, m) = block.axes, block.model.loc.shape[:2]
     flat = [_flattened(side, n * m) for side in (block.model, block.reference)]
@@ -137,13 +132,99 @@ def _flattened(side: Weights, rows: int) -> Weights:
     )
 
 
-def _is_pair(block: Block) -> bool:
+def _is_pair(block: TensorBlock) -> bool:
     return len(block.axes) == 2 and len(block.groups) == 2
 
 
-def _four_index_size(problem: Problem, block: Block) -> int:
+def _four_index_size(problem: Assignment, block: TensorBlock) -> int:
     size = 1
     for axis in block.axes:
         group = problem.groups[axis.group]
         size *= group.width**2 * (2 if group.signed else 1)
     return size
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _njit(function: F) -> F:
+    return cast("F", numba.njit(cache=True, nogil=True)(function))
+
+
+@_njit
+def assignment_duals(costs: Array) -> tuple[Array, Array]:
+    """Optimal dual variables of a batch of assignment problems, by shortest augmenting paths (Jonker & Volgenant 1987).
+
+    Args:
+        costs: (B, n, n).
+
+    Returns:
+        u, v of shape (B, n): ``costs[b, i, j] - u[b, i] - v[b, j] >= 0`` up to rounding, and Σ u + Σ v is the
+        value of the best assignment.
+    """
+    batch, n, _ = costs.shape
+    u, v = np.zeros((batch, n)), np.zeros((batch, n))
+    for b in range(batch):
+        row_of = np.full(n, -1)
+        column_of = np.full(n, -1)
+        for start in range(n):
+            _add_row(costs[b], u[b], v[b], row_of, column_of, start)
+    return u, v
+
+
+@_njit
+def _add_row(
+    costs: Array,
+    u: Array,
+    v: Array,
+    row_of: NDArray[np.intp],
+    column_of: NDArray[np.intp],
+    start: int,
+) -> None:
+    """Bring row ``start`` into the assignment along the shortest augmenting path; duals stay feasible."""
+    n = len(costs)
+    distance = np.full(n, np.inf)
+    came_from = np.zeros(n, dtype=np.int64)
+    done = np.zeros(n, dtype=np.bool_)
+    row, reached = start, 0.0
+    while True:
+        column = _relax(costs[row], reached - u[row], v, done, distance, came_from, row)
+        reached = distance[column]
+        if row_of[column] < 0:
+            break
+        done[column] = True
+        row = row_of[column]
+    for j in np.flatnonzero(done):
+        u[row_of[j]] += reached - distance[j]
+        v[j] -= reached - distance[j]
+    u[start] += reached
+    row = -1
+    while row != start:  # flip the path back to its start
+        row = came_from[column]
+        row_of[column] = row
+        column, column_of[row] = column_of[row], column
+
+
+@_njit
+def _relax(
+    costs: Array,
+    offset: float,
+    v: Array,
+    done: NDArray[np.bool_],
+    distance: Array,
+    came_from: NDArray[np.int64],
+    row: int,
+) -> int:
+    """Shorten the distances of open columns through ``row``; returns the nearest one."""
+    nearest, least = -1, np.inf
+    for j in range(len(costs)):
+        if done[j]:
+            continue
+        through = offset + costs[j] - v[j]
+        if through < distance[j]:
+            distance[j] = through
+            came_from[j] = row
+        if distance[j] < least or nearest < 0:
+            least = distance[j]
+            nearest = j
+    return nearest

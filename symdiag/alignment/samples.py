@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symdiag.alignment.assignment import Assignment, State
 from symdiag.alignment.draws import Pool, Running, assign, fitted, make_pool
-from symdiag.alignment.problem import Problem, State
 from symdiag.alignment.search import descent_work
 from symdiag.alignment.switching import centred
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array
 from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import PermutationSpec
 
@@ -145,7 +145,9 @@ def _in_turn(pool: Pool, order: Sequence[int], generator: np.random.Generator) -
     return tuple(states[s] for s in range(len(pool)))
 
 
-def _wide(problem: Problem, state: State, enough: float, generator: np.random.Generator) -> State:
+def _wide(
+    problem: Assignment, state: State, enough: float, generator: np.random.Generator
+) -> State:
     return assign(
         problem, state, restarts=_DRAW_RESTARTS, enough=enough, seed=int(generator.integers(2**31))
     )

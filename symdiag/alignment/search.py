@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symdiag.alignment.assignment import Assignment, State
 from symdiag.alignment.descent import Solver
-from symdiag.alignment.problem import Problem, State
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group
 
@@ -56,7 +56,7 @@ class Found:
 class Search:
     """One search over the states of a problem."""
 
-    def __init__(self, problem: Problem, restarts: int, seed: int) -> None:
+    def __init__(self, problem: Assignment, restarts: int, seed: int) -> None:
         self.problem = problem
         reduced = problem.size > _SINGLE_ABOVE and not problem.cost.needs_width
         self.solver = Solver(problem.single_precision() if reduced else problem)
@@ -156,21 +156,21 @@ def signature_state(solver: Solver) -> State:
     return state
 
 
-def _known(problem: Problem, group: int, done: frozenset[int]) -> float:
+def _known(problem: Assignment, group: int, done: frozenset[int]) -> float:
     """Share of the weights in ``group``'s tensors that only it and groups in ``done`` reorder."""
     touched = problem.touching(group)
     known = sum(b.model.loc.size for b in touched if b.groups - {group} <= done)
     return known / max(sum(b.model.loc.size for b in touched), 1)
 
 
-def scrambled(problem: Problem, state: State, generator: np.random.Generator) -> State:
+def scrambled(problem: Assignment, state: State, generator: np.random.Generator) -> State:
     """A uniformly random state, drawn relative to ``state`` in the reference's order of units."""
     return tuple(
         e.compose(Element.random(g, generator)) for e, g in zip(state, problem.groups, strict=True)
     )
 
 
-def kicked(problem: Problem, state: State, generator: np.random.Generator) -> State:
+def kicked(problem: Assignment, state: State, generator: np.random.Generator) -> State:
     """``state`` with a few units of each of one or two coupled groups shuffled."""
     coupled = [g for g, near in enumerate(problem.neighbours) if near]
     first = int(generator.choice(coupled))
@@ -193,12 +193,12 @@ def _shuffle(group: Group, generator: np.random.Generator) -> Element:
     return Element(permutation, signs)
 
 
-def adjacent_pairs(problem: Problem) -> list[tuple[int, int]]:
+def adjacent_pairs(problem: Assignment) -> list[tuple[int, int]]:
     """Ordered pairs of different groups that share a tensor."""
     return [(g, h) for g, near in enumerate(problem.neighbours) for h in sorted(near) if h != g]
 
 
-def descent_work(problem: Problem) -> float:
+def descent_work(problem: Assignment) -> float:
     """Multiply-adds of a typical descent."""
     return _SWEEPS * float(
         sum(

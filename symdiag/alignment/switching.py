@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from symdiag.posterior import Array
-from symdiag.symmetry.elements import Element
+from symdiag.arrays import Array
+from symdiag.symmetry.elements import Action, Element
 from symdiag.symmetry.spec import Group, PermutationSpec
-
-Action = Mapping[str, Element]
 
 MIN_DRAWS_FOR_MODES = 20
 """Fewer draws than this look like two clusters too easily."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from symdiag.alignment.align import Alignment, align
+from symdiag.arrays import Array
 from symdiag.errors import UsageError
-from symdiag.posterior import Array, Posterior
+from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import PermutationSpec
 
@@ -55,11 +56,6 @@ class Universe:
     def posteriors(self) -> tuple[Posterior, ...]:
         """The aligned runs."""
         return tuple(a.posterior for a in self.alignments)
-
-    @property
-    def total_distance(self) -> float:
-        """Sum over runs of the distance to the barycentre."""
-        return sum(a.certificate.distance for a in self.alignments)
 
     def between(self, first: int, second: int) -> dict[str, Element]:
         """The action that brings run ``first`` to run ``second``'s own labelling."""

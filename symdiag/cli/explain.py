@@ -8,25 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from symdiag.cli import _options as opt
 from symdiag.cli._exits import OK
-from symdiag.cli._options import ShownOptions
 from symdiag.cli._output import emit, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.errors import UsageError
 
 if TYPE_CHECKING:
     from symdiag.diagnostics.explanation import Explanation
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
+
+EXAMPLE = "Example: symdiag explain SYM001"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    command(
-        app,
-        explain,
-        short_help="Explain finding and error codes.",
-        example="symdiag explain SYM001",
-    )
+    app.command("explain", short_help="Explain finding and error codes.", epilog=EXAMPLE)(explain)
 
 
 def _codes(incomplete: str) -> list[str]:
@@ -40,11 +36,12 @@ def explain(
             metavar="[CODE]...", help="Such as SYM001 or unsafe-checkpoint.", autocompletion=_codes
         ),
     ] = None,
-    *,
-    shown: ShownOptions,
+    format: opt.Format = None,
+    color: opt.Color = "auto",
+    debug: opt.Debug = False,
 ) -> int:
     """Explain finding codes and error codes; without a code, list them all."""
-    out = resolve_output(shown)
+    out = resolve_output(format, color=color)
     catalogue = _catalogue()
     if not codes:
         emit(out, [_index(catalogue)])
@@ -74,7 +71,7 @@ def _find(catalogue: dict[str, Explanation], code: str) -> Explanation:
 def _entry(explanation: Explanation) -> Entry:
     from symdiag.report.document import Document, Paragraph, Section
     from symdiag.report.model import SCHEMA_VERSION
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
     parts = {"What it means": explanation.meaning, "What to do": explanation.action}
     parts["Reference"] = explanation.reference
@@ -86,7 +83,7 @@ def _entry(explanation: Explanation) -> Entry:
 def _index(catalogue: dict[str, Explanation]) -> Entry:
     from symdiag.report.document import Column, Document, Section, Table
     from symdiag.report.model import SCHEMA_VERSION
-    from symdiag.report.render import Entry
+    from symdiag.report.rendering import Entry
 
     columns = (Column("code", numeric=False), Column("title", numeric=False))
     table = Table(columns, tuple((e.code, e.title) for e in catalogue.values()))

@@ -7,26 +7,21 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import OK
-from symdiag.cli._parameters import command
 from symdiag.cli._streams import write_stdout
+from symdiag.report.kinds import kind_names
+
+EXAMPLE = "Example: symdiag schema analyze > analyze.schema.json"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    command(
-        app,
-        schema,
-        short_help="Print the JSON Schema of a report.",
-        example="symdiag schema analyze > analyze.schema.json",
-    )
+    app.command("schema", short_help="Print the JSON Schema of a report.", epilog=EXAMPLE)(schema)
 
 
 def schema(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="[NAME]", help="analyze, compare, align, retrain, samples, list or error."
-        ),
+        typer.Argument(metavar="[NAME]", help=f"{', '.join(kind_names())}, list or error."),
     ] = "analyze",
 ) -> int:
     """Print the JSON Schema of a report.

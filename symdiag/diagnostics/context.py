@@ -1,37 +1,5 @@
-"""Everything a finding family may look at."""
+"""Former place of ``symdiag.diagnostics.diagnosis``; goes as soon as nothing imports it."""
 
-from __future__ import annotations
+from symdiag.diagnostics.diagnosis import Context, Dropped
 
-from dataclasses import dataclass
-
-from symdiag.diagnostics.model import GroupReport, Total, Verdict
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A group that failed verification and was not used."""
-
-    group: str
-    error: float
-    tolerance: float
-
-
-@dataclass(frozen=True)
-class Context:
-    """A finished estimate, ready to be judged."""
-
-    path: str
-    groups: tuple[GroupReport, ...]
-    total: Total
-    verdict: Verdict
-    max_straddling: float
-    activation: str | None = None
-    samples: int = 0
-    notes: tuple[str, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    assumptions: tuple[str, ...] = ()
-    prior_not_invariant: tuple[str, ...] = ()
-    correlated: bool = False
-    deterministic_parameters: int = 0
-    parameters: int = 0
-    covered_parameters: int = 0
+__all__ = ["Context", "Dropped"]

@@ -1,17 +1,16 @@
-"""Everything ``analyze`` says about a posterior, from its estimates."""
+"""Everything ``analyze`` says about a posterior, from its estimates: groups, totals, the verdict."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from symdiag.diagnostics.clusters import find_clusters
 from symdiag.diagnostics.collapse import collapsed
-from symdiag.diagnostics.model import GroupReport, Total
-from symdiag.diagnostics.units import describe_units
+from symdiag.diagnostics.diagnosis import Diagnosis, GroupReport, StraddlingVerdict, Total
+from symdiag.diagnostics.units import describe_units, find_clusters
+from symdiag.estimate import Estimate
 from symdiag.estimators import GroupStraddling, Straddling, separations
 from symdiag.estimators.proposals import one_axis_per_tensor
 from symdiag.estimators.sensitivity import sensitivity
@@ -24,12 +23,21 @@ _CLUSTER_DRAWS = 16
 _OVERFLOW = 700.0
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """Groups and their total."""
+DEFAULT_MAX_STRADDLING = 1.0
+"""Nats of straddling entropy above which a posterior counts as straddling."""
 
-    groups: tuple[GroupReport, ...]
-    total: Total
+
+def straddling_verdict(
+    entropy: Estimate, log_order: float, max_straddling: float = DEFAULT_MAX_STRADDLING
+) -> StraddlingVerdict:
+    """``ok`` when the whole interval lies below the threshold, ``straddling`` when it lies above."""
+    if log_order <= 0.0:
+        return "not-applicable"
+    if entropy.upper < max_straddling:
+        return "ok"
+    if entropy.lower > max_straddling:
+        return "straddling"
+    return "inconclusive"
 
 
 def sensitivity_draws(parameters: int, width: int) -> int:

@@ -1,12 +1,20 @@
-"""Per-unit facts: retention, nearest twin, separation, collapse, predicted shift."""
+"""Per-unit facts, and clusters: sets of units that exchange labels with each other under the posterior."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
-from symdiag.diagnostics.model import NeuronInfo
+from symdiag.diagnostics.diagnosis import Cluster, NeuronInfo
 from symdiag.estimators.sensitivity import Sensitivity
+from symdiag.permanents import Effort, log_permanent
+
+LINK = 0.05
+"""Two units belong together when one takes the other's place with at least this probability."""
+
+_EFFORT = Effort(particles=64, runs=2)  # a side figure: the group's own entropy is worked on harder
 
 
 def describe_units(
@@ -27,3 +35,39 @@ def describe_units(
         )
         for i in range(len(nearest))
     )
+
+
+def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
+    """Connected sets of two or more units, largest first, from P(π(i) = j | ω), (n, n)."""
+    linked = np.maximum(confusion, confusion.T) >= LINK
+    np.fill_diagonal(linked, True)
+    count, labels = connected_components(csr_matrix(linked.astype(np.int8)), directed=False)
+    sets = [tuple(int(i) for i in np.flatnonzero(labels == k)) for k in range(count)]
+    return sorted((s for s in sets if len(s) > 1), key=lambda s: (-len(s), s))
+
+
+def find_clusters(
+    confusion: NDArray[np.float64],
+    matrices: NDArray[np.float64],
+    collapsed: NDArray[np.bool_],
+    *,
+    generator: np.random.Generator,
+    effort: Effort = _EFFORT,
+) -> tuple[Cluster, ...]:
+    """Clusters with the entropy each holds when only its own units may exchange, nats.
+
+    Args:
+        confusion: P(π(i) = j | ω) averaged over draws, (n, n).
+        matrices: Relative log-density matrices of some draws, (S, n, n).
+        collapsed: Which units are switched off, (n,).
+        generator: Randomness of the permanents.
+        effort: How hard they are worked on.
+    """
+    result = []
+    for units in components(confusion):
+        block = np.ascontiguousarray(matrices[:, units][:, :, units])
+        entropy = log_permanent(
+            block, generator=generator, effort=effort, bounds=False
+        ).value.mean()
+        result.append(Cluster(units, bool(collapsed[list(units)].all()), float(max(entropy, 0.0))))
+    return tuple(result)

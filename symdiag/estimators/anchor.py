@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
-from symdiag.estimators.log_ratio import Array, ElementBatch, LogRatio, act_on_batch
+from symdiag.estimators.log_ratio import LogRatio
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.permanents.scaling import best_assignment
+from symdiag.symmetry.elements import Element, act_on_axis
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 _STARTS, _FEW, _AGREE = (
@@ -60,7 +62,7 @@ class Anchor:
 
     def __call__(
         self, draws: Mapping[str, Tensor], generator: np.random.Generator
-    ) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
+    ) -> tuple[dict[str, Tensor], dict[str, Element]]:
         """aω for each of S draws (name → (S, *shape)), and a by group: h first, then what hω suggests."""
         best, score = self._scored(draws, 0, generator)
         everyone = np.arange(len(score))
@@ -77,11 +79,11 @@ class Anchor:
 
     def _scored(
         self, draws: Mapping[str, Tensor], start: int, generator: np.random.Generator
-    ) -> tuple[dict[str, ElementBatch], Array]:
+    ) -> tuple[dict[str, Element], Array]:
         found = self._aligned(draws, start, generator)
         return found, self._scores(draws, found)
 
-    def _scores(self, draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]) -> Array:
+    def _scores(self, draws: Mapping[str, Tensor], actions: Mapping[str, Element]) -> Array:
         """log q(aω) − log q(ω) of each draw, (S,)."""
         count = len(next(iter(draws.values())))
         one = (
@@ -92,7 +94,7 @@ class Anchor:
 
     def _aligned(
         self, draws: Mapping[str, Tensor], start: int, generator: np.random.Generator
-    ) -> dict[str, ElementBatch]:
+    ) -> dict[str, Element]:
         """One start: uniform labels, an opening on tensors that show one group's labels alone, sweeps to the end.
 
         All but the first two starts open with perturbed densities (Gumbel noise), so as to end in different optima.
@@ -115,14 +117,14 @@ class Anchor:
         return actions
 
     def _act(
-        self, draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]
+        self, draws: Mapping[str, Tensor], actions: Mapping[str, Element]
     ) -> dict[str, Tensor]:
         """Each draw moved by its own element."""
         moved = dict(draws)
         for group in self.spec:
             if group.name in actions:
                 for member in group.members:
-                    moved[member.tensor] = act_on_batch(
+                    moved[member.tensor] = act_on_axis(
                         moved[member.tensor], member, actions[group.name]
                     )
         return moved
@@ -130,7 +132,7 @@ class Anchor:
 
 def best_elements(
     draws: Mapping[str, Tensor], density: SlotDensity, noise: float, generator: np.random.Generator
-) -> ElementBatch:
+) -> Element:
     """For each of S draws the element of one group that fits it to the slots best (the identity where none does).
 
     The best after perturbing the log densities by ``noise`` nats.
@@ -147,7 +149,7 @@ def best_elements(
     signs = np.ones(permutations.shape)
     if flipped is not None:
         signs = np.where(_entries(flipped, permutations) > _entries(kept, permutations), -1.0, 1.0)
-    return ElementBatch(permutations, signs)
+    return Element(permutations, signs)
 
 
 def _entries(matrices: np.ndarray, permutations: np.ndarray) -> np.ndarray:
@@ -155,23 +157,23 @@ def _entries(matrices: np.ndarray, permutations: np.ndarray) -> np.ndarray:
 
 
 def _improve(
-    best: Mapping[str, ElementBatch],
+    best: Mapping[str, Element],
     score: Array,
-    found: Mapping[str, ElementBatch],
+    found: Mapping[str, Element],
     theirs: Array,
     rows: NDArray[np.intp],
 ) -> None:
     """Put what was found for draws ``rows`` where it is better, in place."""
     better = theirs > score[rows]
     for name, batch in best.items():
-        batch.permutations[rows[better]] = found[name].permutations[better]
+        batch.permutation[rows[better]] = found[name].permutation[better]
         batch.signs[rows[better]] = found[name].signs[better]
     score[rows[better]] = theirs[better]
 
 
 def _uniform(
     group: Group, density: SlotDensity, count: int, generator: np.random.Generator
-) -> ElementBatch:
+) -> Element:
     """Uniform elements of the part of the group that leaves deterministic weights alone."""
     classes = density.interchangeable()
     permutations = np.tile(np.arange(group.width), (count, 1))
@@ -181,4 +183,4 @@ def _uniform(
     signs = np.ones(permutations.shape)
     if density.flips_freely:
         signs = generator.choice(np.array([-1.0, 1.0]), size=signs.shape)
-    return ElementBatch(permutations, signs)
+    return Element(permutations, signs)

@@ -9,9 +9,10 @@ import torch
 from scipy.special import logsumexp
 
 from symdiag.estimate import Estimate
-from symdiag.estimators.log_ratio import ElementBatch, LogRatio
+from symdiag.estimators.log_ratio import LogRatio
 from symdiag.estimators.values import mean_and_error
 from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import PermutationSpec
 
 
@@ -56,6 +57,6 @@ def contrastive_terms(
     terms = np.empty(count)
     for s in range(count):
         one = {name: value[s] for name, value in draws.items()}
-        actions = {g.name: ElementBatch.random(g, num_elements - 1, generator) for g in spec}
+        actions = {g.name: Element.random(g, generator, num_elements - 1) for g in spec}
         terms[s] = logsumexp(np.concatenate([[0.0], ratio(one, actions)]))
     return terms

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from symdiag.arrays import Array as Array
+from symdiag.arrays import Array
 from symdiag.posterior import Covariance, Posterior
-from symdiag.symmetry.spec import Group, Member, PermutationSpec
+from symdiag.symmetry.elements import Action, act_on_axis
+from symdiag.symmetry.spec import PermutationSpec
 
 MAX_DENSE = 6000
 """Largest number of correlated weights whose precision matrix is formed (float64: 288 MB)."""
@@ -26,93 +25,8 @@ def tractable(posterior: Posterior) -> tuple[Posterior, bool]:
     return posterior.replace(covariance=None), True
 
 
-@dataclass(frozen=True)
-class ElementBatch:
-    """K elements of one group: permutations (K, n) and signs (K, n)."""
-
-    permutations: NDArray[np.intp]
-    signs: Array
-
-    @classmethod
-    def identity(cls, group: Group, count: int = 1) -> ElementBatch:
-        """``count`` copies of the neutral element."""
-        return cls(np.tile(np.arange(group.width), (count, 1)), np.ones((count, group.width)))
-
-    @classmethod
-    def random(cls, group: Group, count: int, generator: np.random.Generator) -> ElementBatch:
-        """``count`` uniform elements."""
-        permutations = generator.permuted(np.tile(np.arange(group.width), (count, 1)), axis=1)
-        signs = np.ones((count, group.width))
-        if group.signed:
-            signs = generator.choice(np.array([-1.0, 1.0]), size=signs.shape)
-        return cls(permutations, signs)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[ElementBatch]) -> ElementBatch:
-        """Several batches as one."""
-        return cls(
-            np.concatenate([p.permutations for p in parts]),
-            np.concatenate([p.signs for p in parts]),
-        )
-
-    def __len__(self) -> int:
-        return len(self.permutations)
-
-    def take(self, which: Sequence[int] | NDArray[np.integer]) -> ElementBatch:
-        """Some of the elements."""
-        return ElementBatch(self.permutations[which], self.signs[which])
-
-    def compose(self, after: ElementBatch) -> ElementBatch:
-        """Each element followed by the one of ``after`` (as ``Element.compose``)."""
-        signs = after.signs * np.take_along_axis(self.signs, after.permutations, axis=1)
-        return ElementBatch(
-            np.take_along_axis(self.permutations, after.permutations, axis=1), signs
-        )
-
-    def inverse(self) -> ElementBatch:
-        """The elements that undo these."""
-        order = np.argsort(self.permutations, axis=1)
-        return ElementBatch(order, np.take_along_axis(self.signs, order, axis=1))
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether no element moves or flips anything."""
-        return bool(
-            (self.permutations == np.arange(self.permutations.shape[1])).all()
-            and (self.signs > 0).all()
-        )
-
-
-ActionBatch = Mapping[str, ElementBatch]
-
-
-def act_on_batch(tensor: Tensor, member: Member, elements: ElementBatch) -> Tensor:
-    """One member axis of (K, *shape) or (1, *shape) moved by K elements: (K, *shape)."""
-    moved = tensor.movedim(member.axis + 1, 1)
-    span = member.span(elements.permutations.shape[1])
-    result = _moved_units(moved[:, span], member, elements)
-    if member.start is not None:
-        whole = moved.expand(len(elements), *moved.shape[1:]).clone()
-        whole[:, span] = result
-        result = whole
-    return result.movedim(1, member.axis + 1)
-
-
-def _moved_units(moved: Tensor, member: Member, elements: ElementBatch) -> Tensor:
-    """The entries that the units own, (K, L, …) or (1, L, …), moved by K elements."""
-    width = elements.permutations.shape[1]
-    split = moved.reshape(moved.shape[0], member.outer, width, member.inner, -1)
-    index = torch.from_numpy(elements.permutations).to(moved.device)[:, None, :, None, None]
-    taken = split.expand(len(elements), -1, -1, -1, -1).gather(
-        2, index.expand(-1, member.outer, -1, member.inner, split.shape[-1])
-    )
-    if member.flips and (elements.signs < 0).any():
-        taken = taken * torch.from_numpy(elements.signs).to(moved)[:, None, :, None, None]
-    return taken.reshape(len(elements), *moved.shape[1:])
-
-
 def act_on_draw(
-    spec: PermutationSpec, draw: Mapping[str, Tensor], actions: ActionBatch
+    spec: PermutationSpec, draw: Mapping[str, Tensor], actions: Action
 ) -> dict[str, Tensor]:
     """K actions on one draw: tensor name → (K, *shape) for the tensors that any of the groups touches."""
     moved: dict[str, Tensor] = {}
@@ -121,7 +35,7 @@ def act_on_draw(
             continue
         for member in group.members:
             base = moved.get(member.tensor, draw[member.tensor][None])
-            moved[member.tensor] = act_on_batch(base, member, actions[group.name])
+            moved[member.tensor] = act_on_axis(base, member, actions[group.name])
     return moved
 
 
@@ -139,7 +53,7 @@ class LogRatio:
             else _DenseGaussian(posterior, posterior.covariance)
         )
 
-    def __call__(self, draw: Mapping[str, Tensor], actions: ActionBatch) -> Array:
+    def __call__(self, draw: Mapping[str, Tensor], actions: Action) -> Array:
         """log q(gω) − log q(ω) for K actions on one draw (name → (*shape)), shape (K,), nats."""
         moved = act_on_draw(self.spec, draw, actions)
         count = len(next(iter(actions.values())))

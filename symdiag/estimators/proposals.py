@@ -17,8 +17,8 @@ from torch import Tensor
 
 from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
-from symdiag.estimators.log_ratio import ElementBatch
 from symdiag.permanents import assignment_log_prob, sample_assignments
+from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group
 
 _WHOLE = 0.75
@@ -39,7 +39,7 @@ class GroupProposal:
         self.components = tuple(components)
         self.shares = np.array([_WHOLE, 1.0 - _WHOLE] if len(components) == 2 else [1.0])
 
-    def sample(self, count: int, generator: np.random.Generator) -> tuple[ElementBatch, Array]:
+    def sample(self, count: int, generator: np.random.Generator) -> tuple[Element, Array]:
         """``count`` elements and their log probabilities (count,).
 
         A dead end has log probability -inf: τ lacks that much mass, and the element must get no weight, even where
@@ -53,7 +53,7 @@ class GroupProposal:
         ]
         permutations, signs, alive = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = generator.permutation(count)
-        batch = ElementBatch(permutations[order], signs[order])
+        batch = Element(permutations[order], signs[order])
         return batch, np.where(alive[order], self.log_prob(batch), -np.inf)
 
     def _sample_component(
@@ -67,15 +67,15 @@ class GroupProposal:
             signs = np.where(generator.random(odds.shape) < expit(odds), 1.0, -1.0)
         return permutations, signs, np.isfinite(log_prob)
 
-    def log_prob(self, batch: ElementBatch) -> Array:
+    def log_prob(self, batch: Element) -> Array:
         """log τ of each element, (K,)."""
         terms = [self._component_log_prob(c, batch) for c in self.components]
         return np.asarray(logsumexp(terms, axis=0, b=self.shares[:, None]), dtype=np.float64)
 
-    def _component_log_prob(self, component: _Component, batch: ElementBatch) -> Array:
-        result = assignment_log_prob(component.weights, batch.permutations)
+    def _component_log_prob(self, component: _Component, batch: Element) -> Array:
+        result = assignment_log_prob(component.weights, batch.permutation)
         if component.plus is not None:
-            odds = component.plus[np.arange(self.group.width), batch.permutations]
+            odds = component.plus[np.arange(self.group.width), batch.permutation]
             result = result + log_expit(batch.signs * odds).sum(-1)
         return np.asarray(result, dtype=np.float64)
 

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from symdiag.arrays import Array
 from symdiag.estimators.anchor import Anchor
-from symdiag.estimators.log_ratio import ElementBatch, act_on_draw
+from symdiag.estimators.log_ratio import act_on_draw
 from symdiag.estimators.proposals import ProposalFamily
 from symdiag.estimators.summation import GroupSum
 from symdiag.estimators.values import DrawValues
 from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import PermutationSpec
 
 
@@ -81,7 +82,7 @@ class JointSandwich:
     def _ends(
         self,
         moved: Mapping[str, Tensor],
-        undo: Mapping[str, ElementBatch],
+        undo: Mapping[str, Element],
         count: int,
         generator: np.random.Generator,
     ) -> tuple[float, float]:
@@ -111,18 +112,16 @@ class JointSandwich:
     def _conditional(
         self,
         draw: Mapping[str, Tensor],
-        actions: Mapping[str, ElementBatch],
+        actions: Mapping[str, Element],
         family: ProposalFamily,
         generator: np.random.Generator,
-    ) -> tuple[ElementBatch, Array]:
+    ) -> tuple[Element, Array]:
         """One element of the family's group for each history, sharing work among equal histories."""
         rows = np.concatenate(
-            [part for b in actions.values() for part in (b.permutations, b.signs)], axis=1
+            [part for b in actions.values() for part in (b.permutation, b.signs)], axis=1
         )
         _, first, label = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-        distinct = {
-            k: ElementBatch(b.permutations[first], b.signs[first]) for k, b in actions.items()
-        }
+        distinct = {k: Element(b.permutation[first], b.signs[first]) for k, b in actions.items()}
         proposals = family(self._moved(draw, distinct, family))
         width = family.group.width
         permutations, signs = (
@@ -133,13 +132,13 @@ class JointSandwich:
         for k, proposal in enumerate(proposals):
             mine = np.flatnonzero(label.reshape(-1) == k)
             batch, log_prob[mine] = proposal.sample(len(mine), generator)
-            permutations[mine], signs[mine] = batch.permutations, batch.signs
-        return ElementBatch(permutations, signs), log_prob
+            permutations[mine], signs[mine] = batch.permutation, batch.signs
+        return Element(permutations, signs), log_prob
 
     def _moved(
         self,
         draw: Mapping[str, Tensor],
-        actions: Mapping[str, ElementBatch],
+        actions: Mapping[str, Element],
         family: ProposalFamily,
     ) -> dict[str, Tensor]:
         """The family's tensors after the groups already drawn have acted: name → (K, *shape)."""
@@ -148,9 +147,9 @@ class JointSandwich:
         names = family.group.tensors
         return {n: moved[n] if n in moved else draw[n].expand(count, *draw[n].shape) for n in names}
 
-    def _log_prob(self, draw: Mapping[str, Tensor], elements: Mapping[str, ElementBatch]) -> float:
+    def _log_prob(self, draw: Mapping[str, Tensor], elements: Mapping[str, Element]) -> float:
         """log τ of one element of the whole group."""
-        total, actions = 0.0, dict[str, ElementBatch]()
+        total, actions = 0.0, dict[str, Element]()
         for family in self.families:
             current = (
                 self._moved(draw, actions, family)
@@ -163,8 +162,8 @@ class JointSandwich:
 
 
 def _pick(
-    draws: Mapping[str, Tensor], actions: Mapping[str, ElementBatch], s: int
-) -> tuple[dict[str, Tensor], dict[str, ElementBatch]]:
+    draws: Mapping[str, Tensor], actions: Mapping[str, Element], s: int
+) -> tuple[dict[str, Tensor], dict[str, Element]]:
     """Draw s, and the element that undoes what was done to it."""
     return {n: v[s] for n, v in draws.items()}, {
         n: batch.take([s]).inverse() for n, batch in actions.items()

@@ -14,10 +14,12 @@ import numpy as np
 from scipy.special import logsumexp
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
-from symdiag.estimators.log_ratio import Array, ElementBatch, LogRatio, act_on_draw
+from symdiag.estimators.log_ratio import LogRatio, act_on_draw
 from symdiag.permanents.small import WIDEST, small_log_permanents
 from symdiag.posterior import Posterior
+from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 MAX_ENUMERATED = 1000
@@ -67,7 +69,7 @@ class GroupSum:
         self._every = every_element(self.rest) if self.enumerable else {}
         self._densities = [SlotDensity(g, loc, scale) for g in self.summed]
 
-    def __call__(self, draw: Mapping[str, Tensor], actions: Mapping[str, ElementBatch]) -> Array:
+    def __call__(self, draw: Mapping[str, Tensor], actions: Mapping[str, Element]) -> Array:
         """log Σ_{summed} q(gω)/q(ω) at each of K elements of the rest, (K,); (1,) where there is no rest."""
         count = len(next(iter(actions.values()))) if actions else 1
         total = self.ratio(draw, actions) if actions else np.zeros(1)
@@ -85,7 +87,7 @@ class GroupSum:
         return float(logsumexp(self(draw, self._every)))
 
 
-def every_element(groups: Sequence[Group]) -> dict[str, ElementBatch]:
+def every_element(groups: Sequence[Group]) -> dict[str, Element]:
     """All elements of the product of some groups, one batch per group, aligned."""
     if not groups:
         return {}
@@ -94,10 +96,10 @@ def every_element(groups: Sequence[Group]) -> dict[str, ElementBatch]:
     return {g.name: elements.take(k) for g, elements, k in zip(groups, lists, index, strict=True)}
 
 
-def _elements(group: Group) -> ElementBatch:
+def _elements(group: Group) -> Element:
     """All n! permutations, times all 2^n signs for signed groups."""
     orders = np.array(list(itertools.permutations(range(group.width))), dtype=np.intp)
     if not group.signed:
-        return ElementBatch(orders, np.ones(orders.shape))
+        return Element(orders, np.ones(orders.shape))
     signs = np.array(list(itertools.product((1.0, -1.0), repeat=group.width)))
-    return ElementBatch(np.repeat(orders, len(signs), axis=0), np.tile(signs, (len(orders), 1)))
+    return Element(np.repeat(orders, len(signs), axis=0), np.tile(signs, (len(orders), 1)))

@@ -1,6 +1,29 @@
-"""Checkpoint files → posteriors. One file per container and one per dialect; see docs/ARCHITECTURE.md."""
+"""Checkpoint files → posteriors, and back.
 
+`containers` turn bytes into named arrays (one file per format on disk), `dialects` turn those into
+posteriors (one file per library or convention). What other packages use is declared here.
+"""
+
+from symdiag.formats.atomic import atomic_write
+from symdiag.formats.containers import all_containers
+from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.loading import companions_of, interpret, load, save, to_raw
-from symdiag.formats.samples import WeightSamples, load_samples
+from symdiag.formats.reading import read_header, read_raw, write_raw
+from symdiag.formats.weight_samples import WeightSamples, load_samples
 
-__all__ = ["WeightSamples", "companions_of", "interpret", "load", "load_samples", "save", "to_raw"]
+__all__ = [
+    "RawCheckpoint",
+    "ReadOptions",
+    "WeightSamples",
+    "all_containers",
+    "atomic_write",
+    "companions_of",
+    "interpret",
+    "load",
+    "load_samples",
+    "read_header",
+    "read_raw",
+    "save",
+    "to_raw",
+    "write_raw",
+]

@@ -1,4 +1,6 @@
-"""From located fields to a Posterior: the tensors no dialect claimed are sorted, everything is read and checked."""
+"""From located fields to a Posterior: the tensors no dialect claimed are sorted, everything is read
+and checked.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.arrays import Arrays
 from symdiag.errors import InputError
 from symdiag.formats.fields import Field, Slot, Template, check_scale, read_finite, read_scale
 from symdiag.formats.interface import RawCheckpoint, to_float64
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, common_prefix, dotted, find_state_dict
+from symdiag.formats.state_dict import common_prefix, find_state_dict, tidy
 from symdiag.formats.transforms import IDENTITY
-from symdiag.formats.tying import merge_tied
+from symdiag.formats.tree import Path, dotted
 from symdiag.posterior import Covariance, GaussianPrior, Ignored, Posterior, Source
 
 _PLAIN_WEIGHT = re.compile(
@@ -35,7 +37,9 @@ _NOT_WEIGHTS = (
 
 @dataclass(frozen=True)
 class Draft:
-    """What a dialect found: fields in file order, buffers, ignored keys and notes, prior and correlations."""
+    """What a dialect found: fields in file order, buffers, ignored keys and notes, prior and
+    correlations.
+    """
 
     fields: tuple[Field, ...]
     buffers: Mapping[str, Slot] = field(default_factory=dict)
@@ -48,9 +52,11 @@ class Draft:
 
 
 def leftovers(
-    arrays: Mapping[str, NDArray[Any]], paths: Mapping[str, Path], used: Iterable[str]
+    arrays: Arrays, paths: Mapping[str, Path], used: Iterable[str]
 ) -> tuple[list[Field], dict[str, Slot], list[Ignored]]:
-    """Sort the arrays no pair claimed: deterministic weights, buffers, and keys to ignore with a reason."""
+    """Sort the arrays no pair claimed: deterministic weights, buffers, and keys to ignore with a
+    reason.
+    """
     taken = set(used)
     fields: list[Field] = []
     buffers: dict[str, Slot] = {}
@@ -89,7 +95,10 @@ def in_file_order(
 
 
 def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
-    """Read every field of ``draft`` from ``raw``. Raises InputError (``non-finite``, ``bad-scale``, …)."""
+    """Read every field of ``draft`` from ``raw``.
+
+    Raises InputError (``non-finite``, ``bad-scale``, …).
+    """
     draft = _without_prefix(draft)
     _check_names(draft.fields)
     fields, tied = merge_tied(draft.fields, raw)
@@ -178,7 +187,8 @@ def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     unknown = [item.key for item in draft.ignored if item.reason == "not recognised as a weight"]
     if unknown:
         notes.append(
-            f"{len(unknown)} tensors not recognised as weights were left out: {', '.join(unknown[:4])}"
+            f"{len(unknown)} tensors not recognised as weights were left out: "
+            f"{', '.join(unknown[:4])}"
         )
     return notes
 
@@ -189,7 +199,7 @@ def _tied_note(names: Sequence[str]) -> str:
 
 def draft_from_pairs(
     raw: RawCheckpoint,
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Arrays,
     fields: Sequence[Field],
     used: Iterable[str],
     **parts: Any,
@@ -203,3 +213,59 @@ def draft_from_pairs(
         ignored=(*parts.pop("ignored", ()), *ignored, *found.ignored),
         **parts,
     )
+
+
+def merge_tied(
+    fields: Sequence[Field], raw: RawCheckpoint
+) -> tuple[tuple[Field, ...], tuple[tuple[str, ...], ...]]:
+    """``fields`` with every repeated tensor once, its other places as copies to write to; and the
+    sets of names.
+
+    A tensor repeats another if both means are one tensor in the file, and both stds too, or only
+    one has a std (an optimiser keeps one for each parameter, a state dict lists the parameter under
+    all its names). Counted twice, its units would seem farther apart than they are; counted once as
+    deterministic, they could not move at all.
+    """
+    kept: list[Field] = []
+    names: dict[str, list[str]] = {}
+    sharing = {key: number for number, group in enumerate(raw.tied) for key in group}
+    candidates: dict[int, list[int]] = {}
+    for item in fields:
+        group = sharing.get(dotted(item.loc.path))
+        earlier = [] if group is None else candidates.setdefault(group, [])
+        position = next((i for i in earlier if _same(item, kept[i], raw)), None)
+        if position is None:
+            earlier.append(len(kept))
+            kept.append(item)
+            continue
+        known = kept[position]
+        names.setdefault(known.name, [known.name]).append(item.name)
+        kept[position] = _joined(known, item)
+    return tuple(kept), tuple(tuple(group) for group in names.values())
+
+
+def _joined(known: Field, again: Field) -> Field:
+    """``known`` with the places of ``again`` as copies, and its std if only ``again`` has one."""
+    copies = (*known.loc_copies, again.loc, *again.loc_copies)
+    if known.scale is None and again.scale is not None:
+        known = replace(
+            known, scale=again.scale, transform=again.transform, scale_copies=again.scale_copies
+        )
+    elif again.scale is not None:
+        known = replace(known, scale_copies=(*known.scale_copies, again.scale, *again.scale_copies))
+    return replace(known, loc_copies=copies, joint=known.joint or again.joint)
+
+
+def _same(one: Field, other: Field, raw: RawCheckpoint) -> bool:
+    if not _one_tensor(one.loc, other.loc, raw):
+        return False
+    return one.scale is None or other.scale is None or _one_tensor(one.scale, other.scale, raw)
+
+
+def _one_tensor(one: Slot, other: Slot, raw: RawCheckpoint) -> bool:
+    """Whether two slots are whole tensors, of one shape and storage, with the same numbers."""
+    if one.start is not None or other.start is not None or one.shape != other.shape:
+        return False
+    keys = {dotted(one.path), dotted(other.path)}
+    shared = any(keys <= set(group) for group in raw.tied)
+    return shared and np.array_equal(one.get(raw.tree), other.get(raw.tree), equal_nan=True)

@@ -18,7 +18,9 @@ _OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 def atomic_write(
     path: str | os.PathLike[str], data: bytes | str, *, overwrite: bool = False
 ) -> None:
-    """Write ``data`` (text as UTF-8) to ``path`` atomically. Pipes and devices are written to directly.
+    """Write ``data`` (text as UTF-8) to ``path`` atomically.
+
+    Pipes and devices are written to directly.
 
     Raises:
         OutputError: the file exists and ``overwrite`` is False (code ``exists``), or writing failed
@@ -35,11 +37,12 @@ def atomic_write(
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """A private temporary file beside ``path``, to be filled in the ``with`` block; renamed to ``path`` at its end.
+    """A private temporary file beside ``path``, to be filled in the ``with`` block; renamed to
+    ``path`` at its end.
 
     Raises:
-        OutputError: as `atomic_write`. Whatever the block itself raises passes through; the temporary file is
-            removed and ``path`` is untouched either way.
+        OutputError: as `atomic_write`. Whatever the block itself raises passes through; the
+            temporary file is removed and ``path`` is untouched either way.
     """
     target = Path(path)
     try:
@@ -112,7 +115,7 @@ def _fsync(path: Path) -> None:
 
 
 def _is_stream(target: Path) -> bool:
-    """Whether ``target`` is a pipe or device, or stands for an open file such as ``/dev/stdout``."""
+    """Whether ``target`` is a pipe, a device, or an open file such as ``/dev/stdout``."""
     if str(target).startswith(_OPEN_FILES):
         return True
     try:

@@ -37,7 +37,9 @@ def decode(data: bytes, name: str) -> NDArray[np.float32]:
 
 
 def encode(values: NDArray[np.floating], name: str) -> bytes:
-    """Float values rounded to nearest even in the foreign dtype; exact for values that came from `decode`."""
+    """Float values rounded to nearest even in the foreign dtype; exact for values that came from
+    `decode`.
+    """
     flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
     if name == "bfloat16":
         return _bfloat16_bits(flat).astype("<u2").tobytes()
@@ -51,7 +53,7 @@ def _bfloat16_bits(flat: NDArray[np.float32]) -> NDArray[np.uint32]:
 
 
 def _float8_table(name: str) -> NDArray[np.float32]:
-    """The value of each of the 256 bit patterns (OCP 8-bit floating point specification, rev. 1.0)."""
+    """The value of each of the 256 bit patterns (OCP 8-bit floating point, rev. 1.0)."""
     mantissa_bits, bias = (3, 7) if name == "float8_e4m3fn" else (2, 15)
     code = np.arange(256)
     exponent = (code & 0x7F) >> mantissa_bits

@@ -1,4 +1,4 @@
-"""Where in a file each tensor's mean and scale are stored: reading them, checking them, putting new values back."""
+"""Where a file stores each tensor's mean and scale: read, checked, and put back with new values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from symdiag.arrays import Array
 from symdiag.errors import InputError, OutputError
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
-from symdiag.formats.state_dict import Path, at, dotted, replaced
 from symdiag.formats.transforms import Transform
+from symdiag.formats.tree import Path, at, dotted, replaced
 from symdiag.posterior import Covariance, Posterior
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A stored array, or (with ``start``) the piece of a flat vector that holds a tensor of ``shape`` in C order."""
+    """A stored array, or (with ``start``) a tensor's piece of a stored flat vector, in C order."""
 
     path: Path
     shape: tuple[int, ...]
@@ -42,10 +42,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class Field:
-    """One tensor of the posterior: ``name``, where its mean is, and where and how its std is (None: deterministic).
+    """One tensor of the posterior: its name, where its mean is, where and how its std is stored.
 
-    A ``joint`` tensor is not deterministic either: its spread is in the posterior's covariance. The ``copies`` are
-    further places that hold the same numbers (blitz keeps everything twice).
+    Without ``scale`` it is deterministic, unless it is ``joint``: then its spread is in the
+    posterior's covariance. The ``copies`` are further places that hold the same numbers (blitz
+    keeps everything twice).
     """
 
     name: str
@@ -61,7 +62,8 @@ class Field:
 class Template:
     """What a dialect remembers of a file in ``Source.template`` so that it can write it back.
 
-    The ``covariance`` is the one read: while it is the posterior's, what the file stores of it stays as it is.
+    The ``covariance`` is the one read: while it is the posterior's, what the file stores of it
+    stays as it is.
     """
 
     raw: RawCheckpoint
@@ -73,13 +75,17 @@ class Template:
 
 
 def read_finite(slot: Slot, tree: Tree) -> Array:
-    """The values of ``slot``, float64. Raises InputError ``unsupported-dtype`` (no floats) or ``non-finite``."""
+    """The values of ``slot``, float64.
+
+    Raises InputError ``unsupported-dtype`` (no floats) or ``non-finite``.
+    """
     stored = slot.get(tree)
     if stored.dtype.kind != "f":
         raise InputError(
             f"{dotted(slot.path)} holds {stored.dtype} values, not floats",
             code="unsupported-dtype",
-            hint="means and scales are floats; save the model before it is quantised or thresholded",
+            hint="means and scales are floats; save the model before it is quantised or "
+            "thresholded",
         )
     values = to_float64(stored)
     check_finite(values, dotted(slot.path))
@@ -87,7 +93,10 @@ def read_finite(slot: Slot, tree: Tree) -> Array:
 
 
 def read_scale(item: Field, tree: Tree) -> Array:
-    """The stds, float64; zeros for a deterministic tensor. Raises InputError ``non-finite`` or ``bad-scale``."""
+    """The stds, float64; zeros for a deterministic tensor.
+
+    Raises InputError ``non-finite`` or ``bad-scale``.
+    """
     if item.scale is None or item.transform is None:
         return np.zeros(item.loc.shape)
     key = dotted(item.scale.path)
@@ -117,8 +126,8 @@ def check_scale(scale: Array, stored: Array, key: str, transform: Transform) -> 
         bad |= stored <= 0
     if bad.any():
         raise InputError(
-            f"{key}: {_count(bad)} not a positive, finite std under the {transform.name!r} transform, "
-            f"the first is stored as {_first(stored, bad)}",
+            f"{key}: {_count(bad)} not a positive, finite std under the {transform.name!r} "
+            f"transform, the first is stored as {_first(stored, bad)}",
             code="bad-scale",
             hint="if the file stores something else than assumed, name it with --scale-transform",
         )
@@ -135,12 +144,13 @@ def _first(values: Array, bad: NDArray[np.bool_]) -> str:
 
 
 def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
-    """``tree`` with the posterior's values in the template's slots; what did not change keeps its bits.
+    """``tree`` with the posterior's values in the template's slots; unchanged ones keep their bits.
 
     A value that the tensor held before (a neuron that moved) gets the very bits it was stored with.
 
     Raises:
-        OutputError: ``cannot-represent`` when a std has no stored form (a deterministic weight made random).
+        OutputError: ``cannot-represent`` when a std has no stored form (a deterministic weight made
+            random).
     """
     old = template.raw.tree
     changes: dict[Path, NDArray[Any]] = {}
@@ -188,22 +198,31 @@ def _stored_scale(scale: Array, item: Field, tree: Tree) -> NDArray[Any]:
 
 
 def recovered(new: Array, old: Array, raw: NDArray[Any], computed: Array) -> NDArray[Any]:
-    """Stored values for ``new``: the old bits where ``new`` occurs in ``old`` (same place first), else ``computed``."""
-    with np.errstate(over="ignore"):
+    """What to store for the values ``new``: bits that the tensor held before, wherever it can be.
+
+    A transform and its inverse do not give back the last bit, so a unit that only moved must find
+    the bits it was stored with: first at its own place, else at any place with the same value.
+
+    Args:
+        new: the values to store, any shape.
+        old: what ``raw`` stands for, as many values.
+        raw: the stored numbers behind ``old``.
+        computed: stored form of ``new``, for values the tensor did not hold.
+    """
+    with np.errstate(over="ignore"):  # float16 may overflow; the caller checks what it stores
         result = computed.astype(raw.dtype)
-    order = np.argsort(old, axis=None, kind="stable")
-    known = old.reshape(-1)[order]
-    place = np.minimum(np.searchsorted(known, new.reshape(-1)), max(known.size - 1, 0))
-    if known.size:
-        found = (known[place] == new.reshape(-1)).reshape(new.shape)
-        result = np.where(found, raw.reshape(-1)[order][place].reshape(new.shape), result)
+    if old.size:
+        order = np.argsort(old, axis=None, kind="stable")
+        held = old.reshape(-1)[order]  # (N,), ascending
+        place = np.minimum(np.searchsorted(held, new), held.size - 1)  # like new
+        result = np.where(held[place] == new, raw.reshape(-1)[order][place], result)
     return np.where(new == old, raw, result).astype(raw.dtype, copy=False)
 
 
 def put(
     changes: dict[Path, NDArray[Any]], tree: Tree, slots: Sequence[Slot], values: NDArray[Any]
 ) -> None:
-    """Note in ``changes`` that ``values`` go into ``slots`` of ``tree`` (pieces of one flat vector add up)."""
+    """Note in ``changes`` that ``values`` go into ``slots``; pieces of one flat vector add up."""
     for slot in slots:
         array = changes.get(slot.path)
         if array is None:

@@ -1,4 +1,5 @@
-"""ArviZ InferenceData in netCDF-4 (HDF5): the arrays of its ``posterior`` group, read with h5py where it is installed.
+"""ArviZ InferenceData in netCDF-4 (HDF5): the arrays of its ``posterior`` group, read with h5py
+where it is installed.
 
 Links out of the file, virtual and externally stored datasets are not followed.
 """
@@ -13,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import InputError, UnreadableError, UnsupportedError
+from symdiag.errors import InputError, UnreadableError, UnsupportedError, shown
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.limits import DEFAULT, Limits
-from symdiag.formats.quoting import shown
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 _GROUP = "posterior"
@@ -24,7 +24,9 @@ _COORDINATES = frozenset({"chain", "draw"})
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a regular file starts as HDF5 does; False for what cannot be opened (reading it says why)."""
+    """Whether a regular file starts as HDF5 does; False for what cannot be opened (reading it says
+    why).
+    """
     try:
         if not path.is_file():
             return False
@@ -38,7 +40,8 @@ def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoi
     """The variables (chain, draw, …) of the ``posterior`` group.
 
     Raises:
-        UnsupportedError: ``missing-package`` without h5py; ``not-samples`` for HDF5 without such a group.
+        UnsupportedError: ``missing-package`` without h5py; ``not-samples`` for HDF5 without such a
+            group.
         InputError: damaged, too large, or variables stored elsewhere.
     """
     h5py = _h5py(path)
@@ -53,7 +56,8 @@ def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoi
                 raise UnsupportedError(
                     f"{path} is an HDF5 file without a group {_GROUP!r}: no ArviZ InferenceData",
                     code="not-samples",
-                    hint="save it with InferenceData.to_netcdf, or the draws alone with numpy.savez",
+                    hint="save it with InferenceData.to_netcdf, or the draws alone with "
+                    "numpy.savez",
                 )
             tree = {
                 name: _variable(h5py, group, name, limits)

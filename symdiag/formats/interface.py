@@ -1,7 +1,8 @@
 """What a container and a dialect must provide; one file each implements them.
 
-A *container* turns bytes into a tree of named arrays without running code from the file. A *dialect*
-knows one library's (or convention's) keys and scale transform, and turns the tree into a Posterior.
+A *container* turns bytes into a tree of named arrays without running code from the file. A
+*dialect* knows one library's (or convention's) keys and scale transform, and turns the tree into a
+Posterior.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ Tree: TypeAlias = Any
 """Nested dicts and lists of numpy arrays and plain scalars (int, float, bool, str, None)."""
 
 
-SHAPES_HINT = 'list the tensors in order in CHECKPOINT.symdiag.json: {"model_shapes": {"fc1.weight": [16, 1], "fc1.bias": [16]}}'
+SHAPES_HINT = (
+    "list the tensors in order in CHECKPOINT.symdiag.json: "
+    '{"model_shapes": {"fc1.weight": [16, 1], "fc1.bias": [16]}}'
+)
 """What to do where a file does not say which tensors its numbers are."""
 
 
@@ -55,9 +59,10 @@ class HeaderEntry:
 class ReadOptions:
     """What the user may have to tell us about a file.
 
-    ``scale_transform``: one of softplus, exp, identity, exp-half (std = exp(logvar/2)), sqrt (variance stored).
-    ``companion``: a second file some libraries need (laplace-torch's model state dict).
-    ``model_shapes``: tensor name → shape, in model order, for flat-vector files that hold neither.
+    ``scale_transform``: one of softplus, exp, identity, exp-half (std = exp(logvar/2)), sqrt
+    (variance stored). ``companion``: a second file some libraries need (laplace-torch's model state
+    dict). ``model_shapes``: tensor name → shape, in model order, for flat-vector files that hold
+    neither.
     """
 
     scale_transform: str | None = None
@@ -67,7 +72,9 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Content:
-    """What a container's ``read`` finds: the part of a `RawCheckpoint` that does not depend on where it came from."""
+    """What a container's ``read`` finds: the part of a `RawCheckpoint` that does not depend on
+    where it came from.
+    """
 
     tree: Tree
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +85,8 @@ class Content:
 class Container(Protocol):
     """One file format on disk: a module of `symdiag.formats.containers` with these names.
 
-    Streams are seekable and hold the whole file; `symdiag.formats.reading` opens, hashes and dispatches.
+    Streams are seekable and hold the whole file; `symdiag.formats.reading` opens, hashes and
+    dispatches.
     """
 
     @property
@@ -87,13 +95,18 @@ class Container(Protocol):
         ...
 
     def matches(self, stream: BinaryIO, limits: Limits) -> bool:
-        """Whether the content is this format's (never the extension). May raise InputError for a broken file."""
+        """Whether the content is this format's (never the extension).
+
+        May raise InputError for a broken file.
+        """
         ...
 
     def header(
         self, stream: BinaryIO, limits: Limits
     ) -> tuple[tuple[HeaderEntry, ...], dict[str, str]]:
-        """Names, shapes and dtypes without reading data or importing torch, and the file's metadata."""
+        """Names, shapes and dtypes without reading data or importing torch, and the file's
+        metadata.
+        """
         ...
 
     def read(self, stream: BinaryIO, limits: Limits) -> Content:
@@ -112,21 +125,31 @@ class Dialect(Protocol):
     priority: int  # higher is asked first; full key patterns of a library outrank loose conventions
 
     def matches(self, raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether the full key pattern of this dialect is present. ``arrays``: the chosen state dict, flat."""
+        """Whether the full key pattern of this dialect is present.
+
+        ``arrays``: the chosen state dict, flat.
+        """
         ...
 
     def read(
         self, raw: RawCheckpoint, arrays: Mapping[str, NDArray[Any]], options: ReadOptions
     ) -> Posterior:
-        """The posterior, float64, names like ``fc1.weight``; ``source.template`` remembers what write needs."""
+        """The posterior, float64, names like ``fc1.weight``; ``source.template`` remembers what
+        write needs.
+        """
         ...
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
-        """``raw.tree`` with loc and scale replaced by ``posterior``'s, same keys, dtypes and structure."""
+        """``raw.tree`` with loc and scale replaced by ``posterior``'s, same keys, dtypes and
+        structure.
+        """
         ...
 
 
 def to_float64(array: NDArray[Any]) -> NDArray[np.float64]:
-    """A float64 copy. NaN stays NaN without a warning; whoever needs finite values checks for them."""
+    """A float64 copy.
+
+    NaN stays NaN without a warning; whoever needs finite values checks for them.
+    """
     with np.errstate(invalid="ignore"):
         return np.array(array, dtype=np.float64)

@@ -1,4 +1,6 @@
-"""The common kind of dialect: one key for the mean and one for the scale of each tensor, told apart by their names."""
+"""The common kind of dialect: one key for the mean and one for the scale of each tensor, told apart
+by their names.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,11 @@ import numpy as np
 from symdiag.arrays import Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, Template, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, find_state_dict
-from symdiag.formats.transforms import Transform, transform_named
+from symdiag.formats.state_dict import find_state_dict, tidy
+from symdiag.formats.transforms import Transform, stored_transform, transform_named
+from symdiag.formats.tree import Path
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 _ANY = r"[^.]+?"
@@ -24,7 +25,9 @@ _ANY = r"[^.]+?"
 
 @dataclass(frozen=True)
 class Pair:
-    """Where the mean and the scale of one tensor are, by key, and what they were called in the file's terms."""
+    """Where the mean and the scale of one tensor are, by key, and what they were called in the
+    file's terms.
+    """
 
     layer: str
     part: str
@@ -37,8 +40,9 @@ class Pair:
 class KeyedDialect:
     """A library that stores ``loc`` and ``scale`` of each tensor under keys made from templates.
 
-    Templates hold ``{layer}`` (the module's prefix with its trailing dot, or nothing) and ``{part}``. A pair counts
-    only when every key of ``requires`` is there as well: that is what makes the pattern the *library's*.
+    Templates hold ``{layer}`` (the module's prefix with its trailing dot, or nothing) and
+    ``{part}``. A pair counts only when every key of ``requires`` is there as well: that is what
+    makes the pattern the *library's*.
 
     Attributes:
         name: the dialect's name in reports.
@@ -51,7 +55,8 @@ class KeyedDialect:
         loc_copies: templates of keys that hold the mean again.
         scale_copies: templates of keys that hold the scale again.
         unpaired: why a pair without its ``requires`` is ignored; empty: it is read like the others.
-        prior_loc: template of the key of the prior's mean (of the tensor's shape); ``{word}`` is weight or bias.
+        prior_loc: template of the key of the prior's mean (of the tensor's shape); ``{word}`` is
+            weight or bias.
         prior_scale: the same for the prior's std.
     """
 
@@ -83,15 +88,19 @@ class KeyedDialect:
         return pair.scale in arrays and all(key in arrays for key in needed)
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
-        """Whether at least one pair shows the library's full key pattern, and none like it would be left unread."""
+        """Whether at least one pair shows the library's full key pattern, and none like it would be
+        left unread.
+        """
         return any(
             self.complete(pair, arrays) for pair in self.pairs(arrays)
         ) and not self._strangers(arrays)
 
     def _strangers(self, arrays: Arrays) -> bool:
-        """Whether pairs are spelt like the library's but hold tensors its layers do not have (an LSTM's, a norm's).
+        """Whether pairs are spelt like the library's but hold tensors its layers do not have (an
+        LSTM's, a norm's).
 
-        The file is then somebody's own, whatever some of its keys look like. Keys that must accompany a pair settle it.
+        The file is then somebody's own, whatever some of its keys look like. Keys that must
+        accompany a pair settle it.
         """
         if not self.parts or self.requires:
             return False
@@ -103,7 +112,10 @@ class KeyedDialect:
         )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. Raises InputError ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``."""
+        """The posterior.
+
+        Raises InputError ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``.
+        """
         fields: dict[str, Field] = {}
         used: set[str] = set()
         ignored: list[Ignored] = []
@@ -155,7 +167,9 @@ class KeyedDialect:
     def transform_for(
         self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays
     ) -> Transform:
-        """The transform of one pair, whose scale is at ``place``; the dialect's, unless the file says more."""
+        """The transform of one pair, whose scale is at ``place``; the dialect's, unless the file
+        says more.
+        """
         return self.transform
 
     def deterministic(self, arrays: Arrays, paths: Mapping[str, Path]) -> dict[str, Field]:
@@ -218,7 +232,8 @@ def check_pair(loc: str, scale: str, arrays: Arrays) -> None:
     if scale not in arrays:
         raise InputError(
             f"{loc} has no scale: {scale} is missing", code="missing-scale",
-            hint="the file is incomplete, or mixes conventions; a deterministic weight must not be named like a mean",
+            hint="the file is incomplete, or mixes conventions; a deterministic weight must not "
+            "be named like a mean",
         )  # fmt: skip
     if arrays[loc].shape != arrays[scale].shape:
         raise InputError(

@@ -1,4 +1,7 @@
-"""How much a file may claim before we stop believing it. Every limit is checked before anything is allocated."""
+"""How much a file may claim before we stop believing it.
+
+Every limit is checked before anything is allocated.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symdiag.errors import LimitError
-from symdiag.formats.quoting import shown
+from symdiag.errors import LimitError, shown
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -17,7 +19,8 @@ GIB = 1 << 30
 class Limits:
     """Caps on what a file may contain or unfold to.
 
-    ``free_bytes`` may always be unfolded; beyond that, at most ``max_ratio`` times the bytes that are really there.
+    ``free_bytes`` may always be unfolded; beyond that, at most ``max_ratio`` times the bytes that
+    are really there.
     """
 
     max_file_bytes: int = 4 * GIB
@@ -33,7 +36,8 @@ class Limits:
     free_bytes: int = 64 * MIB
 
     def check_unfolded(self, declared: int, available: int, what: str) -> None:
-        """Refuse ``declared`` bytes unfolding from ``available`` ones when that is out of proportion.
+        """Refuse ``declared`` bytes unfolding from ``available`` ones when that is out of
+        proportion.
 
         Raises:
             LimitError: more than the total cap, or a ratio only a decompression bomb has.
@@ -45,15 +49,18 @@ class Limits:
             )
         if declared > self.free_bytes + self.max_ratio * available:
             raise LimitError(
-                f"{what} declares {declared} bytes but holds only {available}: looks like a decompression bomb",
-                hint="If the file is genuine, save it uncompressed, without expanded (stride 0) tensors.",
+                f"{what} declares {declared} bytes but holds only {available}: looks like a "
+                "decompression bomb",
+                hint="If the file is genuine, save it uncompressed, without expanded (stride 0) "
+                "tensors.",
             )
 
     def check_shape(self, shape: Sequence[int], itemsize: int, what: str) -> int:
         """Bytes an array of ``shape`` takes, once it is certain that nothing overflows.
 
         Raises:
-            LimitError: too many axes, or more bytes than the total cap (also when another axis is 0).
+            LimitError: too many axes, or more bytes than the total cap (also when another axis is
+                0).
         """
         if len(shape) > self.max_dimensions:
             raise LimitError(
@@ -62,7 +69,8 @@ class Limits:
             )
         if math.prod(max(n, 1) for n in shape) * itemsize > self.max_total_bytes:
             raise LimitError(
-                f"{what} declares shape {shown(tuple(shape))}: more than the {self.max_total_bytes} bytes read at most",
+                f"{what} declares shape {shown(tuple(shape))}: more than the "
+                f"{self.max_total_bytes} bytes read at most",
                 hint="The file is damaged, or made to exhaust memory.",
             )
         return math.prod(shape) * itemsize

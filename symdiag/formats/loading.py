@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import InputError, UnsupportedError, UsageError
+from symdiag.errors import InputError, UnsupportedError, UsageError, shown
 from symdiag.formats.dialects import dialect_named, dialects
 from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
-from symdiag.formats.quoting import shown
 from symdiag.formats.reading import read_raw, write_raw
-from symdiag.formats.state_dict import dotted, find_state_dict, walk
+from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import transform_named
+from symdiag.formats.tree import dotted, walk
 from symdiag.posterior import Posterior
 
 PREFIX = "symdiag."
@@ -29,10 +29,14 @@ PREFIX = "symdiag."
 
 _SCALE_LIKE = re.compile(r"rho|sigma|std|scale|(?<!running_)var|alpha|tril|cov|prec", re.I)
 _LONGEST, _COMPARED = 80, 100
-_RENAME = "If that is a log variance, name the two keys LAYER.weight_mu and LAYER.weight_logvar; a std: LAYER.weight_std"
+_RENAME = (
+    "If that is a log variance, name the two keys LAYER.weight_mu and LAYER.weight_logvar; "
+    "a std: LAYER.weight_std"
+)
 _ELSEWHERE = (
-    "Scales may be elsewhere: laplace-torch has a file of its own (name that one, and this as --companion), IVON has "
-    "them in the optimizer's state (save both in one file); draws of an ensemble or of HMC are for symdiag samples"
+    "Scales may be elsewhere: laplace-torch has a file of its own (name that one, and this as "
+    "--companion), IVON has them in the optimizer's state (save both in one file); draws of an "
+    "ensemble or of HMC are for symdiag samples"
 )
 
 _CONTENT_ERRORS = (
@@ -43,7 +47,9 @@ _CONTENT_ERRORS = (
     ValueError,
     np.linalg.LinAlgError,
 )
-"""What a dialect's arithmetic raises over entries that are not the arrays and numbers its library writes."""
+"""What a dialect's arithmetic raises over entries that are not the arrays and numbers its library
+writes.
+"""
 
 
 def load(
@@ -57,13 +63,15 @@ def load(
 
     Args:
         path: the file (any container and dialect of symdiag).
-        scale_transform: what turns the stored scale into a std, where the file leaves it open. One of softplus, exp,
-            identity, exp-half (log variance), sqrt (variance), 1e-06+softplus. Overrides what the dialect declares.
+        scale_transform: what turns the stored scale into a std, where the file leaves it open. One
+            of softplus, exp, identity, exp-half (log variance), sqrt (variance), 1e-06+softplus.
+            Overrides what the dialect declares.
         companion: a second file that some libraries need (laplace-torch: the model's state dict).
         model_shapes: tensor name → shape in model order, for files that hold one flat vector.
 
     Raises:
-        InputError: unreadable, unsafe, too large, or not a posterior symdiag can vouch for; ``code`` says which.
+        InputError: unreadable, unsafe, too large, or not a posterior symdiag can vouch for;
+            ``code`` says which.
     """
     raw = with_sidecar(read_raw(Path(path)))
     second = None if companion is None else read_raw(Path(companion))
@@ -77,7 +85,8 @@ def save(
     overwrite: bool = False,
     companion: str | Path | None = None,
 ) -> None:
-    """Write ``posterior`` in the dialect and container it was read from: the library's own keys, shapes and dtypes.
+    """Write ``posterior`` in the dialect and container it was read from: the library's own keys,
+    shapes and dtypes.
 
     Values that did not change keep their bits.
 
@@ -85,11 +94,12 @@ def save(
         posterior: one that was read from a file, with any values.
         path: where to.
         overwrite: replace an existing file.
-        companion: where to put the second file, for a posterior that was read from two (laplace-torch's model).
+        companion: where to put the second file, for a posterior that was read from two
+            (laplace-torch's model).
 
     Raises:
-        UsageError: ``no-source`` for a posterior that was not read from a file; ``needs-companion`` when it was read
-            from two and ``companion`` is not given.
+        UsageError: ``no-source`` for a posterior that was not read from a file; ``needs-companion``
+            when it was read from two and ``companion`` is not given.
         OutputError: it cannot be written.
     """
     raw, second = to_raw(posterior), companion_to_raw(posterior)
@@ -137,7 +147,9 @@ def to_raw(posterior: Posterior) -> RawCheckpoint:
 
 
 def companion_to_raw(posterior: Posterior) -> RawCheckpoint | None:
-    """The second file of a posterior that was read from two, with its present values; None for all others."""
+    """The second file of a posterior that was read from two, with its present values; None for all
+    others.
+    """
     source = posterior.source
     write = getattr(dialect_named(source.dialect), "write_companion", None) if source else None
     result: RawCheckpoint | None = write(posterior) if write else None
@@ -148,8 +160,8 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
     """Recognise the dialect of ``raw`` and read it.
 
     Raises:
-        InputError: ``no-scales-found``, ``malformed-checkpoint`` (a library's keys, but not what it keeps under them),
-            and what dialects raise.
+        InputError: ``no-scales-found``, ``malformed-checkpoint`` (a library's keys, but not what it
+            keeps under them), and what dialects raise.
     """
     options = options or ReadOptions()
     declared = raw.metadata.get(f"{PREFIX}scale_transform")
@@ -169,9 +181,11 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
         posterior = dialect.read(raw, arrays, options)
     except _CONTENT_ERRORS as error:
         raise InputError(
-            f"the keys are those of {dialect.name}, the contents are not ({type(error).__name__}: {error})",
+            f"the keys are those of {dialect.name}, the contents are not ({type(error).__name__}: "
+            f"{error})",
             code="malformed-checkpoint",
-            hint="the file was edited, or written by an unknown version; save it anew with the library",
+            hint="the file was edited, or written by an unknown version; save it anew with the "
+            "library",
         ) from error
     posterior = _noting_override(posterior, dialect, options.scale_transform)
     if not any(scale.any() for scale in posterior.scale.values()):
@@ -180,7 +194,9 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
 
 
 def _noting_override(posterior: Posterior, dialect: Dialect, chosen: str | None) -> Posterior:
-    """A note where the user's transform was not used, or replaced what the library is known to mean."""
+    """A note where the user's transform was not used, or replaced what the library is known to
+    mean.
+    """
     source = posterior.source
     if chosen is None or source is None:
         return posterior
@@ -204,10 +220,12 @@ def _refuse_complex(tree: Tree) -> None:
 
 
 def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
-    """``raw`` with the entries of ``<checkpoint>.symdiag.json``, where there is one, added to its metadata.
+    """``raw`` with the entries of ``<checkpoint>.symdiag.json``, where there is one, added to its
+    metadata.
 
-    Keys are ``scale_transform``, ``activation`` and the like (strings), and ``model_shapes`` (tensor name → list of
-    sizes, in model order); they appear as ``symdiag.scale_transform``, …. Raises InputError ``bad-sidecar``.
+    Keys are ``scale_transform``, ``activation`` and the like (strings), and ``model_shapes``
+    (tensor name → list of sizes, in model order); they appear as ``symdiag.scale_transform``, ….
+    Raises InputError ``bad-sidecar``.
     """
     sidecar = Path(f"{raw.path}.symdiag.json")
     if not sidecar.is_file():

@@ -9,10 +9,9 @@ import pickletools
 import re
 from typing import NoReturn
 
-from symdiag.errors import UnsafeError
+from symdiag.errors import UnsafeError, listed
 from symdiag.formats.inert import is_inert
 from symdiag.formats.limits import Limits
-from symdiag.formats.quoting import listed
 
 RECIPE = (
     "If you trust its origin, convert it once where it was made, saving tensors only: torch.save(model.state_dict(), "

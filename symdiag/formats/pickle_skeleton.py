@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from symdiag.errors import LimitError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.errors import LimitError, UnreadableError, UnsafeError, UnsupportedError, shown
 from symdiag.formats.inert import Inert, is_inert, stub
 from symdiag.formats.limits import Limits
 from symdiag.formats.pickle_globals import ODD_REBUILDS, RECIPE, STORAGES, UNTYPED
-from symdiag.formats.quoting import shown
 
 _MAX_SAME_HASH = 50
 

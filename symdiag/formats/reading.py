@@ -1,6 +1,8 @@
-"""Opening a checkpoint: the file's bytes are read once, hashed, recognised by content, and parsed from memory.
+"""Opening a checkpoint: the file's bytes are read once, hashed, recognised by content, and parsed
+from memory.
 
-One read means that what was hashed, checked and parsed are the same bytes, even if the file is replaced meanwhile.
+One read means that what was hashed, checked and parsed are the same bytes, even if the file is
+replaced meanwhile.
 """
 
 from __future__ import annotations

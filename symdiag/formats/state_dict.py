@@ -1,20 +1,20 @@
-"""Find the state dict in what a training script saved: wrappers, optimiser states and prefixes around it."""
+"""The state dict in what a training script saved: found among wrappers and optimisers, its names
+tidied.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from symdiag.arrays import Arrays
 from symdiag.formats.interface import Tree
+from symdiag.formats.tree import Path, at, dotted, walk
 from symdiag.posterior import Ignored
-
-Path: TypeAlias = tuple[Any, ...]
-"""Keys and list indices from the root of a tree."""
 
 WRAPPERS = (
     "guide",
@@ -29,10 +29,12 @@ WRAPPERS = (
     "params",
     "weights",
 )
-"""Keys under which training scripts put the state dict, the likelier first (a Pyro guide is its model's posterior)."""
+"""Keys of the state dict in training checkpoints, the likelier first (a guide is its model's
+posterior).
+"""
 
 STRIPPED = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""Prefixes that wrappers (DataParallel, torch.compile, Lightning modules) put before every name."""
+"""Prefixes that DataParallel, torch.compile and Lightning modules put before every name."""
 
 _NOT_MODEL = re.compile(
     r"optim|sched|scaler|callback|loop|hyper_?param|history|metric|\bema\b|rng|sampler_state", re.I
@@ -43,67 +45,32 @@ _NOT_MODEL = re.compile(
 class StateDict:
     """The chosen state dict, flat: dotted key → array, and where in the tree each came from."""
 
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Arrays
     paths: Mapping[str, Path]
     ignored: tuple[Ignored, ...] = ()
 
 
-def dotted(path: Path) -> str:
-    """A path as one dotted key."""
-    return ".".join(str(part) for part in path)
-
-
-def walk(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every leaf with its path, depth first, in file order."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from walk(value, (*path, key))
-    elif isinstance(tree, list | tuple):
-        for index, value in enumerate(tree):
-            yield from walk(value, (*path, index))
-    else:
-        yield path, tree
-
-
-def at(tree: Tree, path: Path) -> Any:
-    """The node at ``path``. Raises KeyError or IndexError when there is none."""
-    for part in path:
-        tree = tree[part]
-    return tree
-
-
-def replaced(tree: Tree, changes: Mapping[Path, Any], path: Path = ()) -> Tree:
-    """The tree with the leaves named in ``changes`` exchanged; containers are copied, other leaves shared."""
-    if path in changes:
-        return changes[path]
-    if isinstance(tree, Mapping):
-        items = ((key, replaced(value, changes, (*path, key))) for key, value in tree.items())
-        return type(tree)(items) if isinstance(tree, dict) else dict(items)
-    if isinstance(tree, list | tuple):
-        values = [replaced(value, changes, (*path, i)) for i, value in enumerate(tree)]
-        return tuple(values) if isinstance(tree, tuple) else values
-    return tree
-
-
 def find_state_dict(tree: Tree) -> StateDict:
-    """The weights in ``tree``: wrapper keys are followed, optimiser and scheduler states left out and listed."""
+    """The weights in ``tree``: wrapper keys are followed, training states left out and listed."""
     root = _descend(tree, ())
-    arrays: dict[str, NDArray[Any]] = {}
     paths: dict[str, Path] = {}
     ignored: list[Ignored] = []
     for path, leaf in walk(tree):
-        inside = path[: len(root)] == root
         tail = path[len(root) :]
-        if inside and isinstance(leaf, np.ndarray) and not _foreign(tail):
-            arrays[dotted(tail)] = leaf
+        inside = path[: len(root)] == root
+        if inside and isinstance(leaf, np.ndarray) and not _in_training_state(tail):
             paths[dotted(tail)] = path
         else:
-            ignored.append(Ignored(dotted(path), _reason(path, root, leaf)))
-    return StateDict(arrays, paths, _grouped(ignored))
+            ignored.append(Ignored(dotted(path), _reason(inside, path, leaf)))
+    return StateDict({key: at(tree, path) for key, path in paths.items()}, paths, _grouped(ignored))
 
 
-def _foreign(tail: Path) -> bool:
-    """Whether a branch on the way to the leaf is an optimiser's or the like (the leaf's own name does not count)."""
+def _in_training_state(tail: Path) -> bool:
+    """Whether a branch on the way to the leaf is an optimiser's or the like.
+
+    The leaf's own name does not count, nor do dotted keys: those are tensors of a model whose
+    modules may be called anything.
+    """
     return any(
         isinstance(part, str) and "." not in part and _NOT_MODEL.search(part) for part in tail[:-1]
     )
@@ -118,15 +85,14 @@ def _descend(tree: Tree, path: Path) -> Path:
         return path
     for key in WRAPPERS:
         child = node.get(key)
-        if isinstance(child, Mapping) and any(
-            isinstance(leaf, np.ndarray) for _, leaf in walk(child)
-        ):
+        if isinstance(child, Mapping) and any(isinstance(v, np.ndarray) for _, v in walk(child)):
             return _descend(tree, (*path, key))
     return path
 
 
-def _reason(path: Path, root: Path, leaf: Any) -> str:
-    if path[: len(root)] == root and not isinstance(leaf, np.ndarray):
+def _reason(inside: bool, path: Path, leaf: Any) -> str:
+    """Why a leaf is no part of the state dict."""
+    if inside and not isinstance(leaf, np.ndarray):
         return "not an array"
     if any(isinstance(part, str) and _NOT_MODEL.search(part) for part in path):
         return "training state, not a weight"
@@ -145,7 +111,9 @@ def _grouped(ignored: Iterable[Ignored]) -> tuple[Ignored, ...]:
 
 
 def common_prefix(names: Iterable[str]) -> str:
-    """The wrapper prefix (possibly several in a row) that all ``names`` share and none needs to tell layers apart."""
+    """The wrapper prefix (or several in a row) that all ``names`` share and none needs to tell
+    layers apart.
+    """
     rest = list(names)
     prefix = ""
     while rest:
@@ -157,3 +125,37 @@ def common_prefix(names: Iterable[str]) -> str:
         prefix += step
         rest = [name[len(step) :] for name in rest]
     return prefix
+
+
+_WORDS = {
+    "W": "weight",
+    "w": "weight",
+    "kernel": "weight",
+    "weights": "weight",
+    "b": "bias",
+    "B": "bias",
+}
+_NUMBERED = re.compile(r"^(weights?|kernel|bias|[wWbB])_?(\d+)$")
+# "in_proj_weight" of an attention layer is one name, no layer called "in_proj"
+_JOINED = re.compile(r"^(.+)(?<!proj)_(weights?|kernel|bias|[wWbB])$")
+
+
+def tidy(base: str) -> str:
+    """A tensor's name as the rest of symdiag expects it: ``fc1.W`` → ``fc1.weight``, ``fc1_b`` →
+    ``fc1.bias``.
+
+    ``w2`` becomes ``2.weight``; anything else is kept.
+    """
+    layer, dot, leaf = base.replace("$$$", ".").rpartition(".")
+    if match := _NUMBERED.match(leaf):
+        leaf = f"{match[2]}.{_WORDS.get(match[1], match[1])}"
+    elif match := _JOINED.match(leaf):
+        leaf = f"{match[1]}.{_WORDS.get(match[2], match[2])}"
+    else:
+        leaf = _WORDS.get(leaf, leaf)
+    return f"{layer}{dot}{leaf}"
+
+
+def is_weight_like(base: str) -> bool:
+    """Whether a name is one people give to weights and biases."""
+    return tidy(base).rpartition(".")[2] in ("weight", "bias")

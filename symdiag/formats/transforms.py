@@ -1,19 +1,27 @@
-"""Scale parameters as stored ↔ standard deviations. Forward and inverse are accurate over the whole float64 range."""
+"""Scale parameters as stored ↔ standard deviations, and which transform a file means.
+
+Forward and inverse are accurate over the whole float64 range.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from symdiag.arrays import Array
-from symdiag.errors import UsageError
+from symdiag.arrays import Array, Arrays
+from symdiag.errors import UnsupportedError, UsageError
+from symdiag.formats.interface import Tree, to_float64
+from symdiag.formats.tree import Path, at
 
 
 @dataclass(frozen=True)
 class Transform:
-    """``forward``: stored parameter → std; ``inverse``: std → stored parameter. Both elementwise, float64.
+    """``forward``: stored parameter → std; ``inverse``: std → stored parameter.
+
+    Both elementwise, float64.
 
     ``positive`` says that the stored value itself must be > 0 (a std, a variance or a precision).
     """
@@ -25,7 +33,9 @@ class Transform:
 
 
 def _quiet(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Let overflow, log 0 and roots of negatives give inf or nan in silence; the caller checks the result."""
+    """Let overflow, log 0 and roots of negatives give inf or nan in silence; the caller checks the
+    result.
+    """
 
     def wrapped(values: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -79,7 +89,9 @@ def interval(lower: float, upper: float) -> Transform:
 
 
 def precision(factor: float | Array, offset: float | Array, name: str) -> Transform:
-    """std = (factor * h + offset)^(-1/2): curvature h stored, prior precision in ``offset`` (broadcast to h)."""
+    """std = (factor * h + offset)^(-1/2): curvature h stored, prior precision in ``offset``
+    (broadcast to h).
+    """
     return Transform(
         name,
         _quiet(lambda h: 1.0 / np.sqrt(factor * h + offset)),
@@ -101,3 +113,72 @@ def transform_named(name: str) -> Transform:
             code="unknown-scale-transform",
             hint=f"one of {', '.join(BY_NAME)}",
         ) from None
+
+
+def ambiguous(keys: Sequence[str], arrays: Arrays) -> UnsupportedError:
+    """The error ``ambiguous-scale-transform``, with the range of stds that each reading of ``keys``
+    would give.
+    """
+    values = np.concatenate([to_float64(arrays[key]).reshape(-1) for key in keys])
+    candidates = [SOFTPLUS, EXP, *([IDENTITY] if np.all(values > 0) else [])]
+    ranges = []
+    for transform in candidates:
+        std = transform.forward(values)
+        ranges.append(f"{transform.name}: σ in [{std.min():.3g}, {std.max():.3g}]")
+    more = f" and {len(keys) - 1} more like it" if len(keys) > 1 else ""
+    return UnsupportedError(
+        f"{keys[0]}{more} could mean different stds: {'; '.join(ranges)}",
+        code="ambiguous-scale-transform",
+        hint=f"say which with --scale-transform {' or '.join(t.name for t in candidates)}",
+    )
+
+
+def constraint_of(tree: Tree, path: Path) -> Mapping[str, Any] | None:
+    """The constraint that a store keeps for the parameter at ``path`` (…, "params", name); None if
+    there is none.
+    """
+    if len(path) < 2 or path[-2] != "params":
+        return None
+    node = at(tree, path[:-2])
+    found = node.get("constraints", {}) if isinstance(node, Mapping) else {}
+    constraint = found.get(path[-1]) if isinstance(found, Mapping) else None
+    return constraint if isinstance(constraint, Mapping) and "__class__" in constraint else None
+
+
+def stored_transform(tree: Tree, path: Path) -> Transform | None:
+    """What a store's constraint says of the scale at ``path``; None outside a store, and for any
+    real (a log, a rho).
+
+    A store holds unconstrained values under the names of constrained ones: ``w_scale`` is log or
+    softplus^-1 of a std.
+    """
+    constraint = constraint_of(tree, path)
+    if constraint is None or str(constraint["__class__"]).endswith("._Real"):
+        return None
+    return transform_of(constraint)
+
+
+def transform_of(constraint: Mapping[str, Any]) -> Transform:
+    """The transform from unconstrained value to std that PyTorch and Pyro register for a
+    constraint.
+
+    Raises:
+        UnsupportedError: ``unknown-constraint``.
+    """
+    kind = str(constraint["__class__"]).rsplit(".", 1)[-1]
+    if kind == "_SoftplusPositive":
+        return SOFTPLUS
+    if kind in ("_GreaterThan", "_GreaterThanEq"):
+        lower = _number(constraint.get("lower_bound", 0.0))
+        return EXP if lower == 0.0 else shifted_exp(lower)
+    if kind in ("_Interval", "_HalfOpenInterval"):
+        return interval(_number(constraint["lower_bound"]), _number(constraint["upper_bound"]))
+    raise UnsupportedError(
+        f"a scale with the constraint {kind} is not known",
+        code="unknown-constraint",
+        hint="name the transform with --scale-transform, if it is one of those",
+    )
+
+
+def _number(value: Any) -> float:
+    return float(np.asarray(value))

@@ -1,62 +1,99 @@
-"""Walking a checkpoint's tree: flat keys and leaves, with caps on depth and size."""
+"""Walking a checkpoint's tree of nested dicts and lists: paths, leaves, and copies with leaves
+exchanged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from symdiag.errors import LimitError
 from symdiag.formats.inert import Inert
 from symdiag.formats.interface import Tree
 from symdiag.formats.limits import DEFAULT, Limits
 
-SEPARATOR = "."
+Path: TypeAlias = tuple[Any, ...]
+"""Keys and list indices from the root of a tree."""
 
 
-def leaves(tree: Any, *, limits: Limits = DEFAULT) -> Iterator[tuple[str, Any]]:
-    """Flat key (path components joined by dots) and value of every leaf, in the tree's order.
+def dotted(path: Path) -> str:
+    """A path as one dotted key.
 
-    A file can build a small graph that unfolds without end, hence the caps.
+    Two paths may give the same key: a state dict's own keys hold dots.
+    """
+    return ".".join(str(part) for part in path)
+
+
+def walk(tree: Tree, *, limits: Limits = DEFAULT) -> Iterator[tuple[Path, Any]]:
+    """Every leaf with its path, depth first, in file order. An empty dict or list has no leaf.
 
     Raises:
         LimitError: nested too deeply, or too many nodes.
     """
+    # A pickle can share one list among many parents: a small graph then unfolds into a tree
+    # without end, hence the caps, and hence a stack of our own instead of recursion.
     seen = 0
-    stack: list[tuple[str | None, Any, int]] = [(None, tree, 0)]
+    stack: list[tuple[Path, Any]] = [((), tree)]
     while stack:
-        key, node, depth = stack.pop()
+        path, node = stack.pop()
         seen += 1
-        if seen > limits.max_nodes or depth > limits.max_depth:
+        if seen > limits.max_nodes or len(path) > limits.max_depth:
             raise LimitError(
-                f"contents nest deeper than {limits.max_depth} levels or hold more than {limits.max_nodes} entries",
+                f"contents nest deeper than {limits.max_depth} levels or hold more than "
+                f"{limits.max_nodes} entries",
                 hint="Save only the state dict.",
             )
         children = _children(node)
         if children is None:
-            yield key or "", node
-        else:
-            stack.extend((_join(key, name), child, depth + 1) for name, child in reversed(children))
+            yield path, node
+        else:  # reversed, because the stack gives back last what was put first
+            stack.extend(((*path, name), child) for name, child in reversed(children))
 
 
-def mapped(tree: Tree, change: Callable[[str, Any], Any], key: str | None = None) -> Tree:
-    """``tree`` with every leaf replaced by ``change(flat_key, leaf)``. Bound the depth with `leaves` first."""
-    if isinstance(tree, dict):
-        return {name: mapped(child, change, _join(key, name)) for name, child in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        items = [mapped(child, change, _join(key, index)) for index, child in enumerate(tree)]
-        return items if isinstance(tree, list) else tuple(items)
-    return change(key or "", tree)
+def leaves(tree: Tree, *, limits: Limits = DEFAULT) -> Iterator[tuple[str, Any]]:
+    """As `walk`, with dotted keys in the place of paths."""
+    return ((dotted(path), leaf) for path, leaf in walk(tree, limits=limits))
 
 
 def _children(node: Any) -> list[tuple[Any, Any]] | None:
     """The named children of an inner node; None for a leaf."""
     if isinstance(node, Inert):
         return list(node.state.items())
-    if isinstance(node, dict):
+    if isinstance(node, Mapping):
         return list(node.items())
-    return list(enumerate(node)) if isinstance(node, (list, tuple)) else None
+    return list(enumerate(node)) if isinstance(node, list | tuple) else None
 
 
-def _join(prefix: str | None, name: object) -> str:
-    """One more component on a flat key."""
-    return str(name) if prefix is None else f"{prefix}{SEPARATOR}{name}"
+def at(tree: Tree, path: Path) -> Any:
+    """The node at ``path``. Raises KeyError or IndexError when there is none."""
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def mapped(tree: Tree, change: Callable[[str, Any], Any], path: Path = ()) -> Tree:
+    """``tree`` with every leaf replaced by ``change(dotted_key, leaf)``.
+
+    Bound the depth with `walk` first.
+    """
+    if isinstance(tree, dict):
+        return {name: mapped(child, change, (*path, name)) for name, child in tree.items()}
+    if isinstance(tree, list | tuple):
+        items = [mapped(child, change, (*path, index)) for index, child in enumerate(tree)]
+        return items if isinstance(tree, list) else tuple(items)
+    return change(dotted(path), tree)
+
+
+def replaced(tree: Tree, changes: Mapping[Path, Any], path: Path = ()) -> Tree:
+    """``tree`` with the nodes named in ``changes`` exchanged; containers are copied, other leaves
+    shared.
+    """
+    if path in changes:
+        return changes[path]
+    if isinstance(tree, Mapping):
+        items = ((key, replaced(value, changes, (*path, key))) for key, value in tree.items())
+        return type(tree)(items) if isinstance(tree, dict) else dict(items)
+    if isinstance(tree, list | tuple):
+        values = [replaced(value, changes, (*path, i)) for i, value in enumerate(tree)]
+        return tuple(values) if isinstance(tree, tuple) else values
+    return tree

@@ -12,9 +12,8 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
-from symdiag.errors import LimitError, UnreadableError
+from symdiag.errors import LimitError, UnreadableError, shown
 from symdiag.formats.limits import Limits
-from symdiag.formats.quoting import shown
 
 LOCAL_MAGIC = b"PK\x03\x04"
 STORED, DEFLATED = 0, 8

@@ -7,16 +7,23 @@ a chain is refused with the code ``broken-chain``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.network.adoption import adopt_biases, set_buffers_aside
-from symdiag.network.architecture import ACTIVATIONS, Network
-from symdiag.network.chain import Break, Reading, Shapes, read_chain
-from symdiag.network.determined import ASK, determined, refuse_tied
-from symdiag.network.naming import Module, group_modules, natural_key
-from symdiag.network.ordering import fitting_orders
-from symdiag.network.suspicions import order_suspicion, residual_suspicion
+from symdiag.network.architecture import ACTIVATIONS, Layer, Network
+from symdiag.network.layering import Break, Reading, Shapes, fitting_orders, read_chain
+from symdiag.network.naming import (
+    ASK,
+    Module,
+    adopt_biases,
+    group_modules,
+    natural_key,
+    numbered,
+    refuse_tied,
+    set_buffers_aside,
+    split_recurrent,
+)
 from symdiag.posterior import Posterior
 
 _NUMERICAL = (
@@ -46,7 +53,7 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
     refuse_tied(posterior)
     shapes = {**posterior.shapes, **{key: value.shape for key, value in posterior.buffers.items()}}
     modules, buffer_notes = set_buffers_aside(group_modules(shapes), posterior.loc)
-    modules, bias_notes = adopt_biases(determined(modules), shapes)
+    modules, bias_notes = adopt_biases(split_recurrent(modules), shapes)
     notes += [*buffer_notes, *bias_notes]
     reading, order_notes = _in_some_order(
         modules, shapes, _layout_hint(posterior), sorted_names=_sorts(posterior)
@@ -119,3 +126,60 @@ def _in_some_order(
             return result, [note] if note else []
     broken = next(result for result, _ in results if isinstance(result, Break))
     raise UnsupportedError(broken.message, code="broken-chain", hint=ASK)
+
+
+_RESIDUAL_NAMES = re.compile(
+    r"(^|[._])(res\w*|\w*block\w*|shortcut|downsample|skip\w*|layer\d+\.\d+)([._]|\d|$)",
+    re.IGNORECASE,
+)
+
+
+def residual_suspicion(layers: Sequence[Layer]) -> str:
+    """An assumption to report when skip connections are possible: they would tie groups that a chain leaves free.
+
+    Returns:
+        One line, or "" when no two widths agree, those of inputs and outputs included.
+    """
+    units = [layer for layer in layers if not layer.is_norm]
+    hidden = [layer.out_features for layer in units[:-1]]
+    named = [layer.name for layer in units if _RESIDUAL_NAMES.search(layer.name)]
+    if not hidden or not _may_skip([units[0].in_features, *hidden, units[-1].out_features]):
+        return ""
+    repeated = len(set(hidden)) < len(hidden)
+    if repeated and named:
+        why = f"although names such as '{named[0]}' suggest skip connections"
+    elif _returns(hidden):
+        why = f"although widths {', '.join(map(str, hidden))} suggest skip connections"
+    else:
+        why = "although equal widths leave room for skip connections"
+    return (
+        f"read as a plain chain {why}, which a file cannot show and which would tie groups of equal width: "
+        "confirm with --model or --spec"
+    )
+
+
+def _may_skip(widths: Sequence[int]) -> bool:
+    """Whether something could be added to something else: two widths agree, other than inputs and outputs."""
+    inputs, *hidden, outputs = widths
+    return len(set(hidden)) < len(hidden) or inputs in hidden or outputs in hidden
+
+
+def _returns(widths: Sequence[int]) -> bool:
+    """Whether a width comes back after another (a bottleneck block), or stays for three layers or more."""
+    bottleneck = any(a == c != b for a, b, c in zip(widths, widths[1:], widths[2:], strict=False))
+    stack = any(a == b == c for a, b, c in zip(widths, widths[1:], widths[2:], strict=False))
+    return bottleneck or stack
+
+
+def order_suspicion(layers: Sequence[Layer]) -> str:
+    """An assumption to report when layers of one shape could change places and their names do not number them."""
+    known: dict[tuple[object, ...], Layer] = {}
+    for layer in layers:
+        if layer.is_norm:
+            continue
+        signature = (layer.kind, layer.shape, layer.in_out, layer.inner, layer.bias is None)
+        before = known.get(signature)
+        known[signature] = layer
+        if before is not None and not numbered(before.name, layer.name):
+            return f"{before.name} and {layer.name} have one shape: used in the order of the file, as far as it shows"
+    return ""

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.arrays import Array
+from symdiag.posterior import GaussianPrior, Posterior
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Layout:
 
 @dataclass
 class Variational:
-    """A mean-field Gaussian under training: ``loc`` and ``log_scale`` (D,), and the log of the noise std.
+    """A mean-field Gaussian under training: ``loc``, ``log_scale`` (D,) and the log noise std.
 
-    ``free`` is None when every weight is random, else a 0/1 vector: deterministic weights stay where they are.
+    ``free`` is None when every weight is random, else a 0/1 vector: deterministic weights stay.
     """
 
     layout: Layout
@@ -91,7 +92,7 @@ class Variational:
     @property
     def scale(self) -> Tensor:
         """Stds (D,), 0 for deterministic weights."""
-        scale = torch.exp(self.log_scale)
+        scale = torch.exp(self.log_scale)  # log_scale is 0 where the std is 0: no gradient, no -inf
         return scale if self.free is None else scale * self.free
 
     def hold_fixed(self) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.permanents.marginal import Method, marginals
 from symdiag.permanents.planner import log_permanent
 from symdiag.permanents.results import DEFAULT, Effort
-from symdiag.permanents.types import Array
 
 
 class _LogPermanent(torch.autograd.Function):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from symdiag.permanents.types import Array
+from symdiag.arrays import Array
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.permanents.kernels import compiled
-from symdiag.permanents.types import Array
 
 
 def beliefs(

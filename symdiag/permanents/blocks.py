@@ -16,7 +16,7 @@ from scipy.linalg.lapack import dgetrf, dgetrs
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from symdiag.permanents.types import Array, IntArray
+from symdiag.arrays import Array, IntArray
 
 _THRESHOLDS = (-4.0, -6.0, -8.0, -10.0, -13.0, -17.0, -22.0, -28.0, -36.0, -50.0, -80.0)
 

@@ -16,9 +16,9 @@ import math
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.permanents.chunks import by_rows, row_chunks
 from symdiag.permanents.sinkhorn import sinkhorn
-from symdiag.permanents.types import Array
 
 _RANDOM = 5  # entries of each row kept random
 _NODES = 24

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.permanents.bethe import beliefs
 from symdiag.permanents.bregman import bregman_upper
 from symdiag.permanents.identical import rank_one_interval
@@ -15,7 +16,6 @@ from symdiag.permanents.rounding import (
     van_der_waerden_lower,
 )
 from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
-from symdiag.permanents.types import Array
 
 _WIDE = 2048  # beyond this one step of the entropy bound has to do
 _NARROW = 1e-3  # of log n!: cheap bounds this close are not refined

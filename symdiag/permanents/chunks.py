@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from symdiag.permanents.types import Array
+from symdiag.arrays import Array
 
 _CELLS = 1 << 16
 

@@ -10,10 +10,10 @@ import functools
 
 import numpy as np
 
+from symdiag.arrays import Array, IntArray
 from symdiag.errors import UsageError
 from symdiag.permanents.kernels import compiled
 from symdiag.permanents.scaling import dual_scale
-from symdiag.permanents.types import Array, IntArray
 
 LARGEST = 24
 

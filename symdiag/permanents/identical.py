@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from symdiag.permanents.types import Array, IntArray
+from symdiag.arrays import Array, IntArray
 
 _STATES = 2_000_000  # cells of the count table times columns we are willing to fill
 

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import numba
 import numpy as np
 
-from symdiag.permanents.types import Array, ByteArray, IntArray
+from symdiag.arrays import Array, ByteArray, IntArray
 
 F = TypeVar("F", bound=Callable[..., object])
 _STRIPE = 64  # columns per partial sum: a pick scans one stripe instead of the row

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.permanents.blocks import neg_logdet
-from symdiag.permanents.types import Array
 
 
 def macmahon_upper(log_scaled: Array) -> float:

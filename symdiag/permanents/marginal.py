@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from symdiag.arrays import Array, IntArray
 from symdiag.errors import UsageError
 from symdiag.permanents.batches import per_matrix
 from symdiag.permanents.bethe import beliefs
@@ -15,7 +16,6 @@ from symdiag.permanents.mcmc import swap_mcmc
 from symdiag.permanents.plan import check, local_identity, plan
 from symdiag.permanents.results import DEFAULT, Effort, Marginals
 from symdiag.permanents.sinkhorn import sinkhorn
-from symdiag.permanents.types import Array, IntArray
 
 Method = Literal["auto", "exact", "bethe", "mcmc"]
 _FLAT = 0.2  # below this largest Sinkhorn marginal Bethe errs less than any affordable chain

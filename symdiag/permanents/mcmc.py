@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symdiag.arrays import Array, IntArray
 from symdiag.permanents.kernels import compiled
 from symdiag.permanents.scaling import dual_scale
 from symdiag.permanents.sinkhorn import sinkhorn
-from symdiag.permanents.types import Array, IntArray
 
 
 @dataclass(frozen=True)

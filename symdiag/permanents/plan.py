@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symdiag.arrays import Array, IntArray
 from symdiag.errors import UsageError
 from symdiag.permanents.blocks import BlockStructure, block_structure, small_blocks
 from symdiag.permanents.exact import scaled_permanent
 from symdiag.permanents.macmahon import macmahon_upper
 from symdiag.permanents.results import Effort
 from symdiag.permanents.scaling import Scaled, centre, dual_scale
-from symdiag.permanents.types import Array, IntArray
 
 SPLIT_LOSS = 1e-9
 """Nats a split into blocks may lose."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from symdiag.arrays import Array, IntArray
 from symdiag.errors import UsageError
 from symdiag.permanents import smc
 from symdiag.permanents.batches import beside, per_matrix
@@ -23,7 +24,6 @@ from symdiag.permanents.parts import EXACT_WITHIN, Part, combine
 from symdiag.permanents.plan import CLOSED, Plan, check, local_identity, plan
 from symdiag.permanents.results import DEFAULT, Effort, LogPermanent
 from symdiag.permanents.sinkhorn import sinkhorn
-from symdiag.permanents.types import Array, IntArray
 
 _PILOTS = 4
 _ALIKE = 1e-4  # nats per row between pilot runs up to which runs as small as the pilots do

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from symdiag.permanents.types import Array, BoolArray
+from symdiag.arrays import Array, BoolArray
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.permanents.chunks import row_chunks
-from symdiag.permanents.types import Array
 
 
 def round_to_doubly_stochastic(matrix: Array) -> Array:

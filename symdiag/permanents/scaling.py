@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from symdiag.arrays import Array, IntArray
 from symdiag.permanents.chunks import row_chunks
-from symdiag.permanents.types import Array, IntArray
 
 _COMPENSATED_BELOW = (
     64  # where values are exact, differences must be too; larger matrices are estimated anyway

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symdiag.permanents.types import Array
+from symdiag.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.permanents.types import Array, IntArray
+from symdiag.arrays import Array, IntArray
 
 WIDEST = 8
 """Rows up to which this beats one compiled call per matrix."""

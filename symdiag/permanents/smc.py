@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from symdiag.arrays import Array, ByteArray, IntArray
 from symdiag.permanents.kernels import compiled
 from symdiag.permanents.scaling import dual_scale
 from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
-from symdiag.permanents.types import Array, ByteArray, IntArray
 
 _FLOOR = -200.0  # keeps the odds representable; look-ahead below e^-200 carries no information
 _CHECKS = 128  # times per run that weights are compared, about

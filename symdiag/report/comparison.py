@@ -4,76 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from symdiag.errors import UsageError
 from symdiag.estimate import Estimate
-from symdiag.report.model import SCHEMA_VERSION, Report
-
-Outcome = Literal["regressed", "unchanged", "improved", "inconclusive"]
+from symdiag.report.kinds.analyze import Report
+from symdiag.report.kinds.compare import (
+    Compared,
+    Comparison,
+    ComparisonSettings,
+    Difference,
+    Outcome,
+)
 
 DEFAULT_TOLERANCE = 0.1
 """Nats of straddling entropy that a new checkpoint may add."""
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two posteriors."""
-
-    path: str
-    sha256: str
-    verdict: str
-    estimator: str
-    samples: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """``after - before`` of one quantity in nats.
-
-    ``margin`` is what it has to exceed: max(tolerance, 3 std_error), plus what the methods leave open.
-    """
-
-    name: str
-    before: float
-    after: float
-    difference: float
-    std_error: float | None
-    margin: float
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """What the outcome depends on."""
-
-    tolerance: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The report of ``compare``; field names are its JSON contract."""
-
-    before: Side
-    after: Side
-    straddling_entropy: tuple[Difference, ...]
-    mutual_information: tuple[Difference, ...]
-    verdict: Outcome
-    settings: ComparisonSettings
-    tool: dict[str, str]
-    run: dict[str, Any] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
-    kind: str = "compare"
-
-
 def compare_reports(
-    before: Report,
-    after: Report,
-    tolerance: float = DEFAULT_TOLERANCE,
-    *,
-    run: dict[str, Any] | None = None,
+    before: Report, after: Report, tolerance: float = DEFAULT_TOLERANCE
 ) -> Comparison:
     """Differences per group and in total; the verdict is that of the total straddling entropy.
 
@@ -103,7 +52,6 @@ def compare_reports(
         verdict=entropies[-1].outcome,
         settings=ComparisonSettings(tolerance),
         tool=after.tool,
-        run=run or {},
     )
 
 
@@ -152,9 +100,9 @@ def _pairs(before: Report, after: Report) -> Iterator[tuple[str, Any, Any]]:
     yield "total", before.total, after.total
 
 
-def _side(report: Report) -> Side:
+def _side(report: Report) -> Compared:
     settings = report.settings
-    return Side(
+    return Compared(
         report.model.path,
         report.model.sha256,
         report.verdict,

@@ -1,16 +1,45 @@
-"""JSON reports read back from disk."""
+"""Reports back from JSON: objects, and files of one report or several."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from symdiag.errors import SymdiagError, UnreadableError
-from symdiag.report.render import Failure, from_dict
+from symdiag.report.codec import SCHEMA_VERSION, decode
+from symdiag.report.kinds import kind_class, kind_names
 
 _MAX_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be reported on, in a run that went on with the others."""
+
+    path: str
+    error: SymdiagError
+
+
+def from_dict(data: Mapping[str, Any]) -> Any:
+    """The report dataclass that a JSON object describes.
+
+    Raises:
+        UnreadableError: Another schema version, an unknown kind, or a malformed object (``bad-report``).
+    """
+    version = data.get("schema_version") if isinstance(data, Mapping) else None
+    if version != SCHEMA_VERSION:
+        raise UnreadableError(
+            f"the report has schema_version {version!r}; this symdiag reads {SCHEMA_VERSION}",
+            code="bad-report",
+            hint="re-render it with the symdiag that made it, or analyse the checkpoint again",
+        )
+    kind = data.get("kind", "analyze")  # the first reports had none
+    if kind not in kind_names():
+        raise UnreadableError(f"unknown kind of report {kind!r}", code="bad-report")
+    return decode(kind_class(kind), data)
 
 
 def looks_like_json(path: Path) -> bool:

@@ -13,10 +13,9 @@ from symdiag.errors import InputError
 from symdiag.network import Network, infer_network
 from symdiag.posterior import Posterior
 from symdiag.symmetry.inference import infer_spec
-from symdiag.symmetry.priors import prior_violations
 from symdiag.symmetry.spec import Member, PermutationSpec
 from symdiag.symmetry.specfile import read_spec
-from symdiag.symmetry.verification import Failure, ForwardFn, verify
+from symdiag.symmetry.verification import Failure, ForwardFn, prior_violations, verify
 
 Uncovered = tuple[str, int, str]
 """``(tensor, number of parameters, reason)``: how much of a tensor no group touches, and why."""

@@ -1,85 +1,153 @@
-"""Group elements and their action on named arrays."""
+"""Group elements, one or a batch of them, and their action on named arrays (NumPy's or torch's)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symdiag.arrays import Array
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
-FloatArray = NDArray[np.floating]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Element:
-    """One group element: new unit i is old unit ``permutation[i]``, times ``signs[i]``."""
+    """Elements of one group: new unit i is old unit ``permutation[i]``, times ``signs[i]``.
 
-    permutation: NDArray[np.intp]  # (n,)
-    signs: NDArray[np.float64]  # (n,), entries ±1
+    The last axis runs over the n units. K elements at once have a first axis more; ``act`` then moves the k-th
+    entry of every array by the k-th element.
+    """
+
+    permutation: NDArray[np.intp]  # (n,) or (K, n)
+    signs: Array  # the same shape, entries ±1
 
     @classmethod
-    def identity(cls, width: int) -> Element:
-        """The neutral element of a group of ``width`` units."""
-        return cls(np.arange(width), np.ones(width))
+    def identity(cls, width: int, count: int | None = None) -> Element:
+        """The neutral element of a group of ``width`` units, or ``count`` copies of it."""
+        shape = (width,) if count is None else (count, width)
+        return cls(np.broadcast_to(np.arange(width), shape).copy(), np.ones(shape))
 
     @classmethod
-    def random(cls, group: Group, generator: np.random.Generator) -> Element:
-        """A uniformly random element of ``group``."""
-        signs = np.ones(group.width)
-        if group.signed:
-            signs = generator.choice(np.array([-1.0, 1.0]), size=group.width)
-        return cls(generator.permutation(group.width), signs)
+    def random(
+        cls, group: Group, generator: np.random.Generator, count: int | None = None
+    ) -> Element:
+        """A uniformly random element of ``group``, or ``count`` independent ones."""
+        if count is None:
+            # signs first: the meaning of a seed must not change between versions
+            signs = _random_signs(group, (group.width,), generator)
+            return cls(generator.permutation(group.width), signs)
+        identity = cls.identity(group.width, count).permutation
+        permutation = generator.permuted(identity, axis=1)
+        return cls(permutation, _random_signs(group, permutation.shape, generator))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Element]) -> Element:
+        """Several batches as one."""
+        return cls(
+            np.concatenate([p.permutation for p in parts]), np.concatenate([p.signs for p in parts])
+        )
+
+    def __len__(self) -> int:
+        """Number of elements in a batch."""
+        return len(self.permutation) if self.permutation.ndim > 1 else 1
+
+    def take(self, which: Any) -> Element:
+        """Some elements of a batch: one (an integer) or a batch (integers, a mask or a slice)."""
+        return Element(self.permutation[which], self.signs[which])
 
     def inverse(self) -> Element:
-        """The element that undoes this one."""
-        inverse = np.argsort(self.permutation)
-        return Element(inverse, self.signs[inverse])
+        """The elements that undo these."""
+        order = np.argsort(self.permutation, axis=-1)
+        return Element(order, np.take_along_axis(self.signs, order, axis=-1))
 
     def compose(self, after: Element) -> Element:
-        """This element followed by ``after``."""
-        return Element(
-            self.permutation[after.permutation], after.signs * self.signs[after.permutation]
-        )
+        """Each element followed by the one of ``after``."""
+        signs = np.take_along_axis(self.signs, after.permutation, axis=-1)
+        permutation = np.take_along_axis(self.permutation, after.permutation, axis=-1)
+        return Element(permutation, after.signs * signs)
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing moves and nothing flips."""
-        return bool(
-            (self.permutation == np.arange(len(self.permutation))).all() and (self.signs > 0).all()
-        )
+        """Whether nothing moves and nothing flips, in any element of a batch."""
+        units = np.arange(self.permutation.shape[-1])
+        return bool((self.permutation == units).all() and (self.signs > 0).all())
 
 
 Action = Mapping[str, Element]
-"""Group name → element; groups left out stay at the identity."""
+"""Group name → element (or a batch, of one length in all groups); groups left out stay at the identity."""
 
 
-def act_on_axis(
-    array: FloatArray, member: Member, element: Element, *, flip: bool = True
-) -> FloatArray:
-    """``element`` applied to one member axis. ``flip=False`` moves without changing signs (for scales)."""
-    moved = np.moveaxis(array, member.axis, 0)
-    span = member.span(len(element.permutation))
-    own = moved[span]
-    blocks = own.reshape(member.outer, len(element.permutation), member.inner, *own.shape[1:])
-    blocks = blocks[:, element.permutation]
-    if flip and member.flips and (element.signs < 0).any():
-        shape = (1, -1) + (1,) * (blocks.ndim - 2)
-        blocks = blocks * element.signs.astype(blocks.dtype).reshape(shape)
-    result = blocks.reshape(own.shape)
-    if member.start is not None:
-        whole = moved.copy()
-        whole[span] = result
-        result = whole
-    return np.moveaxis(result, 0, member.axis)
+def _random_signs(
+    group: Group, shape: tuple[int, ...], generator: np.random.Generator
+) -> NDArray[np.float64]:
+    return generator.choice(np.array([-1.0, 1.0]), size=shape) if group.signed else np.ones(shape)
+
+
+def generators(group: Group) -> tuple[Element, ...]:
+    """A transposition and an n-cycle, which generate S_n, and where signed a flip of one unit."""
+    units, ones = np.arange(group.width), np.ones(group.width)
+    swap, flip = units.copy(), ones.copy()
+    swap[:2], flip[0] = swap[:2][::-1].copy(), -1.0
+    permutations = (Element(swap, ones), Element(np.roll(units, 1), ones))
+    return (*permutations, Element(units, flip)) if group.signed else permutations
+
+
+def act_on_axis(array: T, member: Member, element: Element, *, flip: bool = True) -> T:
+    """``element`` applied to one member axis of a NumPy array or torch tensor; never in place.
+
+    Args:
+        array: (*shape); for a batch of K elements (K, *shape), or (1, *shape) where all start from one array.
+        member: which axis of ``shape``, and which part of it, the units own.
+        element: one element or a batch.
+        flip: False moves without changing signs (for scales).
+
+    Raises:
+        ValueError: There is no such axis, or it has no room for the group's units.
+    """
+    given: Any = array  # NumPy and torch share indexing, swapaxes and products
+    batched = element.permutation.ndim > 1
+    rank = given.ndim - batched
+    if not -rank <= member.axis < rank:
+        raise ValueError(f"{member.tensor} has no axis {member.axis}")
+    axis = member.axis % rank + batched
+    index, negative = _along_axis(given.shape[axis], member, element)
+    if batched:  # advanced indices side by side: (K, 1) and (K, L) pick (K, L, ...)
+        rows = np.arange(len(element))[:, None] if len(given) > 1 else np.zeros((1, 1), np.intp)
+        moved = given.swapaxes(axis, 1)[rows, index]
+    else:
+        moved = given.swapaxes(axis, 0)[index]
+    if flip and member.flips and negative.any():
+        moved[negative] *= -1  # a copy already: advanced indexing never returns a view
+    result: T = moved.swapaxes(axis, int(batched))
+    return result
+
+
+def _along_axis(
+    length: int, member: Member, element: Element
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Old position of every new position along an axis, and which new positions change sign: (L,) or (K, L)."""
+    width = element.permutation.shape[-1]
+    batch = element.permutation.shape[:-1]
+    index, span = np.arange(length), member.span(width)
+    own = index[span].reshape(member.outer, width, member.inner)
+    positions = own[:, element.permutation]  # (outer, K, n, inner), K left out for one element
+    positions = np.moveaxis(positions, 0, len(batch)).reshape(*batch, -1)
+    signs = np.broadcast_to(element.signs[..., None, :, None], (*batch, *own.shape))
+    whole = np.broadcast_to(index, (*batch, length)).copy()
+    negative = np.zeros(whole.shape, dtype=np.bool_)
+    whole[..., span], negative[..., span] = positions, signs.reshape(*batch, -1) < 0
+    return whole, negative
 
 
 def act(
-    spec: PermutationSpec, action: Action, arrays: Mapping[str, FloatArray], *, flip: bool = True
-) -> dict[str, FloatArray]:
-    """``action`` applied to named arrays (tensors the spec does not name pass through unchanged).
+    spec: PermutationSpec, action: Action, arrays: Mapping[str, T], *, flip: bool = True
+) -> dict[str, T]:
+    """``action`` applied to named arrays or tensors (those the spec does not name pass through unchanged).
 
     Use ``flip=True`` for weights and posterior means, ``flip=False`` for scales.
     """
@@ -99,8 +167,3 @@ def act(
 def random_action(spec: PermutationSpec, generator: np.random.Generator) -> dict[str, Element]:
     """A uniformly random element of the whole group."""
     return {g.name: Element.random(g, generator) for g in spec}
-
-
-def invert(action: Action) -> dict[str, Element]:
-    """The action that undoes ``action`` (groups commute: each acts on its own axes)."""
-    return {name: element.inverse() for name, element in action.items()}

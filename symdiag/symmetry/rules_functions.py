@@ -7,61 +7,64 @@ from __future__ import annotations
 from typing import Any
 
 from symdiag.symmetry.axes import AxisTable
-from symdiag.symmetry.reshaping import chunk_label, reshape_labels
-from symdiag.symmetry.rules_pieces import (
+from symdiag.symmetry.rules_shapes import (
+    FunctionCall,
+    FunctionRule,
     along,
     chunk,
     concatenate,
     glu,
     hstack,
+    item,
     narrow,
     repeat,
+    reshape_labels,
     select,
     split,
     stack,
     unbind,
+    unknown,
 )
-from symdiag.symmetry.step import Rule, Step, unknown
 from symdiag.symmetry.units import SINGLE, Label, Labels
 
 
-def odd(table: AxisTable, step: Step) -> Any:
+def odd(table: AxisTable, call: FunctionCall) -> Any:
     """Entry by entry, commuting with sign flips."""
-    return step.labels if len(step.tensors) == 1 else unknown(table, step)
+    return call.labels if len(call.tensors) == 1 else unknown(table, call)
 
 
-def not_odd(table: AxisTable, step: Step) -> Any:
+def not_odd(table: AxisTable, call: FunctionCall) -> Any:
     """Entry by entry (or along an axis, alike for every order of it), not commuting with sign flips."""
-    table.unsign(step.labels, f"{step.name} is not an odd function")
-    return odd(table, step)
+    table.unsign(call.labels, f"{call.name} is not an odd function")
+    return odd(table, call)
 
 
-def addition(table: AxisTable, step: Step) -> Labels:
+def addition(table: AxisTable, call: FunctionCall) -> Labels:
     """Sums tie the units of both sides; a constant or a broadcast summand does not follow a flip."""
-    labels = _broadcast(table, step, "is added to units that stay fixed")
-    if len(step.tensors) < 2:
+    labels = _broadcast(table, call, "is added to units that stay fixed")
+    if len(call.tensors) < 2:
         table.unsign(labels, "a constant is added")
     return labels
 
 
-def product(table: AxisTable, step: Step) -> Labels:
+def product(table: AxisTable, call: FunctionCall) -> Labels:
     """Products tie the units of both sides; two flips cancel, so shared units cannot flip."""
-    labels = _broadcast(table, step, "is multiplied with units that stay fixed", scale=True)
-    if len(step.tensors) > 1:
-        table.unsign(labels, f"{step.name} of two activations")
-    elif step.name in {"div", "truediv"} and step.args[:1] != (None,):
+    labels = _broadcast(table, call, "is multiplied with units that stay fixed", scale=True)
+    if len(call.tensors) > 1:
+        table.unsign(labels, f"{call.name} of two activations")
+    elif call.name in {"div", "truediv"} and call.args[:1] != (None,):
         table.unsign(labels, "a constant is divided by it")
     return labels
 
 
-def _broadcast(table: AxisTable, step: Step, reason: str, *, scale: bool = False) -> Labels:
+def _broadcast(table: AxisTable, call: FunctionCall, reason: str, *, scale: bool = False) -> Labels:
     """Unify the axes of all tensor arguments, aligned at the last; axes of size 1 stretch."""
-    rank = max(len(shape) for _, shape in step.tensors)
+    rank = max(len(shape) for _, shape in call.tensors)
     result: list[Label | None] = [None] * rank
     for position in range(rank):
         entries = [
             (labels[position - rank + len(shape)], shape[position - rank + len(shape)])
-            for labels, shape in step.tensors
+            for labels, shape in call.tensors
             if position - rank + len(shape) >= 0
         ]
         widest = max(size for _, size in entries)
@@ -69,81 +72,81 @@ def _broadcast(table: AxisTable, step: Step, reason: str, *, scale: bool = False
         table.pin([label for label, size in entries if size < widest], SINGLE)
         label = wide[0]
         for other in wide[1:]:
-            label = table.unify(label, other, f"{step.name}: {reason}")
-        if len(wide) < len(step.tensors) and not scale:
+            label = table.unify(label, other, f"{call.name}: {reason}")
+        if len(wide) < len(call.tensors) and not scale:
             table.unsign([label], "a broadcast term is added")
         result[position] = label
     return tuple(result)
 
 
-def reshape(table: AxisTable, step: Step) -> Labels:
+def reshape(table: AxisTable, call: FunctionCall) -> Labels:
     """view, reshape, flatten, and axes of size one that come and go."""
-    return reshape_labels(table, step.labels, step.shape, step.output_shape)
+    return reshape_labels(table, call.labels, call.shape, call.output_shape)
 
 
-def transpose(table: AxisTable, step: Step) -> Labels:
+def transpose(table: AxisTable, call: FunctionCall) -> Labels:
     """Two axes change places."""
-    labels = list(step.labels)
-    if step.name in {"t", "mT", "T"}:
+    labels = list(call.labels)
+    if call.name in {"t", "mT", "T"}:
         first, second = len(labels) - 2, len(labels) - 1
     else:
-        first, second = step.option(1, "dim0"), step.option(2, "dim1")
+        first, second = call.option(1, "dim0"), call.option(2, "dim1")
     labels[first], labels[second] = labels[second], labels[first]
     return tuple(labels)
 
 
-def permute(table: AxisTable, step: Step) -> Labels:
+def permute(table: AxisTable, call: FunctionCall) -> Labels:
     """Axes in a new order."""
-    order = step.option(1, "dims")
-    order = step.args[1:] if isinstance(order, int) else order
-    return tuple(step.labels[axis] for axis in order)
+    order = call.option(1, "dims")
+    order = call.args[1:] if isinstance(order, int) else order
+    return tuple(call.labels[axis] for axis in order)
 
 
-def reduce(table: AxisTable, step: Step) -> Any:
+def reduce(table: AxisTable, call: FunctionCall) -> Any:
     """Sums, means and extrema: alike for every order of the units, not for their signs."""
-    dims = step.option(1, "dim")
-    rank = len(step.labels)
+    dims = call.option(1, "dim")
+    rank = len(call.labels)
     axes = {
         a % rank
         for a in ([dims] if isinstance(dims, int) else dims if dims is not None else range(rank))
     }
-    table.unsign([step.labels[a] for a in axes], f"{step.name} over units")
+    table.unsign([call.labels[a] for a in axes], f"{call.name} over units")
     if isinstance(dims, bool):
-        return unknown(table, step)
-    if step.name not in {"mean", "sum"}:
-        table.unsign(step.labels, f"{step.name} is not odd")
+        return unknown(table, call)
+    if call.name not in {"mean", "sum"}:
+        table.unsign(call.labels, f"{call.name} is not odd")
     keep = bool(
-        step.kwargs.get("keepdim", False)
-        if step.name in {"var", "std"}
-        else step.option(2, "keepdim", False)
+        call.kwargs.get("keepdim", False)
+        if call.name in {"var", "std"}
+        else call.option(2, "keepdim", False)
     )
     kept = tuple(
-        None if a in axes else label for a, label in enumerate(step.labels) if keep or a not in axes
+        None if a in axes else label for a, label in enumerate(call.labels) if keep or a not in axes
     )
-    return (kept, kept) if step.name in {"max", "min"} and dims is not None else kept
+    return (kept, kept) if call.name in {"max", "min"} and dims is not None else kept
 
 
-def pool(table: AxisTable, step: Step) -> Labels:
+def pool(table: AxisTable, call: FunctionCall) -> Labels:
     """Functional pooling and interpolation over axes that must be fixed."""
     moved = [
         label
-        for label, a, b in zip(step.labels, step.shape, step.output_shape, strict=True)
+        for label, a, b in zip(call.labels, call.shape, call.output_shape, strict=True)
         if a != b
     ]
-    table.pin(moved, f"{step.name} pools over units")
-    if "max" in step.name:
-        table.unsign(step.labels, "a maximum is taken")
-    return step.labels
+    table.pin(moved, f"{call.name} pools over units")
+    if "max" in call.name:
+        table.unsign(call.labels, "a maximum is taken")
+    return call.labels
 
 
-def matmul(table: AxisTable, step: Step) -> Any:
+def matmul(table: AxisTable, call: FunctionCall) -> Any:
     """Batched product: contracted units are tied, batch units must agree, rows and columns pass."""
-    (left, left_shape), (right, right_shape) = step.tensors[:2]
+    (left, left_shape), (right, right_shape) = call.tensors[:2]
     if len(left_shape) < 2 or len(right_shape) < 2:
-        return unknown(table, step)
+        return unknown(table, call)
     table.unify(left[-1], right[-2], "a product sums over units that stay fixed on one side")
-    batch = Step(
-        step.name, [(left[:-2], left_shape[:-2]), (right[:-2], right_shape[:-2])], (), {}, None
+    batch = FunctionCall(
+        call.name, [(left[:-2], left_shape[:-2]), (right[:-2], right_shape[:-2])], (), {}, None
     )
     outer = (
         _broadcast(table, batch, "is multiplied with units that stay fixed", scale=True)
@@ -154,25 +157,25 @@ def matmul(table: AxisTable, step: Step) -> Any:
     return (*outer, left[-2], right[-1])
 
 
-def matmul_added(table: AxisTable, step: Step) -> Any:
+def matmul_added(table: AxisTable, call: FunctionCall) -> Any:
     """addmm, baddbmm: a sum with a product."""
-    (added, shape), *factors = step.tensors
-    product_ = matmul(table, Step(step.name, factors, (), {}, step.output_shape))
-    summands = [(added, shape), (product_, step.output_shape)]
+    (added, shape), *factors = call.tensors
+    product_ = matmul(table, FunctionCall(call.name, factors, (), {}, call.output_shape))
+    summands = [(added, shape), (product_, call.output_shape)]
     return _broadcast(
-        table, Step(step.name, summands, (), {}, None), "is added to units that stay fixed"
+        table, FunctionCall(call.name, summands, (), {}, None), "is added to units that stay fixed"
     )
 
 
-def einsum(table: AxisTable, step: Step) -> Any:
+def einsum(table: AxisTable, call: FunctionCall) -> Any:
     """Axes with one letter are tied. A letter met twice, output included, follows a flip; others do not."""
-    equation = str(step.args[0]).replace(" ", "") if step.args else ""
+    equation = str(call.args[0]).replace(" ", "") if call.args else ""
     inputs, arrow, output = equation.partition("->")
     terms = inputs.split(",")
     if not arrow or "." in equation or any(len(set(term)) < len(term) for term in [*terms, output]):
-        return unknown(table, step)
+        return unknown(table, call)
     found: dict[str, Label | None] = {}
-    for term, (labels, _) in zip(terms, step.tensors, strict=True):
+    for term, (labels, _) in zip(terms, call.tensors, strict=True):
         for letter, label in zip(term, labels, strict=True):
             known = letter in found
             reason = "a product sums over units that stay fixed on one side"
@@ -184,122 +187,89 @@ def einsum(table: AxisTable, step: Step) -> Any:
     return tuple(found[letter] for letter in output)
 
 
-def linear(table: AxisTable, step: Step) -> Labels:
+def linear(table: AxisTable, call: FunctionCall) -> Labels:
     """F.linear: (..., in), (out, in), (out) → (..., out)."""
-    labels, weight = step.labels, step.tensors[1][0]
+    labels, weight = call.labels, call.tensors[1][0]
     table.unify(labels[-1], weight[1], "a layer reads units that stay fixed")
     out = weight[0]
-    if len(step.tensors) > 2:
-        out = table.unify(out, step.tensors[2][0][0], "a bias is shared with units that stay fixed")
+    if len(call.tensors) > 2:
+        out = table.unify(out, call.tensors[2][0][0], "a bias is shared with units that stay fixed")
         table.unsign(labels[:-1], "a bias is added along another axis")
     return (*labels[:-1], out)
 
 
-def embedding(table: AxisTable, step: Step) -> Labels:
+def embedding(table: AxisTable, call: FunctionCall) -> Labels:
     """F.embedding: indices into (vocabulary, units)."""
-    weight = step.tensors[1][0]
+    weight = call.tensors[1][0]
     table.pin(weight[0], "rows are picked by index")
-    return (*step.labels, weight[1])
+    return (*call.labels, weight[1])
 
 
-def layer_norm(table: AxisTable, step: Step) -> Labels:
+def layer_norm(table: AxisTable, call: FunctionCall) -> Labels:
     """F.layer_norm and F.rms_norm: scale and shift move with the normalised units."""
-    labels = list(step.labels)
-    first = len(labels) - len(step.option(1, "normalized_shape"))
-    for affine, _ in step.tensors[1:]:
+    labels = list(call.labels)
+    first = len(labels) - len(call.option(1, "normalized_shape"))
+    for affine, _ in call.tensors[1:]:
         for position, label in enumerate(affine, start=first):
             labels[position] = table.unify(
                 labels[position], label, "a norm scales units that stay fixed"
             )
-    table.unsign(labels, f"{step.name} may add a shift and subtract a mean")
+    table.unsign(labels, f"{call.name} may add a shift and subtract a mean")
     return tuple(labels)
 
 
-def weight_norm(table: AxisTable, step: Step) -> Labels:
+def weight_norm(table: AxisTable, call: FunctionCall) -> Labels:
     """The weight of torch's weight_norm: directions (units, …) times a length for each unit, which keeps its sign."""
-    (directions, _), (lengths, _) = step.tensors
-    axis = step.option(2, "dim", 0)
+    (directions, _), (lengths, _) = call.tensors
+    axis = call.option(2, "dim", 0)
     label = table.unify(
         directions[axis], lengths[axis], "lengths are shared with units that stay fixed"
     )
-    table.unsign([label], f"{step.name} has lengths that do not flip")
+    table.unsign([label], f"{call.name} has lengths that do not flip")
     return (*directions[:axis], label, *directions[axis + 1 :])
 
 
-def convolution(table: AxisTable, step: Step) -> Any:
+def convolution(table: AxisTable, call: FunctionCall) -> Any:
     """F.conv1d to conv3d without groups."""
-    labels, weight = step.labels, step.tensors[1][0]
+    labels, weight = call.labels, call.tensors[1][0]
     axis = len(labels) - len(weight) + 1
-    if step.option(6, "groups", 1) != 1:
-        return unknown(table, step)
+    if call.option(6, "groups", 1) != 1:
+        return unknown(table, call)
     table.pin([*labels[axis + 1 :], *weight[2:]], "a convolution slides over units")
     table.unify(labels[axis], weight[1], "a layer reads units that stay fixed")
     out = weight[0]
-    if len(step.tensors) > 2:
-        out = table.unify(out, step.tensors[2][0][0], "a bias is shared with units that stay fixed")
+    if len(call.tensors) > 2:
+        out = table.unify(out, call.tensors[2][0][0], "a bias is shared with units that stay fixed")
     return (*labels[:axis], out, *labels[axis + 1 :])
 
 
-def attention(table: AxisTable, step: Step) -> Labels:
+def attention(table: AxisTable, call: FunctionCall) -> Labels:
     """scaled_dot_product_attention: heads (batch axes) agree, q and k share units within a head, v passes."""
-    (query, shape), (key, key_shape), (value, value_shape) = step.tensors[:3]
+    (query, shape), (key, key_shape), (value, value_shape) = call.tensors[:3]
     table.unify(query[-1], key[-1], "q and k do not share units")
     table.pin([query[-2], key[-2], value[-2]], "attention runs over units")
     parts = [(query[:-2], shape[:-2]), (key[:-2], key_shape[:-2]), (value[:-2], value_shape[:-2])]
     heads = _broadcast(
-        table, Step(step.name, parts, (), {}, None), "heads do not match", scale=True
+        table, FunctionCall(call.name, parts, (), {}, None), "heads do not match", scale=True
     )
     table.unsign([*heads, query[-1]], "sign flips within heads are not grouped")
-    for labels, _ in step.tensors[3:]:
+    for labels, _ in call.tensors[3:]:
         table.pin(labels, "an attention mask depends on units")
     return (*heads, None, value[-1])
 
 
-def item(table: AxisTable, step: Step) -> Any:
-    """Indexing: whole axes pass, cut ones are pinned."""
-    index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
-    if any(not isinstance(part, (int, slice, type(None), type(...))) for part in index):
-        return unknown(table, step)
-    named = sum(part is not None and part is not ... for part in index)
-    result: list[Label | None] = []
-    axis = 0
-    for part in (*index, *(() if ... in index else (...,))):
-        if part is ...:
-            rest = len(step.labels) - named
-            result += step.labels[axis : axis + rest]
-            axis += rest
-        elif part is None:
-            result.append(None)
-        else:
-            kept = _kept(table, step.labels[axis], part, step.shape[axis])
-            result += [] if isinstance(part, int) else [kept]
-            axis += 1
-    return tuple(result)
-
-
-def _kept(table: AxisTable, label: Label | None, part: int | slice, size: int) -> Label | None:
-    """The label of an axis after an index: whole, one of several equal chunks, or pinned."""
-    places = range(size)[part] if isinstance(part, slice) else range(0)
-    if label is not None and table.is_sum(label) and places and places.step == 1:
-        return table.part_of(label, places.start, places.stop)
-    if places and places.step == 1 and size % len(places) == places.start % len(places) == 0:
-        return chunk_label(table, label, size, len(places))
-    table.pin(label, "some of its units are picked out")
-    return None
-
-
-def compare(table: AxisTable, step: Step) -> Labels:
+def compare(table: AxisTable, call: FunctionCall) -> Labels:
     """Entry by entry over several tensors, with no regard for signs: comparisons, where, masked_fill."""
-    labels = _broadcast(table, step, "is combined with units that stay fixed", scale=True)
-    table.unsign(labels, f"{step.name} is not odd")
+    labels = _broadcast(table, call, "is combined with units that stay fixed", scale=True)
+    table.unsign(labels, f"{call.name} is not odd")
     return labels
 
 
-def _names(names: str, rule: Rule) -> dict[str, Rule]:
+def _names(names: str, rule: FunctionRule) -> dict[str, FunctionRule]:
     return dict.fromkeys(names.split(), rule)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, FunctionRule] = {
     **_names(
         "tanh tanh_ erf sin softsign tanhshrink asinh sinh atan neg negative tan clone contiguous detach",
         odd,

@@ -14,10 +14,10 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from symdiag.errors import UnsupportedError
 from symdiag.symmetry import rules_functions
 from symdiag.symmetry.axes import AxisTable
-from symdiag.symmetry.rules_modules import Call, Stacked
-from symdiag.symmetry.rules_transformer import rule_for
+from symdiag.symmetry.rules_blocks import Stacked, rule_for
+from symdiag.symmetry.rules_modules import ModuleCall
+from symdiag.symmetry.rules_shapes import FunctionCall, fixed, unknown
 from symdiag.symmetry.spec import PermutationSpec
-from symdiag.symmetry.step import Step, fixed, unknown
 from symdiag.symmetry.tracer import ExampleTracer
 from symdiag.symmetry.units import OUTPUT
 
@@ -148,7 +148,7 @@ class _Walk:
         def tensor(role: str) -> str | None:
             return self.canonical.get(f"{path}.{role}")
 
-        return rule(self.table, Call(path, module, labels, shapes, shape, tensor))
+        return rule(self.table, ModuleCall(path, module, labels, shapes, shape, tensor))
 
     def _function(self, node: fx.Node, shape: Any) -> Any:
         name = _function_name(node)
@@ -158,9 +158,11 @@ class _Walk:
                 return picked
         labels, shapes = self._inputs(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _plain(n))
-        step = Step(name, list(zip(labels, shapes, strict=True)), tuple(args), dict(kwargs), shape)
+        call = FunctionCall(
+            name, list(zip(labels, shapes, strict=True)), tuple(args), dict(kwargs), shape
+        )
         rule = rules_functions.RULES.get(name, unknown)
-        return rule(self.table, step) if labels else fixed(shape)
+        return rule(self.table, call) if labels else fixed(shape)
 
     def _pick(self, node: fx.Node) -> Any:
         """One of several outputs; None if the item is not one."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.posterior import Posterior
-from symdiag.symmetry.elements import Element, act
+from symdiag.symmetry.elements import Element, act, generators
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 FloatArray = NDArray[np.floating]
@@ -20,6 +20,10 @@ ForwardFn = Callable[[Mapping[str, FloatArray], Mapping[str, FloatArray]], Float
 
 TOLERANCE = 1e-9
 """Largest accepted change of an output, relative to the outputs' spread: rounding of float64 sums, with room."""
+
+
+_SAME_PRIOR = 1e-6
+"""Entries of a prior that differ by less, relatively, are one number stored in single precision."""
 
 
 @dataclass(frozen=True)
@@ -98,35 +102,20 @@ def _check(
     tolerance: float,
 ) -> tuple[Group | None, Failure | None]:
     """The group as far as it holds, and its failure."""
-    worst = max(error(group, element) for element in _permutations(group, generator))
+    swap, cycle, *flips = generators(group)
+    moved = Element(generator.permutation(group.width), np.ones(group.width))
+    worst = max(error(group, element) for element in (cycle, swap, moved))
     if worst > tolerance:
         return None, Failure(group.name, worst, tolerance)
     if not group.signed:
         return group, None
-    worst = max(error(group, element) for element in _flips(group, generator))
+    signs = generator.choice(np.array([-1.0, 1.0]), size=group.width)
+    flips.append(Element(np.arange(group.width), signs))
+    worst = max(error(group, element) for element in flips)
     if worst > tolerance:
         unsigned = Group(group.name, group.width, group.members, signed=False)
         return unsigned, Failure(f"{group.name} (sign flips)", worst, tolerance)
     return group, None
-
-
-def _permutations(group: Group, generator: np.random.Generator) -> Iterator[Element]:
-    """A transposition and an n-cycle, which generate S_n, and a random element."""
-    ones = np.ones(group.width)
-    yield Element(np.roll(np.arange(group.width), 1), ones)
-    swap = np.arange(group.width)
-    swap[:2] = swap[:2][::-1]
-    yield Element(swap, ones)
-    yield Element(generator.permutation(group.width), ones)
-
-
-def _flips(group: Group, generator: np.random.Generator) -> Iterator[Element]:
-    """One unit flipped (with the permutations it generates all flips), and random signs."""
-    order = np.arange(group.width)
-    first = np.ones(group.width)
-    first[0] = -1.0
-    yield Element(order, first)
-    yield Element(order, generator.choice(np.array([-1.0, 1.0]), size=group.width))
 
 
 def _generic(
@@ -168,3 +157,37 @@ def _relative_change(reference: FloatArray, outputs: FloatArray) -> float:
         return math.inf
     scale = float(np.abs(reference).max())
     return float(np.abs(outputs - reference).max()) / scale if scale > 0 else math.inf
+
+
+def prior_violations(spec: PermutationSpec, posterior: Posterior) -> tuple[tuple[str, str], ...]:
+    """``(tensor, group)`` for every tensor whose stored prior changes under the group; empty without a stored prior.
+
+    Generators suffice: a transposition, a cycle, and one sign flip for signed groups.
+    """
+    if posterior.prior is None:
+        return ()
+    shapes = posterior.shapes
+    parts = [
+        ({n: np.broadcast_to(v, shapes[n]) for n, v in stored.items() if n in shapes}, flip)
+        for stored, flip in ((posterior.prior.loc, True), (posterior.prior.scale, False))
+    ]
+    found: list[tuple[str, str]] = []
+    for group in spec:
+        one = PermutationSpec((group,))
+        for element in generators(group):
+            for arrays, flip in parts:
+                mine = {name: arrays[name] for name in group.tensors if name in arrays}
+                moved = act(one, {group.name: element}, mine, flip=flip)
+                found += [(n, group.name) for n in mine if not _equal(mine[n], moved[n])]
+    return tuple(dict.fromkeys(found))
+
+
+def _equal(before: np.ndarray, after: np.ndarray) -> bool:
+    return bool(
+        np.allclose(
+            before,
+            after,
+            rtol=_SAME_PRIOR,
+            atol=_SAME_PRIOR * float(np.abs(before).max(initial=0.0)),
+        )
+    )

@@ -1,4 +1,4 @@
-"""Data sets for training: npz, csv, safetensors, .pt tensors, parquet; told apart by content, never by extension."""
+"""Data sets: npz, csv, safetensors, .pt tensors, parquet; told apart by content, never by name."""
 
 from __future__ import annotations
 
@@ -51,12 +51,14 @@ def load_data(path: str | Path, *, target: str | None = None) -> Dataset:
     """Read a data set.
 
     Args:
-        path: The file. Arrays are looked up as X and y (any case; also inputs/targets, features/labels).
-        target: Name of the target column (csv, parquet) or array; csv needs it unless a column is called y.
+        path: The file. Arrays are looked up as X and y (any case; also inputs/targets,
+            features/labels).
+        target: Name of the target column (csv, parquet) or array; csv needs it unless a column is
+            called y.
 
     Raises:
         UnreadableError: The file cannot be opened or is none of the formats.
-        InputError: Arrays are missing, of different lengths, empty or not finite (code ``bad-data``).
+        InputError: Arrays are missing, of different lengths, empty or not finite (``bad-data``).
     """
     file = Path(path)
     try:
@@ -66,9 +68,7 @@ def load_data(path: str | Path, *, target: str | None = None) -> Dataset:
         raise
     except OSError as error:
         raise UnreadableError(f"cannot read {file}: {error.strerror or error}") from error
-    except (
-        Exception
-    ) as error:  # a parser met a damaged file: whatever it raised, the answer is the same
+    except Exception as error:  # a parser met a damaged file: whatever it raised, one answer
         raise UnreadableError(
             f"{file} is not a readable data file ({type(error).__name__}: {error})",
             hint="Give npz or safetensors with arrays X and y, a csv with a header, or parquet.",
@@ -120,9 +120,8 @@ def _read_csv(file: Path, target: str | None) -> Dataset:
     with file.open(newline="", encoding="utf-8-sig") as stream:
         header = next(csv.reader(stream))
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # "input contained no data": Dataset says it better
+        # "input contained no data": Dataset says it better
+        warnings.simplefilter("ignore", UserWarning)
         table = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8-sig")
     return _from_columns([name.strip() for name in header], table.reshape(-1, len(header)), target)
 

@@ -1,31 +1,56 @@
-"""A retraining job: the run of the chosen objective, then its control runs, resumable as a whole."""
+"""A retraining job: the run of the chosen objective, then its control runs, resumable as a whole.
+
+Its state on disk is enough to go on bit for bit after ``kill -9``: a safetensors file (no code can
+hide in it) of parameters and Adam moments of the run under way, the final parameters of the
+finished runs, and a JSON object with counters and settings.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
+from symdiag.errors import TrainingError, UsageError
+from symdiag.formats.atomic import atomic_write
 from symdiag.objectives.variational import Variational
-from symdiag.training.config import ModelConfig, TrainingConfig
-from symdiag.training.loop import RunSettings, train
+from symdiag.posterior import Posterior
+from symdiag.training.config import ModelConfig, TrainingConfig, differences
+from symdiag.training.data import Dataset
+from symdiag.training.learning_problem import LearningProblem
+from symdiag.training.loop import RunSettings, RunState, train
 from symdiag.training.metrics import Sink
-from symdiag.training.problem import Problem
-from symdiag.training.signals import graceful_stop
-from symdiag.training.state import JobState, RunState, save_job
-from symdiag.training.workers import Workers
+from symdiag.training.processes import Workers, graceful_stop
+
+_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A sequence of named runs (main, control-1, ...), the last of which may be unfinished."""
+
+    settings: dict[str, Any]
+    runs: dict[str, RunState] = field(default_factory=dict)
+
+    def with_run(self, name: str, run: RunState) -> JobState:
+        """This state with one run replaced or added."""
+        return dataclasses.replace(self, runs={**self.runs, name: run})
 
 
 @dataclass(frozen=True)
 class Trained:
     """The posteriors a job made: ``main`` by the chosen objective, ``controls`` by the ELBO alone.
 
-    The first control shares seed, batches and weight noise with ``main``; the others have seeds of their own.
+    The first control shares seed, batches and weight noise with ``main``; the others have seeds of
+    their own.
     """
 
     main: Variational
@@ -44,7 +69,7 @@ class JobSettings:
 
 
 def run_job(
-    problem: Problem, config: TrainingConfig, settings: JobSettings, state: JobState
+    problem: LearningProblem, config: TrainingConfig, settings: JobSettings, state: JobState
 ) -> Trained:
     """Run whatever of the job is not finished yet.
 
@@ -65,7 +90,7 @@ def run_job(
         controls = [
             job.run(
                 f"control-{k + 1}",
-                dataclasses.replace(config, objective="elbo", seed=config.seed + k),
+                _control(config, k),
                 stop=stop,
                 stop_at=steps,
             )
@@ -74,8 +99,15 @@ def run_job(
     return Trained(main, tuple(controls), steps)
 
 
+def _control(config: TrainingConfig, k: int) -> TrainingConfig:
+    """Settings of control ``k``: the plain ELBO, without the options of the other objectives."""
+    return dataclasses.replace(
+        config, objective="elbo", marginals=None, num_elements=None, seed=config.seed + k
+    )
+
+
 class _Job:
-    def __init__(self, problem: Problem, settings: JobSettings, state: JobState) -> None:
+    def __init__(self, problem: LearningProblem, settings: JobSettings, state: JobState) -> None:
         self.problem, self.settings, self.state = problem, settings, state
 
     def run(self, name: str, config: TrainingConfig, **options: Any) -> Variational:
@@ -98,22 +130,79 @@ class _Job:
 
 
 def job_settings(
-    problem: Problem, config: TrainingConfig, model: ModelConfig, control_runs: int, world: int
+    posterior: Posterior,
+    train_data: Dataset,
+    config: TrainingConfig,
+    model: ModelConfig,
+    control_runs: int,
+    world: int,
 ) -> dict[str, Any]:
-    """Everything the course of a job depends on, as plain values: what a resumed job must repeat."""
-    posterior, train_data = problem.posterior, problem.train
+    """Everything the course of a job depends on: what a resumed job must repeat."""
     return {
         **config.to_dict(),
         **dataclasses.asdict(model),
         "control_runs": control_runs,
         "processes": world,
         "start": _digest(*posterior.loc.values(), *posterior.scale.values()),
-        "data": _digest(train_data.inputs.cpu().numpy(), train_data.targets.cpu().numpy()),
+        "data": _digest(train_data.inputs, train_data.targets),
     }
 
 
-def _digest(*arrays: np.ndarray[Any, np.dtype[Any]]) -> str:
+def _digest(*arrays: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def save_job(job: JobState, path: Path) -> None:
+    """Write atomically: after a crash the file holds either the old state or the new one."""
+    tensors = {
+        f"{name}/{key}": value
+        for name, run in job.runs.items()
+        for key, value in run.tensors.items()
+    }
+    counters = {
+        name: {"step": r.step, "best": r.best, "best_step": r.best_step, "finished": r.finished}
+        for name, r in job.runs.items()
+    }
+    note = {
+        "symdiag": json.dumps({"version": _VERSION, "settings": job.settings, "runs": counters})
+    }
+    atomic_write(
+        path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=note), overwrite=True
+    )
+
+
+def load_job(path: Path, settings: dict[str, Any]) -> JobState:
+    """Read a state back and check that it belongs to a job with the same settings.
+
+    Raises:
+        UsageError: ``resume-mismatch``, listing what differs.
+        TrainingError: ``resume-failed``: no such file, or not a state file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = json.loads((file.metadata() or {})["symdiag"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"cannot resume from {path}: {error}",
+            code="resume-failed",
+            hint="Run again without --resume to start over.",
+        ) from error
+    changed = differences(note["settings"], json.loads(json.dumps(settings)))
+    if changed:
+        raise UsageError(
+            "the run to resume had other settings: " + "; ".join(changed),
+            code="resume-mismatch",
+            hint="Repeat the original options, or start over without --resume.",
+        )
+    runs = {
+        name: RunState(
+            tensors={k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")},
+            **counters,
+        )
+        for name, counters in note["runs"].items()
+    }
+    return JobState(settings, runs)

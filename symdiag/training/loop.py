@@ -7,19 +7,33 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from torch import Tensor
+
 from symdiag.errors import TrainingError
-from symdiag.objectives.build import build_objective
+from symdiag.objectives.terms import TermOptions, build_objective
 from symdiag.objectives.variational import Variational
 from symdiag.training.config import TrainingConfig
+from symdiag.training.learning_problem import LearningProblem
+from symdiag.training.loss import Monitor, Snapshot, loss_terms
 from symdiag.training.metrics import Record, Sink
-from symdiag.training.monitor import Monitor, Snapshot
-from symdiag.training.optimiser import Optimiser
-from symdiag.training.problem import Problem
-from symdiag.training.schedule import learning_rate
-from symdiag.training.signals import StopRequest
-from symdiag.training.state import RunState
-from symdiag.training.step import step_terms
-from symdiag.training.workers import Workers
+from symdiag.training.optimiser import Optimiser, learning_rate
+from symdiag.training.processes import StopRequest, Workers
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where one optimisation run stands after ``step`` updates.
+
+    ``tensors`` hold parameters and optimiser moments; ``best`` is the best objective seen, nats, at
+    ``best_step``.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    best: float = float("-inf")
+    best_step: int = 0
+    finished: bool = False
+
 
 Save = Callable[[RunState], None]
 
@@ -28,8 +42,8 @@ Save = Callable[[RunState], None]
 class RunSettings:
     """What one run is given beside the problem and its configuration.
 
-    ``stop_at`` ends the run after that many steps of the same schedule (the control stops where the symmetrised
-    run stopped); it then never stops early by itself.
+    ``stop_at`` ends the run after that many steps of the same schedule (the control stops where the
+    symmetrised run stopped); it then never stops early by itself.
     """
 
     phase: str
@@ -41,7 +55,10 @@ class RunSettings:
 
 
 def train(
-    problem: Problem, config: TrainingConfig, settings: RunSettings, start: RunState | None = None
+    problem: LearningProblem,
+    config: TrainingConfig,
+    settings: RunSettings,
+    start: RunState | None = None,
 ) -> tuple[Variational, RunState]:
     """Optimise ``config.objective`` from the problem's posterior, or go on from ``start``.
 
@@ -69,7 +86,7 @@ class _Run:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: LearningProblem,
         config: TrainingConfig,
         settings: RunSettings,
         start: RunState | None,
@@ -85,13 +102,10 @@ class _Run:
             config.objective,
             problem.spec,
             self.q,
-            marginals=config.marginals,
-            num_elements=config.num_elements,
+            TermOptions(config.marginals, config.num_elements),
         )
         self.optimiser = Optimiser(self.q, learn_noise=problem.learn_noise)
-        self.monitor = Monitor(
-            problem, seed=0
-        )  # the same in every run, so that runs can be compared
+        self.monitor = Monitor(problem, seed=0)  # one seed in all runs, so that they compare
         if start is not None:
             self.optimiser.load(start.tensors)
         self.state = start or RunState(0, self.optimiser.tensors())
@@ -110,14 +124,13 @@ class _Run:
         if not math.isfinite(snapshot.elbo):
             self._diverged(end)
         self.state = self._progress(end, snapshot)
-        self._report(
-            snapshot, norm
-        )  # before saving: resuming cuts surplus metrics off but cannot restore a lost line
+        # before saving: resuming cuts surplus metrics off but cannot restore a lost line
+        self._report(snapshot, norm)
         self._save(self.state)
 
     def _step(self, step: int) -> float:
         """One update; the gradient norm."""
-        terms = step_terms(
+        terms = loss_terms(
             self.problem, self.q, self.objective, self.config, step, self.settings.workers
         )
         self.optimiser.zero_grad()
@@ -150,18 +163,14 @@ class _Run:
         """The state after an evaluation: best value so far, and whether the run is over."""
         value = self._objective(snapshot)
         state = replace(self.state, step=step, tensors=self.optimiser.tensors())
-        if value > state.best + self.config.tolerance or step <= self.config.eased_steps:
+        if value > state.best + self.config.tolerance or step <= self.config.annealed_steps:
             state = replace(state, best=value, best_step=step)
         patience = self.config.patience * self.interval
         stale = 0 < patience <= step - state.best_step and self.settings.stop_at is None
         return replace(state, finished=step >= self.steps or stale)
 
     def _noise_std(self) -> float | None:
-        return (
-            math.exp(self.q.log_noise.item())
-            if self.problem.likelihood.name == "gaussian"
-            else None
-        )
+        return math.exp(self.q.log_noise.item()) if self.problem.likelihood.has_noise else None
 
     def _save(self, state: RunState) -> None:
         self.state = state

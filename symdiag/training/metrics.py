@@ -34,7 +34,7 @@ Sink = Callable[[Record], None]
 
 
 class JsonLines:
-    """Appends one JSON object per record; on resuming, lines beyond the state taken up are dropped first."""
+    """Appends one JSON object per record; resuming drops lines beyond the state taken up first."""
 
     def __init__(self, path: Path, *, resume_from: tuple[str, int] | None = None) -> None:
         self.path = path

@@ -1,12 +1,13 @@
-"""Adam over the variational parameters, with its state as plain tensors."""
+"""Adam over the variational parameters, its learning rate, and its state as plain tensors."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 from symdiag.objectives.variational import Variational
-from symdiag.training.state import copy_tensors, restore
 
 
 class Optimiser:
@@ -46,17 +47,34 @@ class Optimiser:
         return float(torch.stack(squares).sum().sqrt())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies of parameters and moments."""
-        return copy_tensors(self._live())
+        """Independent CPU copies of parameters and moments."""
+        return {
+            name: value.detach().to("cpu", copy=True) for name, value in self._by_name().items()
+        }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from copies."""
-        restore(tensors, self._live())
+        """Go on from such copies."""
+        with torch.no_grad():
+            for name, value in self._by_name().items():
+                value.copy_(tensors[name])
 
-    def _live(self) -> dict[str, Tensor]:
-        live = {"loc": self.q.loc, "log_scale": self.q.log_scale, "log_noise": self.q.log_noise}
+    def _by_name(self) -> dict[str, Tensor]:
+        named = {"loc": self.q.loc, "log_scale": self.q.log_scale, "log_noise": self.q.log_noise}
         for index, p in enumerate(self.parameters):
-            live.update(
+            named.update(
                 {f"adam.{index}.{key}": value for key, value in self._adam.state[p].items()}
             )
-        return live
+        return named
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Rate of update ``step`` of ``steps`` (from 0): linear warm-up, then cosine decay to zero.
+
+    >>> [round(learning_rate(t, 10, 1.0, 0.2), 3) for t in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.038]
+    """
+    ramp = round(warmup * steps)
+    if step < ramp:
+        return peak * (step + 1) / ramp
+    progress = (step - ramp) / max(1, steps - ramp)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * progress))

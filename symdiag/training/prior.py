@@ -1,23 +1,24 @@
-"""The prior: from the checkpoint where it is stored, else from the options; and whether the group leaves it alone."""
+"""The prior: the checkpoint's or the options', and whether the group leaves it alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.errors import SymmetryError, UsageError
-from symdiag.posterior import Array, GaussianPrior, Posterior
+from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import ModelConfig
-from symdiag.training.streams import stream
+from symdiag.training.randomness import generator_for
 
 
 def resolve_prior(posterior: Posterior, model: ModelConfig) -> GaussianPrior:
     """Per tensor: its own option, else ``--prior-std``, else what the checkpoint stores.
 
     Raises:
-        UsageError: ``prior-unknown`` when a tensor has none of the three, ``bad-option`` for a name that is no tensor
-            and no layer.
+        UsageError: ``prior-unknown`` when a tensor has none of the three, ``bad-option`` for a name
+            that is no tensor and no layer.
     """
     _check_names(posterior, model)
     loc: dict[str, Array] = {}
@@ -34,21 +35,23 @@ def resolve_prior(posterior: Posterior, model: ModelConfig) -> GaussianPrior:
             raise UsageError(
                 f"the checkpoint does not say what the prior of {name} is",
                 code="prior-unknown",
-                hint="Give the prior's standard deviation with --prior-std, for example --prior-std 1.0.",
+                hint="Give its standard deviation, for example --prior-std 1.0.",
             )
     return GaussianPrior(loc, scale)
 
 
 def _option(name: str, model: ModelConfig) -> float | None:
-    """The most specific option: the tensor's name, then its longest dotted prefix, then the empty name."""
-    given, candidate = model.prior_by_name, name
-    while candidate and candidate not in given:
+    """The most specific option: the tensor's name, its longest dotted prefix, the default."""
+    candidate = name
+    while candidate:
+        if candidate in model.prior_std_by_tensor:
+            return model.prior_std_by_tensor[candidate]
         candidate = candidate.rpartition(".")[0]
-    return given.get(candidate)
+    return model.prior_std
 
 
 def _check_names(posterior: Posterior, model: ModelConfig) -> None:
-    for wanted in filter(None, model.prior_by_name):
+    for wanted in model.prior_std_by_tensor:
         if not any(name == wanted or name.startswith(f"{wanted}.") for name in posterior.names):
             raise UsageError(
                 f"--prior-std names '{wanted}', which is no tensor and no layer",
@@ -60,11 +63,11 @@ def _check_names(posterior: Posterior, model: ModelConfig) -> None:
 def check_prior_invariance(
     prior: GaussianPrior, posterior: Posterior, spec: PermutationSpec
 ) -> None:
-    """Raise SymmetryError (``prior-not-invariant``) unless random group elements leave the prior as it is.
+    """Raise SymmetryError (``prior-not-invariant``) unless the group leaves the prior as it is.
 
-    log|G| may be added to a bound on the evidence only then (DESIGN.md 1.1).
+    log|G| may be added to a bound on the evidence only then (docs/theory/symmetry.md).
     """
-    generator = stream(0, "initial")
+    generator = generator_for(0, "initial")
     for _ in range(3):
         action = random_action(spec, generator)
         moved_loc, moved_scale = (
@@ -77,7 +80,7 @@ def check_prior_invariance(
             )
             if not same:
                 raise SymmetryError(
-                    f"the prior of {name} differs between interchangeable units, so the posterior is not symmetric",
+                    f"the prior of {name} differs between interchangeable units: no symmetry",
                     code="prior-not-invariant",
                     hint="Give one prior for all units with --prior-std.",
                 )

@@ -10,14 +10,14 @@ import numpy as np
 from scipy import stats
 
 from symdiag.estimate import Estimate
-from symdiag.training.evaluate import Evaluation
+from symdiag.training.evaluation import Evaluation
 
 Verdict = Literal["improved", "no measurable benefit", "worse"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """after − before of one quantity with an interval of about 95 %; None where no interval can be had."""
+    """after − before of one quantity; interval of about 95 %, None where none can be had."""
 
     name: str
     value: float
@@ -28,7 +28,8 @@ class Difference:
 def differences(before: Evaluation, after: Evaluation) -> tuple[Difference, ...]:
     """Every quantity of the report, ``after`` minus ``before``.
 
-    Weight draws are paired (same noise), test scores are paired by data point; H intervals are not paired.
+    Weight draws are paired (same noise), test scores are paired by data point; H intervals are not
+    paired.
     """
     fit = _paired(after.draws - before.draws)
     kl = after.kl - before.kl
@@ -73,9 +74,10 @@ def symmetrized_difference(
 
 
 def run_to_run_slack(controls: Sequence[Evaluation]) -> float | None:
-    """Half-width that training noise alone gives a difference of two runs' L^G, 95 %; None for fewer than two runs.
+    """Half-width that training noise alone gives a difference of two runs' L^G, 95 %.
 
-    Student's t on the controls' own spread: t · s · √2, with s from runs that differ in nothing but the seed.
+    Student's t on the controls' own spread: t · s · √2, with s from runs that differ in nothing but
+    the seed; the difference of two such runs has variance 2 s². None for fewer than two runs.
     """
     if len(controls) < 2:
         return None
@@ -83,7 +85,7 @@ def run_to_run_slack(controls: Sequence[Evaluation]) -> float | None:
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) * np.sqrt(2.0))
 
 
-def judge(difference: Difference) -> Verdict:
+def verdict_of(difference: Difference) -> Verdict:
     """Improved or worse only when the interval leaves zero out."""
     if difference.lower is not None and difference.lower > 0.0:
         return "improved"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symdiag.alignment.problem import Problem
+from symdiag.alignment.assignment import Assignment
 from symdiag.posterior import Posterior
-from symdiag.symmetry.elements import Element, act, invert, random_action
+from symdiag.symmetry.elements import Element, act, random_action
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 
@@ -83,10 +83,11 @@ def planted(
         n: a + noise * generator.standard_normal(a.shape)
         for n, a in act(spec, action, reference.loc).items()
     }
-    return Posterior(loc, dict(act(spec, action, reference.scale, flip=False))), invert(action)
+    undo = {name: element.inverse() for name, element in action.items()}
+    return Posterior(loc, dict(act(spec, action, reference.scale, flip=False))), undo
 
 
-def every_state(problem: Problem) -> itertools.product:
+def every_state(problem: Assignment) -> itertools.product:
     """All states of a small problem."""
     return itertools.product(*([*_elements(g)] for g in problem.groups))
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import symdiag.alignment.search
 from symdiag.alignment import align, available_costs
-from symdiag.alignment.cost import get_cost
+from symdiag.alignment.assignment import build_assignment
+from symdiag.alignment.costs import get_cost
 from symdiag.alignment.descent import Solver
-from symdiag.alignment.problem import build_problem
 from symdiag.alignment.search import signature_state
 from symdiag.errors import UsageError
 from symdiag.posterior import Posterior
@@ -88,7 +88,7 @@ def test_the_signature_seed_reaches_the_same_distance_from_every_labelling(seed,
     moved, _ = planted(model, spec, np.random.default_rng(seed))
     reached = []
     for start in (model, moved):
-        problem = build_problem(start, reference, spec, get_cost("w2"))
+        problem = build_assignment(start, reference, spec, get_cost("w2"))
         solver = Solver(problem)
         reached.append(problem.distance(solver.descend(signature_state(solver))))
     assert reached[1] == pytest.approx(reached[0], rel=1e-9)
@@ -214,9 +214,9 @@ def test_a_random_states_distance_equals_that_of_the_moved_posterior(cost):
     )
     shapes = {"x": (12, 5), "y": (4, 3, 2), "z": (12, 3)}
     model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
-    problem = build_problem(model, reference, spec, get_cost(cost))
+    problem = build_assignment(model, reference, spec, get_cost(cost))
     action = random_action(spec, generator)
     moved = Posterior(act(spec, action, model.loc), act(spec, action, model.scale, flip=False))
     state = tuple(action[g.name] for g in spec)
-    there = build_problem(moved, reference, spec, get_cost(cost))
+    there = build_assignment(moved, reference, spec, get_cost(cost))
     assert problem.distance(state) == pytest.approx(there.distance(there.identity()), rel=1e-12)

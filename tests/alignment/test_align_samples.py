@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from alignment_examples import mlp_spec, tanh_mlp
 
-from symdiag.alignment.cost import Weights
+from symdiag.alignment.costs import Weights
 from symdiag.alignment.draws import LogDensity, Running, fitted, make_pool
 from symdiag.alignment.samples import align_samples, relabelled
 from symdiag.alignment.switching import Rhat, centred, split_rhat, switching, two_mode_share

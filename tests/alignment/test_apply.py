@@ -8,7 +8,7 @@ import torch
 from alignment_examples import mlp_spec, planted, random_posterior
 
 from symdiag.alignment import align
-from symdiag.alignment.apply import move_posterior, move_tensors
+from symdiag.alignment.align import move_posterior
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -25,21 +25,35 @@ def stacked_spec():
     )
 
 
+def as_matrix(length, member, element, flip):
+    """The action on one axis as a matrix: identity, and on the units' range outer x units x inner."""
+    signs = element.signs if flip and member.flips else np.ones(4)
+    units = np.eye(4)[element.permutation] * signs[:, None]
+    own = np.kron(np.eye(member.outer), np.kron(units, np.eye(member.inner)))
+    whole = np.eye(length)
+    whole[member.span(4), member.span(4)] = own
+    return whole
+
+
 @pytest.mark.parametrize("flip", [True, False])
-def test_tensors_of_numpy_and_torch_move_as_the_group_acts(flip):
+def test_tensors_of_numpy_and_torch_move_as_by_a_matrix(flip):
     generator = np.random.default_rng(0)
     spec = stacked_spec()
     arrays = {"qkv": generator.standard_normal((24, 5)), "out": generator.standard_normal((5, 8))}
     arrays |= {"norm": generator.standard_normal(8), "other": generator.standard_normal(3)}
     arrays["cat"] = generator.standard_normal((2, 13, 2))
     action = random_action(spec, generator)
-    expected = act(spec, action, arrays, flip=flip)
     kept = {name: array.copy() for name, array in arrays.items()}
-    for name, moved in move_tensors(arrays, spec, action, flip=flip).items():
+    expected = dict(arrays)
+    for member in spec.groups[0].members:
+        array = expected[member.tensor]
+        matrix = as_matrix(array.shape[member.axis], member, action["heads"], flip)
+        moved = np.moveaxis(np.tensordot(matrix, array, (1, member.axis)), 0, member.axis)
+        expected[member.tensor] = moved
+    for name, moved in act(spec, action, arrays, flip=flip).items():
         assert (moved == expected[name]).all()
-    for name, moved in move_tensors(
-        {n: torch.tensor(a) for n, a in arrays.items()}, spec, action, flip=flip
-    ).items():
+    tensors = {n: torch.tensor(a) for n, a in arrays.items()}
+    for name, moved in act(spec, action, tensors, flip=flip).items():
         assert isinstance(moved, torch.Tensor)
         assert (moved.numpy() == expected[name]).all()
     assert all((arrays[name] == kept[name]).all() for name in arrays)
@@ -51,7 +65,7 @@ def test_half_precision_and_integer_tensors_keep_their_dtype():
     )
     action = random_action(spec, np.random.default_rng(1))
     tensors = {"w": torch.ones(3, dtype=torch.bfloat16), "count": torch.arange(3)}
-    moved = move_tensors(tensors, spec, action)
+    moved = act(spec, action, tensors)
     assert (moved["w"].dtype, moved["count"].dtype) == (torch.bfloat16, torch.int64)
     assert moved["w"].float().tolist() == action["h"].signs.tolist()
 

@@ -7,13 +7,13 @@ import pytest
 from alignment_examples import every_state, mlp_spec, planted, random_posterior, residual_spec
 from scipy.optimize import linear_sum_assignment
 
-from symdiag.alignment import align, loops
+from symdiag.alignment import align, dual_ascent
+from symdiag.alignment.assignment import build_assignment
 from symdiag.alignment.bounds import split_bound, triangle_holds
-from symdiag.alignment.cost import get_cost
+from symdiag.alignment.certificate import assignment_margins
+from symdiag.alignment.costs import get_cost
 from symdiag.alignment.descent import Solver
 from symdiag.alignment.dual_ascent import dual_ascent_bound, four_index_costs, reduce_assignments
-from symdiag.alignment.margins import assignment_margins
-from symdiag.alignment.problem import build_problem
 from symdiag.alignment.search import Found, Start
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
@@ -25,7 +25,7 @@ CASES = [([2, 4, 4, 1], False), ([1, 3, 3, 1], True), ([1, 3, 3, 3, 1], False)]
 def small_problem(widths, signed, cost, seed):
     generator = np.random.default_rng(seed)
     spec, shapes = mlp_spec(widths, signed=signed)
-    return build_problem(
+    return build_assignment(
         random_posterior(shapes, generator),
         random_posterior(shapes, generator),
         spec,
@@ -53,7 +53,7 @@ def test_align_finds_the_exhaustive_optimum(widths, signed, cost):
         generator = np.random.default_rng(seed)
         spec, shapes = mlp_spec(widths, signed=signed)
         model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
-        problem = build_problem(model, reference, spec, get_cost(cost))
+        problem = build_assignment(model, reference, spec, get_cost(cost))
         best = min(problem.distance(state) for state in every_state(problem))
         found = align(model, reference, spec, cost=cost)
         assert found.certificate.distance == pytest.approx(best, rel=1e-9)
@@ -70,7 +70,7 @@ def test_bounds_of_tied_and_recurrent_groups_hold_against_exhaustive_search():
         (recurrent, {"ih": (5, 1), "hh": (5, 5), "out": (1, 5)}),
     ):
         model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
-        problem = build_problem(model, reference, spec, get_cost("w2"))
+        problem = build_assignment(model, reference, spec, get_cost("w2"))
         best = min(problem.distance(state) for state in every_state(problem))
         assert 0 < split_bound(Solver(problem)) <= best
         found = align(model, reference, spec)
@@ -107,10 +107,10 @@ def test_reduced_assignments_are_feasible_and_tight(signs):
 def test_interpreted_and_compiled_duals_are_feasible_and_tight(monkeypatch):
     # the same functions without the compiler, so that its output is checked against plain Python
     costs = np.random.default_rng(1).standard_normal((4, 6, 6))
-    compiled = loops.assignment_duals(costs)
+    compiled = dual_ascent.assignment_duals(costs)
     for name in ("_add_row", "_relax"):
-        monkeypatch.setattr(loops, name, getattr(loops, name).py_func)
-    u, v = loops.assignment_duals.py_func(costs)
+        monkeypatch.setattr(dual_ascent, name, getattr(dual_ascent, name).py_func)
+    u, v = dual_ascent.assignment_duals.py_func(costs)
     assert u == pytest.approx(compiled[0])
     assert v == pytest.approx(compiled[1])
     assert (costs - u[:, :, None] - v[:, None, :]).min() > -1e-12
@@ -122,7 +122,7 @@ def test_a_large_problem_is_left_to_the_split_bound():
     generator = np.random.default_rng(0)
     spec, shapes = mlp_spec([1, 60, 60, 1])
     model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
-    problem = build_problem(model, reference, spec, get_cost("w2"))
+    problem = build_assignment(model, reference, spec, get_cost("w2"))
     assert dual_ascent_bound(Solver(problem), 1.0) is None
 
 
@@ -188,10 +188,10 @@ def test_the_triangle_bound_does_not_fire_when_another_state_is_as_near():
     generator = np.random.default_rng(0)
     spec, shapes = mlp_spec([2, 3, 3, 1])
     reference = random_posterior(shapes, generator)
-    problem = build_problem(reference, reference, spec, get_cost("w2"))
+    problem = build_assignment(reference, reference, spec, get_cost("w2"))
     assert triangle_holds(problem, 0.0)
     assert not triangle_holds(problem, 1e3)
-    assert not triangle_holds(build_problem(reference, reference, spec, get_cost("kl")), 0.0)
+    assert not triangle_holds(build_assignment(reference, reference, spec, get_cost("kl")), 0.0)
 
 
 def test_wide_unrelated_nets_are_not_called_optimal():

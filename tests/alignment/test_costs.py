@@ -9,14 +9,18 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from symdiag.alignment.cost import Weights, available_costs, get_cost, run_means, sorted_distances
+from symdiag.alignment.costs import Weights, available_costs, get_cost, run_means, sorted_distances
+from symdiag.alignment.draws import LogDensity
 from symdiag.errors import UsageError
 
-COSTS = available_costs()
+COSTS = {
+    **available_costs(),
+    "density": LogDensity(),
+}  # the density assigns draws: not offered by name
 
 
 def weights(generator, shape):
-    return Weights(generator.standard_normal(shape), np.exp(generator.standard_normal(shape)))
+    return Weights(generator.standard_normal(shape), np.exp(0.5 * generator.standard_normal(shape)))
 
 
 def scalar(name, m, s, m_r, s_r):
@@ -24,8 +28,9 @@ def scalar(name, m, s, m_r, s_r):
     return float(COSTS[name].elementwise(*one)[0])
 
 
-def test_the_four_costs_are_found():
-    assert set(COSTS) == {"w2", "kl", "hellinger", "mean"}
+def test_costs_are_found_by_listing_their_folder():
+    assert {"w2", "kl", "hellinger", "mean"} <= set(available_costs())
+    assert all(name == cost.name for name, cost in available_costs().items())
 
 
 def test_unknown_cost_is_a_usage_error_that_lists_them():
@@ -81,6 +86,35 @@ def test_unordered_never_exceeds_the_best_order(name, seed):
         )
     assert (bound <= best + 1e-9).all()
     assert bound.max() > 0.05 * best.max()  # and says something
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_a_cost_is_symmetric_exactly_if_it_says_so(name):
+    generator = np.random.default_rng(3)
+    model, reference = weights(generator, (6, 9)), weights(generator, (6, 9))
+    there, back = (COSTS[name].elementwise(*p) for p in ((model, reference), (reference, model)))
+    assert (there >= 0).all()
+    assert np.allclose(there, back, rtol=1e-12) == COSTS[name].is_symmetric
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_a_common_permutation_of_the_weights_changes_nothing(name):
+    generator = np.random.default_rng(4)
+    model, reference = weights(generator, (4, 9)), weights(generator, (4, 9))
+    order = generator.permutation(9)
+    both = [Weights(w.loc[:, order], w.scale[:, order]) for w in (model, reference)]
+    np.testing.assert_allclose(
+        COSTS[name].pairwise(*both), COSTS[name].pairwise(model, reference), rtol=1e-10, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, cost in COSTS.items() if cost.is_metric])
+def test_the_root_of_a_metric_cost_obeys_the_triangle_inequality(name):
+    generator = np.random.default_rng(5)
+    points = weights(generator, (12, 3))
+    distance = np.sqrt(COSTS[name].pairwise(points, points))  # (12, 12)
+    detour = (distance[:, :, None] + distance[None, :, :]).min(axis=1)
+    assert (distance <= detour + 1e-7).all()
 
 
 @pytest.mark.parametrize("name", COSTS)

@@ -9,8 +9,8 @@ import pytest
 from alignment_examples import mlp_spec, planted, random_posterior, residual_spec, same_action
 
 from symdiag.alignment import align
-from symdiag.alignment.cost import get_cost
-from symdiag.alignment.problem import build_problem
+from symdiag.alignment.assignment import build_assignment
+from symdiag.alignment.costs import get_cost
 from symdiag.alignment.search import Search
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act
@@ -88,7 +88,7 @@ def stalling_pair(epsilon=0.1):
 
 def test_a_joint_move_goes_on_where_descent_stalls():
     model, reference, spec = stalling_pair()
-    search = Search(build_problem(model, reference, spec, get_cost("w2")), restarts=1, seed=0)
+    search = Search(build_assignment(model, reference, spec, get_cost("w2")), restarts=1, seed=0)
     assert all(e.is_identity for e in search.solver.descend(search.problem.identity()))
     search.attempt("identity", search.problem.identity())
     search.improve_jointly()
@@ -237,7 +237,7 @@ def test_ranges_cost_what_the_moved_tensors_cost():
     generator = np.random.default_rng(1)
     model, reference = random_posterior(shapes, generator), random_posterior(shapes, generator)
     for part in (spec, PermutationSpec(spec.groups[:3])):
-        problem = build_problem(model, reference, part, get_cost("mean"))
+        problem = build_assignment(model, reference, part, get_cost("mean"))
         action = {g.name: Element.random(g, generator) for g in part}
         moved = act(part, action, model.loc)
         expected = sum(((moved[n] - reference.loc[n]) ** 2).sum() for n in shapes)

@@ -13,6 +13,10 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act
 
 
+def total_distance(universe):
+    return sum(alignment.certificate.distance for alignment in universe.alignments)
+
+
 def runs(noise, count=4, *, signed=True, seed=0):
     generator = np.random.default_rng(seed)
     spec, shapes = mlp_spec([3, 8, 6, 2], signed=signed)
@@ -24,7 +28,7 @@ def runs(noise, count=4, *, signed=True, seed=0):
 def test_relabelled_copies_come_together_exactly():
     _, posteriors, _, spec = runs(0.0)
     universe = align_many(posteriors, spec)
-    assert universe.total_distance == pytest.approx(0.0, abs=1e-20)
+    assert total_distance(universe) == pytest.approx(0.0, abs=1e-20)
     assert universe.before.rhat > 1.1
     assert universe.after.rhat == pytest.approx(1.0, abs=1e-12)
     for first in range(4):
@@ -74,7 +78,7 @@ def test_the_barycentre_beats_every_single_run_as_the_centre():
             for p in universe.posteriors
             for n in p.names
         )
-        assert universe.total_distance <= others
+        assert total_distance(universe) <= others
 
 
 def test_spread_by_hand():

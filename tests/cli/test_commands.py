@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_examples import estimate, hostile_report, report
 
+import symdiag.api
 from symdiag.cli.main import build_app, main
 from symdiag.errors import SymdiagError, UnreadableError
 from symdiag.report import Failure, RenderOptions, format_names, render, render_all
@@ -276,11 +277,10 @@ def test_compare_reads_a_checkpoint_with_the_options_given(tmp_path, monkeypatch
     seen = {}
 
     def analyze(path, **options):
-        seen.update(path=path, seed=options["estimation"].seed)
-        seen.update(activation=options["reading"].activation)
+        seen.update(options, path=path)
         return report()
 
-    monkeypatch.setattr("symdiag.tasks.analyze.analyze", analyze)
+    monkeypatch.setattr(symdiag.api, "analyze", analyze)
     assert main(["compare", "a.json", "b.pt", "--seed", "4", "--activation", "relu"]) == 0
     assert (seen["path"].name, seen["seed"], seen["activation"]) == ("b.pt", 4, "relu")
 

@@ -14,9 +14,11 @@ from symdiag.errors import InputError
 from symdiag.formats import interpret, load, save, to_raw
 from symdiag.formats.dialects import dialects
 from symdiag.formats.reading import write_raw
-from symdiag.formats.state_dict import walk
+from symdiag.formats.tree import walk
 
-MODULES = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+MODULES = sorted(
+    info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")
+)
 
 
 def example_of(name):

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from symdiag.diagnostics.clusters import components, find_clusters
 from symdiag.diagnostics.collapse import collapsed
 from symdiag.diagnostics.diagnose import diagnose, effective_modes, sensitivity_draws
+from symdiag.diagnostics.units import components, find_clusters
 from symdiag.estimators import estimate_straddling
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec

@@ -10,18 +10,17 @@ from brute_force import one_draw, straddling_of
 from symdiag.diagnostics.collapse import collapsed
 from symdiag.errors import UnsupportedError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
-from symdiag.estimators.log_ratio import ElementBatch, act_on_batch
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.estimators.straddling import estimate_straddling
 from symdiag.estimators.summation import GroupSum
 from symdiag.objectives.penalty import StraddlingPenalty
-from symdiag.objectives.symmetrized import GroupTerm, Symmetrized
+from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized
 from symdiag.objectives.variational import Variational
 from symdiag.permanents.exact import exact_log_permanent
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act_on_axis
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-from symdiag.training.evaluate import active_units
+from symdiag.training.evaluation import active_units
 
 
 def concatenation(seed=0, *, signed=False, std=0.6, pools=False):
@@ -58,14 +57,14 @@ def test_numpy_and_torch_move_the_same_entries(seed):
     member = Member("w", 1, outer, inner, bool(rng.integers(2)), start)
     length = start + outer * width * inner + int(rng.integers(3))
     array, count = rng.normal(size=(2, length, 3)), 4
-    batch = ElementBatch.random(Group("g", width, (member,), signed=True), count, rng)
-    one_by_one = [Element(p, s) for p, s in zip(batch.permutations, batch.signs, strict=True)]
+    batch = Element.random(Group("g", width, (member,), signed=True), rng, count)
+    one_by_one = [Element(p, s) for p, s in zip(batch.permutation, batch.signs, strict=True)]
     expected = np.stack([act_on_axis(array, member, element) for element in one_by_one])
     np.testing.assert_array_equal(
-        act_on_batch(torch.from_numpy(array)[None], member, batch).numpy(), expected
+        act_on_axis(torch.from_numpy(array)[None], member, batch).numpy(), expected
     )
     each = torch.from_numpy(array).expand(count, -1, -1, -1)
-    np.testing.assert_array_equal(act_on_batch(each, member, batch).numpy(), expected)
+    np.testing.assert_array_equal(act_on_axis(each, member, batch).numpy(), expected)
 
 
 def test_blocks_hold_the_range_alone():

@@ -6,7 +6,7 @@ from scipy.linalg import block_diag
 
 from symdiag.errors import InputError, OutputError, UnsupportedError
 from symdiag.formats import interpret, to_raw
-from symdiag.formats.curvature import kron_variances
+from symdiag.formats.covariance import kron_variances
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.loading import companion_to_raw
 from symdiag.posterior import Covariance

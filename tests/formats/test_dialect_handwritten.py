@@ -6,7 +6,7 @@ import pytest
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats import interpret, to_raw
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
-from symdiag.formats.naming import tidy
+from symdiag.formats.state_dict import tidy
 
 STORED = np.array([[0.5, 0.25], [0.125, 1.0]])
 MEAN = np.array([[1.0, -2.0], [3.0, -4.0]])

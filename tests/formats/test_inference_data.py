@@ -10,7 +10,7 @@ import pytest
 from symdiag.errors import InputError, SymdiagError
 from symdiag.formats.inference_data import is_hdf5, read_posterior_group
 from symdiag.formats.limits import Limits
-from symdiag.formats.samples import load_samples
+from symdiag.formats.weight_samples import load_samples
 
 RNG = np.random.default_rng(0)
 DRAWS = {

@@ -3,7 +3,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from symdiag.formats.state_dict import at, common_prefix, find_state_dict, replaced, walk
+from symdiag.formats.state_dict import common_prefix, find_state_dict
+from symdiag.formats.tree import at, replaced, walk
 
 SD = OrderedDict((("fc1.weight_mu", np.ones((2, 3))), ("fc1.weight_rho", np.zeros((2, 3)))))
 

@@ -1,128 +1,169 @@
-"""Likelihoods against torch.distributions and hand-made predictive cases."""
+"""What every likelihood of the room must do, checked against ``scipy.stats`` through ``reference``.
+
+The suite lists the room: a new module is tested without an edit here.
+"""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch import distributions as td
 
 from symdiag.errors import InputError, UsageError
-from symdiag.objectives.likelihoods import find_likelihood, likelihood_names
-from symdiag.objectives.likelihoods.interface import (
-    expected_calibration_error,
-    mixture_nll,
-    quantile_calibration_error,
-)
+from symdiag.objectives.likelihoods import check_noise, find_likelihood, likelihood_names
 
-ZERO = torch.zeros((), dtype=torch.float64)
+NOISE = 0.6
+DRAWS, POINTS, OUTPUTS = 3, 7, 2
+
+pytestmark = pytest.mark.parametrize("name", likelihood_names())
 
 
-def outputs(draws, points, size, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, points, size)))
+class Case:
+    """Outputs (S, N, d) of a few draws, and targets drawn from the first draw's reference."""
+
+    def __init__(self, name, seed=0, points=POINTS, draws=DRAWS):
+        rng = np.random.default_rng(seed)
+        self.likelihood = find_likelihood(name)
+        self.outputs = rng.standard_normal((draws, points, OUTPUTS))
+        noise = NOISE if self.likelihood.has_noise else math.nan
+        # [s][n][column]: frozen univariate distributions
+        self.frozen = [[self.likelihood.reference(f, noise) for f in fs] for fs in self.outputs]
+        # (N, columns)
+        self.raw = np.array([[d.rvs(random_state=rng) for d in row] for row in self.frozen[0]])
+        self.f = torch.from_numpy(self.outputs)
+        self.y = self.likelihood.targets(torch.from_numpy(self.raw).double(), OUTPUTS)
+        # what a likelihood without noise must not look at
+        self.log_noise = torch.tensor(math.log(noise), dtype=torch.float64)
+
+    def over(self, function):
+        """(S, N, columns) of ``function(frozen distribution, target)``."""
+        return np.array(
+            [
+                [
+                    [function(d, y) for d, y in zip(row, ys, strict=True)]
+                    for row, ys in zip(r, self.raw, strict=True)
+                ]
+                for r in self.frozen
+            ]
+        )
 
 
-def test_every_module_is_found():
-    assert likelihood_names() == ("bernoulli", "categorical", "gaussian", "poisson")
-    with pytest.raises(UsageError, match="unknown likelihood"):
-        find_likelihood("cauchy")
-
-
-CASES = {
-    "gaussian": (
-        2,
-        lambda f, s: td.Normal(f, s),
-        torch.tensor([[0.3, -1.0], [2.0, 0.1], [-0.5, 0.7]]),
-    ),
-    "bernoulli": (
-        2,
-        lambda f, s: td.Bernoulli(logits=f),
-        torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]),
-    ),
-    "poisson": (1, lambda f, s: td.Poisson(torch.exp(f)), torch.tensor([[0.0], [3.0], [7.0]])),
-    "categorical": (4, lambda f, s: td.Categorical(logits=f), torch.tensor([0.0, 3.0, 2.0])),
-}
-
-
-@pytest.mark.parametrize("name", likelihood_names())
-def test_log_prob_is_the_distribution(name):
-    size, distribution, raw = CASES[name]
-    f = outputs(5, 3, size)
-    log_noise = torch.tensor(-0.4, dtype=torch.float64)
-    likelihood = find_likelihood(name)
-    y = likelihood.targets(raw.double(), size)
-    expected = distribution(f, math.exp(-0.4)).log_prob(y)
-    expected = expected if name == "categorical" else expected.sum(-1)
-    torch.testing.assert_close(
-        likelihood.log_prob(f, y, log_noise), expected, rtol=1e-12, atol=1e-12
+def log_density(frozen, y):
+    return (
+        frozen.logpmf(y) if hasattr(frozen, "logpmf") and is_discrete(frozen) else frozen.logpdf(y)
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "raw", "size"),
-    [
-        ("gaussian", [[1.0, 2.0]], 1),
-        ("categorical", [0.5], 3),
-        ("categorical", [3.0], 3),
-        ("categorical", [-1.0], 3),
-        ("bernoulli", [0.5], 1),
-        ("poisson", [-1.0], 1),
-        ("poisson", [1.5], 1),
-    ],
-)
-def test_wrong_targets_are_refused(name, raw, size):
-    with pytest.raises(InputError) as caught:
-        find_likelihood(name).targets(torch.tensor(raw).double(), size)
-    assert caught.value.code == "bad-data"
-    assert caught.value.hint
+def is_discrete(frozen):
+    return hasattr(getattr(frozen, "dist", frozen), "_pmf")
 
 
-def test_one_hot_rows_are_labels():
-    labels = find_likelihood("categorical").targets(torch.eye(3).double()[[2, 0, 1]], 3)
-    assert labels.tolist() == [2, 0, 1]
+def test_name_is_that_of_the_module(name):
+    assert find_likelihood(name).name == name
 
 
-def test_mixture_nll_averages_probabilities_not_logs():
-    log_prob = torch.log(torch.tensor([[0.2, 0.9], [0.6, 0.1]], dtype=torch.float64))
-    assert mixture_nll(log_prob) == pytest.approx(-(math.log(0.4) + math.log(0.5)) / 2, abs=1e-14)
+def test_log_prob_is_the_distributions(name):
+    case = Case(name)
+    found = case.likelihood.log_prob(case.f, case.y, case.log_noise)
+    assert found.shape == (DRAWS, POINTS)
+    np.testing.assert_allclose(found, case.over(log_density).sum(-1), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["gaussian", "poisson"])
-def test_a_true_model_is_calibrated_and_a_sharp_one_is_not(name):
-    generator = np.random.default_rng(1)
-    f = torch.from_numpy(generator.uniform(2.0, 3.0, (1, 4000, 1)))
-    draw = (
-        generator.normal(f[0].numpy(), 1.0)
-        if name == "gaussian"
-        else generator.poisson(np.exp(f[0].numpy()))
-    )
-    y = torch.from_numpy(np.asarray(draw, dtype=float))
+def test_gradient_is_the_slope(name):
+    """Central differences in every output, and in the log noise where there is one."""
+    case = Case(name)
+    f = case.f.clone().requires_grad_()
+    log_noise = case.log_noise.clone().requires_grad_()
+    case.likelihood.log_prob(f, case.y, log_noise).sum().backward()
+    step = 1e-5
+    for at in np.ndindex(*f.shape):
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = case.f.clone()
+            moved[at] += sign * step
+            ends.append(case.likelihood.log_prob(moved, case.y, case.log_noise).sum().item())
+        assert f.grad[at].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+    if not case.likelihood.has_noise:
+        assert log_noise.grad is None
+        return
+    ends = [
+        case.likelihood.log_prob(case.f, case.y, case.log_noise + d).sum().item()
+        for d in (step, -step)
+    ]
+    assert log_noise.grad.item() == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-5)
+
+
+def test_nll_is_the_mixtures(name):
+    case = Case(name)
+    mixture = np.exp(case.over(log_density).sum(-1)).mean(0)
+    found = case.likelihood.scores(case.f, case.y, case.log_noise).nll
+    assert found == pytest.approx(-np.log(mixture).mean(), rel=1e-10)
+
+
+def test_metric_is_that_of_the_mixture(name):
+    """RMSE of the reference's mean, or accuracy of its most probable value."""
+    case = Case(name, points=40)
+    scores = case.likelihood.scores(case.f, case.y, case.log_noise)
+    if scores.metric_name == "rmse":
+        error = case.over(lambda d, y: d.mean()).mean(0) - case.raw
+        assert scores.metric == pytest.approx(np.sqrt((error**2).mean()), rel=1e-10)
+        return
+    assert scores.metric_name == "accuracy"
+    _, top = class_probabilities(case)
+    assert scores.metric == pytest.approx((top == case.raw).mean(), abs=1e-12)
+
+
+def class_probabilities(case):
+    """Top probability and its value, (N, columns) each, of the mixture over draws."""
+    table = np.stack([case.over(lambda d, y, k=k: d.pmf(k)).mean(0) for k in range(OUTPUTS)])
+    return table.max(0), table.argmax(0)
+
+
+def test_calibration_error_is_the_mixtures(name):
+    case = Case(name, points=40)
+    found = case.likelihood.scores(case.f, case.y, case.log_noise).calibration_error
+    if case.likelihood.scores(case.f, case.y, case.log_noise).metric_name == "accuracy":
+        confidence, top = (a.reshape(-1) for a in class_probabilities(case))
+        correct = top == case.raw.reshape(-1)
+        bins = np.minimum((confidence * 15).astype(int), 14)
+        gaps = [abs((correct - confidence)[bins == b].sum()) for b in range(15)]
+        assert found == pytest.approx(sum(gaps) / len(confidence), abs=1e-10)
+        return
+    # discrete targets: half of the jump, so that the value is uniform on average
+    cdf = case.over(lambda d, y: d.cdf(y) - (0.5 * d.pmf(y) if is_discrete(d) else 0.0)).mean(0)
+    levels = np.linspace(0.05, 0.95, 19)
+    expected = np.mean([abs((cdf <= level).mean() - level) for level in levels])
+    assert found == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_shifted_model_scores_worse(name):
+    case = Case(name, points=400, draws=1)
+    shifted = case.f + torch.tensor([3.0, -3.0], dtype=torch.float64)
+    true = case.likelihood.scores(case.f, case.y, case.log_noise)
+    biased = case.likelihood.scores(shifted, case.y, case.log_noise)
+    assert biased.nll > true.nll + 0.3
+    assert biased.calibration_error > true.calibration_error + 0.05
+    better = 1.0 if true.metric_name == "accuracy" else -1.0
+    assert better * (true.metric - biased.metric) > 0.03
+
+
+def test_what_must_be_refused_is(name):
     likelihood = find_likelihood(name)
-    assert likelihood.scores(f, y, ZERO).calibration_error < 0.03
-    biased = likelihood.scores(f + 1.0, y, ZERO)
-    assert biased.calibration_error > 0.15
-    assert biased.metric > likelihood.scores(f, y, ZERO).metric
+    assert likelihood.refusals
+    for refusal in likelihood.refusals:
+        with pytest.raises(InputError) as caught:
+            likelihood.targets(torch.tensor(refusal.targets).double(), refusal.outputs)
+        assert caught.value.code == "bad-data"
+        assert caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["categorical", "bernoulli"])
-def test_classification_scores(name):
+def test_noise_is_refused_where_there_is_none(name):
     likelihood = find_likelihood(name)
-    logit = math.log(4.0)  # probability 0.8
-    f = torch.full((2, 10, 1), logit, dtype=torch.float64)
-    if name == "categorical":
-        f = torch.cat([f, torch.zeros_like(f)], -1)
-        raw = torch.tensor([0.0] * 8 + [1.0] * 2).double()
-    else:
-        raw = torch.tensor([1.0] * 8 + [0.0] * 2).double()
-    scores = likelihood.scores(f, likelihood.targets(raw, f.shape[-1]), ZERO)
-    assert scores.metric == pytest.approx(0.8)
-    assert scores.calibration_error == pytest.approx(0.0, abs=1e-12)
-    assert scores.nll == pytest.approx(-(8 * math.log(0.8) + 2 * math.log(0.2)) / 10, abs=1e-12)
-
-
-def test_calibration_errors_of_known_cases():
-    assert quantile_calibration_error(torch.full((5,), 0.5, dtype=torch.float64)) == pytest.approx(
-        np.mean([abs((x >= 0.5 - 1e-12) - x) for x in np.linspace(0.05, 0.95, 19)]), abs=1e-12
-    )
-    gap = expected_calibration_error(torch.tensor([0.9, 0.9]).double(), torch.tensor([True, False]))
-    assert gap == pytest.approx(0.4)
+    check_noise(likelihood, None)
+    if likelihood.has_noise:
+        check_noise(likelihood, 0.3)
+        return
+    for noise in (0.3, "learn"):
+        with pytest.raises(UsageError, match="has no noise std") as caught:
+            check_noise(likelihood, noise)
+        assert caught.value.code == "bad-option"

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.objectives.swaps import bethe_functional, swap_marginals
-from symdiag.objectives.symmetrized import GroupTerm, Symmetrized, find_marginals
+from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized, find_marginals
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act

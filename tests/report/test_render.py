@@ -213,9 +213,9 @@ def test_a_lone_error_is_exactly_the_contract():
         ({"schema_version": 2}, "schema_version 2"),
         ({"schema_version": None}, "schema_version None"),
         ({"kind": "horoscope"}, "horoscope"),
-        ({"verdict": "fine"}, "report.verdict is 'fine'"),
-        ({"groups": {}}, "report.groups should be a list"),
-        ({"total": 3}, "report.total should be an object"),
+        ({"verdict": "fine"}, "report.verdict: invalid enum value 'fine'"),
+        ({"groups": {}}, "report.groups: expected `array`, got `object`"),
+        ({"total": 3}, "report.total: expected `object`, got `int`"),
         (
             {"settings": {"seed": "0", "samples": 1, "estimator": "x", "max_straddling": 1.0}},
             "settings.seed",

@@ -7,7 +7,10 @@ import pytest
 from report_examples import estimate, finding, report
 
 from symdiag.report import RenderOptions, from_dict, render
-from symdiag.report.model import Elbo, to_object
+from symdiag.report.codec import to_object
+from symdiag.report.kinds.align import Agreement, AlignedTo, Distance, Proof
+from symdiag.report.kinds.analyze import Elbo
+from symdiag.report.parts import Side
 from symdiag.report.text import (
     amount,
     ascii_safe,
@@ -97,26 +100,15 @@ def test_ascii_safe_spells_our_symbols_and_escapes_the_rest():
 
 def test_evidence_and_alignment_are_shown_where_given():
     elbo = Elbo(estimate(-120.5), estimate(-94.25), estimate(-80.0), 33.5)
-    section = {
-        "reference": {"path": "ref.pt", "sha256": "0", "format": "npz/blitz"},
-        "distance": {
-            "cost": "w2",
-            "unit": "",
-            "before": 4.0,
-            "after": 1.0,
-            "relabelling_share": 0.75,
-        },
-        "certificate": {
-            "status": "optimal",
-            "statement": "optimal (assignment)",
-            "lower_bound": 1.0,
-            "gap": 0.0,
-            "method": "assignment",
-            "agreement": 1.0,
-            "starts": 1,
-        },
-        "verdict": "same mode up to symmetry",
-    }
+    section = AlignedTo(
+        reference=Side("ref.pt", "0", "npz/blitz"),
+        distance=Distance("w2", "", 4.0, 1.0, 0.75),
+        certificate=Proof("optimal", "optimal (assignment)", 1.0, 0.0, "assignment", 1.0, 1),
+        before=Agreement(2.0, 0.9),
+        after=Agreement(1.0, 0.1),
+        verdict="same mode up to symmetry",
+        groups=(),
+    )
     made = dataclasses.replace(report(), elbo=elbo, test={"nll": 0.5631}, alignment=section)
     text = " ".join(render(made, "text").split())
     for fact in (

@@ -12,13 +12,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 
 from network_examples import DATA, ZOO, mlp_shapes, random_posterior
 
-from symdiag import analyze
+from symdiag.api import analyze
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.posterior import GaussianPrior, Posterior, Source
 from symdiag.symmetry.discovery import discover
-from symdiag.symmetry.priors import prior_violations
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.symmetry.specfile import write_spec
+from symdiag.symmetry.verification import prior_violations
 
 RESIDUAL_ORDER = math.lgamma(13) + math.lgamma(9)
 

@@ -5,12 +5,12 @@ import torch
 from architectures import posterior_of_module
 from concatenations import CASES
 
-from symdiag import analyze
+from symdiag.api import analyze
 from symdiag.posterior import GaussianPrior
 from symdiag.symmetry.discovery import uncovered_tensors
-from symdiag.symmetry.priors import prior_violations
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.symmetry.tracing import trace_spec
+from symdiag.symmetry.verification import prior_violations
 
 
 def raw_input():

@@ -10,16 +10,15 @@ import pytest
 import torch
 
 from symdiag.errors import TrainingError, UsageError
-from symdiag.objectives.build import build_objective
+from symdiag.objectives.terms import build_objective
 from symdiag.training.config import ModelConfig, TrainingConfig, differences
-from symdiag.training.job import JobSettings, run_job
+from symdiag.training.job import JobSettings, JobState, load_job, run_job, save_job
 from symdiag.training.loop import RunSettings, train
+from symdiag.training.loss import loss_terms
 from symdiag.training.metrics import JsonLines
-from symdiag.training.schedule import learning_rate
-from symdiag.training.state import JobState, load_job, save_job
-from symdiag.training.step import step_terms
-from symdiag.training.streams import batch_indices, stream
-from symdiag.training.workers import Workers
+from symdiag.training.optimiser import learning_rate
+from symdiag.training.processes import Workers
+from symdiag.training.randomness import batch_indices, generator_for
 
 
 class StopAfter:
@@ -67,7 +66,7 @@ def test_reruns_are_bit_identical_and_seeds_matter(problem):
 def test_control_sees_the_same_noise_and_batches(problem, monkeypatch):
     """The streams are functions of (seed, step) alone, whatever the objective consumed."""
     seen = {}
-    import symdiag.training.step as module
+    import symdiag.training.loss as module
 
     original = module.step_noise
     for objective in ("elbo", "symmetrized"):
@@ -127,7 +126,14 @@ def test_divergence_keeps_the_last_good_state(problem):
 
 
 def test_early_stopping_and_fixed_length(problem):
-    settings = config(problem, steps=400, patience=2, tolerance=1e6, boost=0.0, temper=1.0)
+    settings = config(
+        problem,
+        steps=400,
+        patience=2,
+        tolerance=1e6,
+        straddling_weight_start=1.0,
+        kl_weight_start=1.0,
+    )
     _, state = train(problem, settings, RunSettings("x"))
     assert state.step == 30  # the first evaluation counts as progress, two more do not
     _, state = train(problem, settings, RunSettings("x", stop_at=50))
@@ -144,28 +150,37 @@ def test_schedule_warms_up_and_decays():
 
 
 def test_the_easing_fades_and_spares_other_objectives():
-    config = TrainingConfig(steps=100, boost=3.0, temper=0.01)
-    weights = [config.term_weight(t) for t in range(100)]
+    config = TrainingConfig(steps=100, straddling_weight_start=4.0, kl_weight_start=0.01)
+    weights = [config.straddling_weight(t) for t in range(100)]
     assert weights[0] == 4.0
     assert weights[20] == pytest.approx(2.5)
     assert set(weights[40:]) == {1.0}
-    tempers = [config.kl_weight(t) for t in range(100)]
-    assert tempers[0] == pytest.approx(0.01)
-    assert tempers[20] == pytest.approx(0.1)
-    assert set(tempers[40:]) == {1.0}
+    kl_weights = [config.kl_weight(t) for t in range(100)]
+    assert kl_weights[0] == pytest.approx(0.01)
+    assert kl_weights[20] == pytest.approx(0.1)
+    assert set(kl_weights[40:]) == {1.0}
     for other in ("infonce", "elbo"):
         spared = TrainingConfig(steps=100, objective=other)
-        assert (spared.term_weight(0), spared.kl_weight(0), spared.eased_steps) == (1.0, 1.0, 0)
+        assert (spared.straddling_weight(0), spared.kl_weight(0), spared.annealed_steps) == (
+            1.0,
+            1.0,
+            0,
+        )
 
 
 def test_the_eased_loss_weighs_its_terms(problem):
-    settings = config(problem, steps=100, boost=3.0, temper=0.01)
+    settings = config(problem, steps=100, straddling_weight_start=4.0, kl_weight_start=0.01)
     q = problem.start()
     objective = build_objective("symmetrized", problem.spec, q)
-    for step, (temper, boost) in {0: (0.01, 4.0), 20: (0.1, 2.5), 40: (1.0, 1.0)}.items():
-        terms = step_terms(problem, q, objective, settings, step, Workers())
+    for step, (kl_weight, straddling_weight) in {
+        0: (0.01, 4.0),
+        20: (0.1, 2.5),
+        40: (1.0, 1.0),
+    }.items():
+        terms = loss_terms(problem, q, objective, settings, step, Workers())
         assert terms.loss.item() == pytest.approx(
-            temper * (terms.kl + boost * terms.term).item() - terms.log_likelihood.item()
+            kl_weight * (terms.kl + straddling_weight * terms.term).item()
+            - terms.log_likelihood.item()
         )
 
 
@@ -173,7 +188,7 @@ def test_early_stopping_waits_for_the_end_of_the_easing(problem):
     _, state = train(
         problem, config(problem, steps=200, patience=1, tolerance=1e6), RunSettings("x")
     )
-    assert state.step == 90  # eased up to 80
+    assert state.step == 90  # annealed up to 80
 
 
 def test_batches_partition_each_epoch_and_shards():
@@ -187,22 +202,22 @@ def test_batches_partition_each_epoch_and_shards():
 
 
 def test_streams_differ_by_every_coordinate():
-    base = stream(0, "noise", 1, 0).standard_normal(4)
+    base = generator_for(0, "noise", 1, 0).standard_normal(4)
     for other in (
-        stream(1, "noise", 1, 0),
-        stream(0, "batch", 1, 0),
-        stream(0, "noise", 2, 0),
-        stream(0, "noise", 1, 1),
+        generator_for(1, "noise", 1, 0),
+        generator_for(0, "batch", 1, 0),
+        generator_for(0, "noise", 2, 0),
+        generator_for(0, "noise", 1, 1),
     ):
         assert not np.allclose(base, other.standard_normal(4))
-    np.testing.assert_array_equal(base, stream(0, "noise", 1, 0).standard_normal(4))
+    np.testing.assert_array_equal(base, generator_for(0, "noise", 1, 0).standard_normal(4))
 
 
 def test_neighbouring_steps_do_not_share_random_numbers():
     """Counters are spaced so far apart that long streams cannot overlap."""
-    long = stream(0, "noise", 0).standard_normal(50_000)
-    assert not np.isin(stream(0, "noise", 1).standard_normal(8), long).any()
-    assert not np.isin(stream(0, "noise", 0, 1).standard_normal(8), long).any()
+    long = generator_for(0, "noise", 0).standard_normal(50_000)
+    assert not np.isin(generator_for(0, "noise", 1).standard_normal(8), long).any()
+    assert not np.isin(generator_for(0, "noise", 0, 1).standard_normal(8), long).any()
 
 
 def test_metrics_file_is_cut_back_to_the_state(problem, tmp_path):
@@ -251,8 +266,8 @@ def test_resume_refuses_other_settings_and_other_files(tmp_path):
         {"draws": 0},
         {"num_elements": 1},
         {"seed": -1},
-        {"temper": 0.0},
-        {"boost": -1.0},
+        {"kl_weight_start": 0.0},
+        {"straddling_weight_start": 0.5},
     ],
 )
 def test_settings_out_of_range(options):
@@ -266,12 +281,12 @@ def test_settings_out_of_range(options):
 def test_defaults_follow_the_problem():
     small = TrainingConfig().resolved(60, 61)
     assert (small.steps, small.batch_size, small.learning_rate) == (5000, 60, 1e-2)
-    assert small.temper < 1.0
+    assert small.kl_weight_start < 1.0
     assert (
-        TrainingConfig(steps=100).resolved(60, 61).temper == 1.0
+        TrainingConfig(steps=100).resolved(60, 61).kl_weight_start == 1.0
     )  # too short for stds to shrink and grow back
     large = TrainingConfig().resolved(60_000, 200_000)
-    assert large.temper == 1.0
+    assert large.kl_weight_start == 1.0
     assert large.batch_size == 256
     assert large.steps == max(5000, 20 * math.ceil(60_000 / 256))
     assert large.learning_rate < small.learning_rate

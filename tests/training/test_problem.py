@@ -12,8 +12,8 @@ from symdiag.objectives.variational import FlatPrior, Layout, Variational, gauss
 from symdiag.posterior import Covariance, GaussianPrior, Posterior
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
+from symdiag.training.learning_problem import build_problem
 from symdiag.training.prior import check_prior_invariance, resolve_prior
-from symdiag.training.problem import build_problem
 
 
 def rebuild(problem, posterior=None, model=None, train=None):
@@ -36,13 +36,15 @@ def test_prior_options_outrank_the_file(checkpoint):
         )
     )
     assert resolve_prior(stored, ModelConfig()).scale["fc1.bias"][0] == 2.0
-    mixed = resolve_prior(stored, ModelConfig(prior_std={"": 3.0, "fc2": 0.5, "fc1.bias": 0.1}))
+    mixed = resolve_prior(
+        stored, ModelConfig(prior_std=3.0, prior_std_by_tensor={"fc2": 0.5, "fc1.bias": 0.1})
+    )
     assert [float(mixed.scale[n].flat[0]) for n in posterior.names] == [3.0, 0.1, 0.5, 0.5]
     with pytest.raises(UsageError) as caught:
         resolve_prior(posterior, ModelConfig())
     assert caught.value.code == "prior-unknown"
     with pytest.raises(UsageError, match="no tensor and no layer"):
-        resolve_prior(posterior, ModelConfig(prior_std={"fc9": 1.0}))
+        resolve_prior(posterior, ModelConfig(prior_std_by_tensor={"fc9": 1.0}))
 
 
 def test_a_prior_that_tells_units_apart_is_refused(problem):
@@ -92,7 +94,7 @@ def test_what_cannot_be_trained_is_refused(problem):
 
 
 def test_data_of_another_shape_are_named(problem):
-    with pytest.raises(InputError, match="cannot be evaluated"):
+    with pytest.raises(InputError, match="cannot take inputs"):
         rebuild(problem, train=Dataset(np.zeros((4, 3)), np.zeros(4)))
     with pytest.raises(InputError, match="2 columns"):
         rebuild(problem, train=Dataset(np.zeros((4, 1)), np.zeros((4, 2))))

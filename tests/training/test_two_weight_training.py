@@ -13,11 +13,11 @@ from scipy.special import logsumexp
 
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
+from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluate import evaluate
+from symdiag.training.evaluation import EvaluationConfig, evaluate
+from symdiag.training.learning_problem import build_problem
 from symdiag.training.loop import RunSettings, train
-from symdiag.training.problem import build_problem
 
 ALPHA, NOISE = 0.03, 1.0
 

@@ -12,20 +12,20 @@ from symdiag.estimate import Estimate
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-from symdiag.training.evaluate import (
+from symdiag.training.evaluation import (
     Evaluation,
     EvaluationConfig,
     active_units,
     evaluate,
     symmetrized_bound,
 )
-from symdiag.training.initial import scratch
+from symdiag.training.learning_problem import scratch
 from symdiag.training.verdict import (
     Difference,
     differences,
-    judge,
     run_to_run_slack,
     symmetrized_difference,
+    verdict_of,
 )
 
 
@@ -80,17 +80,17 @@ def test_the_evidence_interval_takes_the_upper_end_of_the_entropy():
 
 
 def test_verdict_needs_an_interval_without_zero():
-    assert judge(Difference("x", 2.0, 0.1, 4.0)) == "improved"
-    assert judge(Difference("x", 2.0, -0.1, 4.0)) == "no measurable benefit"
-    assert judge(Difference("x", -2.0, -4.0, -0.1)) == "worse"
+    assert verdict_of(Difference("x", 2.0, 0.1, 4.0)) == "improved"
+    assert verdict_of(Difference("x", 2.0, -0.1, 4.0)) == "no measurable benefit"
+    assert verdict_of(Difference("x", -2.0, -4.0, -0.1)) == "worse"
 
 
 def test_run_noise_widens_the_interval():
     before, after = evaluation(np.zeros(100)), evaluation(np.ones(100))
     narrow = symmetrized_difference(before, after)
-    assert judge(narrow) == "improved"
+    assert verdict_of(narrow) == "improved"
     wide = symmetrized_difference(before, after, run_slack=3.0)
-    assert judge(wide) == "no measurable benefit"
+    assert verdict_of(wide) == "no measurable benefit"
     assert wide.value == narrow.value
 
 
@@ -102,7 +102,7 @@ def test_null_claims_are_rare_when_runs_differ_by_noise_alone():
         values = rng.standard_normal(4)
         runs = [evaluation(np.full(100, v), error=1e-6, test=False) for v in values]
         slack = run_to_run_slack(runs[:3])
-        claims += judge(symmetrized_difference(runs[0], runs[3], slack)) == "improved"
+        claims += verdict_of(symmetrized_difference(runs[0], runs[3], slack)) == "improved"
     assert claims / 2000 < 0.035
     assert run_to_run_slack(runs[:1]) is None
     t = stats.t.ppf(0.975, 1)

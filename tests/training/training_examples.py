@@ -9,7 +9,7 @@ from symdiag.network import forward, infer_network
 from symdiag.symmetry.inference import infer_spec
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
-from symdiag.training.problem import build_problem
+from symdiag.training.learning_problem import build_problem
 
 WIDTH = 5
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.cost import Weights, sorted_distances
-from symdiag.posterior import Array
+from symdiag.alignment.costs import Weights, sorted_distances
+from symdiag.arrays import Array
 
 _CHUNK = 2_000_000  # pairwise entries evaluated at a time
 
@@ -26,6 +26,7 @@ class Bhattacharyya:
     unit = "nats (Bhattacharyya; squared Hellinger = 1 - exp(-x))"
     needs_width = True
     is_metric = False
+    is_symmetric = True
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """−log of the Bhattacharyya coefficient of each pair."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.cost import Weights, run_means, sorted_distances
-from symdiag.posterior import Array
+from symdiag.alignment.costs import Weights, run_means, sorted_distances
+from symdiag.arrays import Array
 
 
 def _parts(weights: Weights) -> tuple[Array, Array]:
@@ -23,6 +23,7 @@ class SymmetricKL:
     unit = "nats"
     needs_width = True
     is_metric = False
+    is_symmetric = True
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """KL in both directions, summed."""

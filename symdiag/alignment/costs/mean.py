@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from symdiag.alignment.cost import Weights, sorted_distances, squared_distances
-from symdiag.posterior import Array
+from symdiag.alignment.costs import Weights, sorted_distances, squared_distances
+from symdiag.arrays import Array
 
 
 class SquaredMeans:
@@ -13,6 +13,7 @@ class SquaredMeans:
     unit = "squared weight units"
     needs_width = False
     is_metric = True
+    is_symmetric = True
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """(μ − μ')²."""

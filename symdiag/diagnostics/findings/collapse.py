@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from symdiag.diagnostics.context import Context
-from symdiag.diagnostics.explanation import Explanation
-from symdiag.diagnostics.model import Finding, GroupReport
+from symdiag.diagnostics.diagnosis import Context, Finding, GroupReport
+from symdiag.errors import Explanation
 
 EXPLANATIONS = (
     Explanation(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from symdiag.diagnostics.context import Context
-from symdiag.diagnostics.explanation import Explanation
-from symdiag.diagnostics.model import Finding
+from symdiag.diagnostics.diagnosis import Context, Finding
+from symdiag.errors import Explanation
 
 EXPLANATIONS = (
     Explanation(

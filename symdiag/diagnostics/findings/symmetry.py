@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from symdiag.diagnostics.context import Context
-from symdiag.diagnostics.explanation import Explanation
-from symdiag.diagnostics.model import Finding, Severity
+from symdiag.diagnostics.diagnosis import Context, Finding, Severity
+from symdiag.errors import Explanation
 
 EXPLANATIONS = (
     Explanation(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from symdiag.diagnostics.context import Context
-from symdiag.diagnostics.explanation import Explanation
-from symdiag.diagnostics.model import Finding, GroupReport, NeuronInfo
+from symdiag.diagnostics.diagnosis import Context, Finding, GroupReport, NeuronInfo
+from symdiag.errors import Explanation
 
 MIN_SEPARATION = 4.8245 / 2**0.5
 """Unit distance, in stds, whose two label orders lie 4.8245 stds apart: below it a single Gaussian on the

@@ -1,6 +1,7 @@
 """Containers: one module per file format on disk, found by listing this package.
 
-A container module has ``name``, ``matches``, ``header``, ``read`` and ``encode``; see `symdiag.formats.interface`.
+A container module has ``name``, ``matches``, ``header``, ``read`` and ``encode``; see
+`symdiag.formats.interface`.
 """
 
 from __future__ import annotations

@@ -13,12 +13,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from symdiag.errors import LimitError, OutputError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.errors import (
+    LimitError,
+    OutputError,
+    UnreadableError,
+    UnsafeError,
+    UnsupportedError,
+    shown,
+)
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
 from symdiag.formats.pickle_globals import RECIPE
-from symdiag.formats.quoting import shown
 from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
 name = "npz"
@@ -66,6 +72,8 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
 
 def encode(raw: RawCheckpoint) -> bytes:
     """``raw.tree``, flattened, as an uncompressed npz file."""
+    for key, dtype in raw.foreign_dtypes.items():  # stored as float32 they would be other files
+        raise OutputError(f"npz has no dtype {dtype} (array {shown(key)})")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for key, leaf in _arrays(raw.tree):
@@ -105,7 +113,10 @@ def _open(stream: BinaryIO, limits: Limits) -> Archive:
 
 
 def _headers(archive: Archive, limits: Limits) -> dict[str, _Npy]:
-    """Member → its checked header. Texts are limited in number, as a str takes far more memory than its characters."""
+    """Member → its checked header.
+
+    Texts are limited in number, as a str takes far more memory than its characters.
+    """
     found = {member: _npy_header(archive, member, limits) for member in archive.members}
     texts = sum(math.prod(array.shape) for array in found.values() if array.dtype.kind == "U")
     if texts > limits.max_nodes:

@@ -1,4 +1,7 @@
-"""safetensors: a JSON header, then raw little-endian tensors. Parsed here, rule by rule, with numpy alone."""
+"""safetensors: a JSON header, then raw little-endian tensors.
+
+Parsed here, rule by rule, with numpy alone.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import LimitError, OutputError, UnreadableError, UnsupportedError
+from symdiag.errors import LimitError, OutputError, UnreadableError, UnsupportedError, shown
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
-from symdiag.formats.quoting import shown
 
 name = "safetensors"
 _METADATA = "__metadata__"
@@ -69,7 +71,7 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
 
 
 def encode(raw: RawCheckpoint) -> bytes:
-    """``raw.tree``, flattened, as a safetensors file; foreign dtypes return to their own encoding."""
+    """``raw.tree``, flattened, as a safetensors file; foreign dtypes get their own encoding."""
     table: dict[str, Any] = {_METADATA: dict(raw.metadata)} if raw.metadata else {}
     blocks: list[bytes] = []
     at = 0
@@ -93,7 +95,9 @@ def encode(raw: RawCheckpoint) -> bytes:
 
 
 def _by_alignment(item: tuple[str, Any], raw: RawCheckpoint) -> tuple[int, str]:
-    """Widest dtype first, then by name, as the reference writer does, so that every tensor is aligned."""
+    """Widest dtype first, then by name, as the reference writer does, so that every tensor is
+    aligned.
+    """
     key, leaf = item
     size = dtypes.FOREIGN_ITEMSIZE.get(
         raw.foreign_dtypes.get(key, ""), getattr(leaf, "itemsize", 0)
@@ -116,7 +120,8 @@ def _parse(stream: BinaryIO, limits: Limits) -> tuple[list[dict[str, Any]], dict
     length = struct.unpack("<Q", stream.read(8))[0]
     if length > limits.max_header_bytes:
         raise LimitError(
-            f"safetensors header declares {length} bytes; at most {limits.max_header_bytes} are allowed",
+            f"safetensors header declares {length} bytes; at most {limits.max_header_bytes} are "
+            "allowed",
             hint="The file is damaged or is not safetensors.",
         )
     if 8 + length > size:
@@ -125,7 +130,8 @@ def _parse(stream: BinaryIO, limits: Limits) -> tuple[list[dict[str, Any]], dict
     metadata = _metadata(table.pop(_METADATA, {}))
     if len(table) + len(metadata) > limits.max_nodes:
         raise LimitError(
-            f"safetensors header has {len(table) + len(metadata)} entries; at most {limits.max_nodes} are read",
+            f"safetensors header has {len(table) + len(metadata)} entries; at most "
+            f"{limits.max_nodes} are read",
             hint="Save the posterior's tensors alone.",
         )
     entries = sorted(

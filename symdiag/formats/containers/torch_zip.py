@@ -14,13 +14,12 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from symdiag.errors import LimitError, UnreadableError, UnsafeError, UnsupportedError
+from symdiag.errors import LimitError, UnreadableError, UnsafeError, UnsupportedError, shown
 from symdiag.formats import dtypes, inert, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
 from symdiag.formats.pickle_globals import RECIPE, check_globals, is_constant
 from symdiag.formats.pickle_skeleton import Global, TensorSpec, skeleton
-from symdiag.formats.quoting import shown
 from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
 name = "torch-zip"

@@ -1,4 +1,7 @@
-"""One file per library (or convention), each defining ``DIALECT``. A new library is one new file here."""
+"""One file per library (or convention), each defining ``DIALECT``: a new library is one new file.
+
+Files whose name begins with an underscore hold what several dialects share.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ def dialects() -> tuple[Dialect, ...]:
     modules = (
         importlib.import_module(f"{__name__}.{info.name}")
         for info in pkgutil.iter_modules(__path__)
+        if not info.name.startswith("_")
     )
     found: list[Dialect] = [module.DIALECT for module in modules]
     return tuple(sorted(found, key=lambda dialect: (-dialect.priority, dialect.name)))

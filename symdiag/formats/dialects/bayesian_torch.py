@@ -1,7 +1,9 @@
-"""bayesian-torch (Intel Labs): ``L.mu_weight``, ``L.rho_weight``; convolutions say ``kernel``, LSTMs ``ih``, ``hh``.
+"""bayesian-torch (Intel Labs): ``L.mu_weight``, ``L.rho_weight``; convolutions say ``kernel``,
+LSTMs ``ih``, ``hh``.
 
-std = log1p(exp(rho)), Reparameterization and Flipout layers alike. Files written before July 2021 also hold buffers
-``prior_weight_mu``, ``prior_weight_sigma`` and ``eps_weight`` of the weights' shapes.
+std = log1p(exp(rho)), Reparameterization and Flipout layers alike. Files written before July 2021
+also hold buffers ``prior_weight_mu``, ``prior_weight_sigma`` and ``eps_weight`` of the weights'
+shapes.
 """
 
 from __future__ import annotations

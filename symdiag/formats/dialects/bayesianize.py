@@ -1,7 +1,9 @@
-"""bayesianize (Microsoft): ``L.weight_mean``, ``L._weight_sd``; std = softplus(_weight_sd), though the key says "sd".
+"""bayesianize (Microsoft): ``L.weight_mean``, ``L._weight_sd``; std = softplus(_weight_sd), though
+the key says "sd".
 
-Buffers ``L.prior_weight_mean``, ``L.prior_weight_sd`` hold the prior. An optional cap on the std is not in the file.
-Made after the library's source: it is on no package index, so there is no test against it.
+Buffers ``L.prior_weight_mean``, ``L.prior_weight_sd`` hold the prior. An optional cap on the std is
+not in the file. Made after the library's source: it is on no package index, so there is no test
+against it.
 """
 
 from __future__ import annotations

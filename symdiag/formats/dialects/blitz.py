@@ -1,6 +1,8 @@
-"""blitz-bayesian-pytorch: ``L.weight_mu``, ``L.weight_rho``, each again in ``L.weight_sampler``; std = log1p(exp(rho)).
+"""blitz-bayesian-pytorch: ``L.weight_mu``, ``L.weight_rho``, each again in ``L.weight_sampler``;
+std = log1p(exp(rho)).
 
-The sampler's copies tell the library from the many hand-written ``weight_mu``/``weight_rho`` classes.
+The sampler's copies tell the library from the many hand-written ``weight_mu``/``weight_rho``
+classes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ class Blitz(KeyedDialect):
     """Keyed, with biases that may be in the file although the layer has none."""
 
     def notes(self, arrays: Arrays) -> tuple[str, ...]:
-        """Linear and LSTM layers made with ``bias=False`` keep untouched bias parameters: say where it looks so."""
+        """Linear and LSTM layers made with ``bias=False`` keep untouched bias parameters: say where
+        it looks so.
+        """
         layers = [
             p.layer.rstrip(".")
             for p in self.pairs(arrays)
@@ -26,7 +30,8 @@ class Blitz(KeyedDialect):
         if not layers:
             return ()
         return (
-            f"the bias of {', '.join(layers)} still has its initial rho: it is unused if made with bias=False",
+            f"the bias of {', '.join(layers)} still has its initial rho: it is unused if made "
+            "with bias=False",
         )
 
 

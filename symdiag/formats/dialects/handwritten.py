@@ -1,9 +1,11 @@
-"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``, ``mu_w``/``log_sigma_w``, ….
+"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``,
+``mu_w``/``log_sigma_w``, ….
 
-Words settle the transform only where everybody means the same by them: ``log_sigma`` and its spellings are logs,
-``logvar`` a log variance, ``var`` a variance, ``std`` and ``scale`` a std (if all positive). ``rho`` is softplus in
-most code and exp in some; ``sigma`` is a std in some and a rho in other: for these the user has to say. In a Pyro
-parameter store the constraint of the scale decides, whatever its name.
+Words settle the transform only where everybody means the same by them: ``log_sigma`` and its
+spellings are logs, ``logvar`` a log variance, ``var`` a variance, ``std`` and ``scale`` a std (if
+all positive). ``rho`` is softplus in most code and exp in some; ``sigma`` is a std in some and a
+rho in other: for these the user has to say. In a Pyro parameter store the constraint of the scale
+decides, whatever its name.
 """
 
 from __future__ import annotations
@@ -14,15 +16,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from symdiag.arrays import Arrays
-from symdiag.formats.ambiguity import ambiguous
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.constraints import stored_transform
 from symdiag.formats.fields import Field, Slot, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.naming import is_weight_like, tidy
-from symdiag.formats.state_dict import find_state_dict
-from symdiag.formats.transforms import EXP, EXP_HALF, IDENTITY, SQRT, Transform, transform_named
+from symdiag.formats.state_dict import find_state_dict, is_weight_like, tidy
+from symdiag.formats.transforms import (
+    EXP,
+    EXP_HALF,
+    IDENTITY,
+    SQRT,
+    Transform,
+    ambiguous,
+    stored_transform,
+    transform_named,
+)
 from symdiag.posterior import GaussianPrior, Posterior
 
 _LOC_WORDS = ("mu", "mean", "loc")
@@ -162,7 +170,9 @@ def _partner(key: str, model: _Found) -> str:
 
 
 def _global_prior(arrays: Arrays, fields: list[Field]) -> GaussianPrior | None:
-    """A prior kept as two scalars ``prior_mu`` and ``prior_std`` (or ``prior_sigma``) for all weights."""
+    """A prior kept as two scalars ``prior_mu`` and ``prior_std`` (or ``prior_sigma``) for all
+    weights.
+    """
     means = [arrays[k] for k in ("prior_mu", "prior_mean") if k in arrays and arrays[k].size == 1]
     stds = [arrays[k] for k in ("prior_std", "prior_sigma") if k in arrays and arrays[k].size == 1]
     if not stds:

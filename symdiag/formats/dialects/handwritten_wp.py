@@ -1,4 +1,5 @@
-"""``W_mu``/``W_p``/``b_mu``/``b_p``, from a much copied repository: std = 1e-6 + softplus(p), weights (in, out).
+"""``W_mu``/``W_p``/``b_mu``/``b_p``, from a much copied repository: std = 1e-6 + softplus(p),
+weights (in, out).
 
 Its pruning writes p = -1000. The four keys together are the pattern; ``_p`` occurs nowhere else.
 """

@@ -1,8 +1,9 @@
-"""IVON (ivon-opt): an ordinary model state dict; the stds follow from the optimiser's state beside it.
+"""IVON (ivon-opt): an ordinary model state dict; the stds follow from the optimiser's state beside
+it.
 
-Each parameter group holds flat ``hess``, and numbers ``ess`` and ``weight_decay``, in the order the parameters were
-given to the optimiser (model order for one group): std = 1/sqrt(ess (hess + weight_decay)). The prior is implied:
-std = 1/sqrt(ess weight_decay), mean 0.
+Each parameter group holds flat ``hess``, and numbers ``ess`` and ``weight_decay``, in the order the
+parameters were given to the optimiser (model order for one group): std = 1/sqrt(ess (hess +
+weight_decay)). The prior is implied: std = 1/sqrt(ess weight_decay), mean 0.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 
 from symdiag.arrays import Arrays
 from symdiag.errors import InputError, UnsupportedError
-from symdiag.formats.assemble import Draft, assemble, leftovers
+from symdiag.formats.assemble import Draft, assemble, leftovers, merge_tied
 from symdiag.formats.fields import Field, flat_slots, total_size, written
 from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.state_dict import Path, find_state_dict
+from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import precision
-from symdiag.formats.tying import merge_tied
+from symdiag.formats.tree import Path
 from symdiag.posterior import GaussianPrior, Posterior
 
 
@@ -47,10 +48,14 @@ class Ivon:
         return any(True for _ in _groups(raw.tree))
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. ``model_shapes`` gives the optimiser's tensors where it has several groups or not all tensors.
+        """The posterior.
+
+        ``model_shapes`` gives the optimiser's tensors where it has several groups or not all
+        tensors.
 
         Raises:
-            UnsupportedError: ``order-unknown`` (several groups, frozen tensors), ``shape-mismatch``, ``missing-model``.
+            UnsupportedError: ``order-unknown`` (several groups, frozen tensors),
+                ``shape-mismatch``, ``missing-model``.
         """
         found = find_state_dict(raw.tree)
         plain, buffers, ignored = leftovers(arrays, found.paths, ())
@@ -74,19 +79,25 @@ class Ivon:
         )
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
-        """``raw.tree`` with new means in the model and a new ``hess`` in the optimiser (its momentum is kept)."""
+        """``raw.tree`` with new means in the model and a new ``hess`` in the optimiser (its
+        momentum is kept).
+        """
         assert posterior.source is not None
         return written(posterior, posterior.source.template, raw.tree)
 
 
 def _numbers(group: Mapping[str, Any]) -> tuple[float, float]:
-    """Effective sample size and weight decay. Raises InputError ``bad-scale`` where they cannot be."""
+    """Effective sample size and weight decay.
+
+    Raises InputError ``bad-scale`` where they cannot be.
+    """
     ess, decay = float(group["ess"]), float(group["weight_decay"])
     if not (0 < ess < np.inf and 0 <= decay < np.inf):
         raise InputError(
             f"the optimiser's ess {ess:g} or weight_decay {decay:g} is out of range",
             code="bad-scale",
-            hint="ess is positive and weight_decay not negative in every optimiser state ivon-opt writes",
+            hint="ess is positive and weight_decay not negative in every optimiser state ivon-opt "
+            "writes",
         )
     return ess, decay
 
@@ -107,14 +118,16 @@ def _shares(
         raise UnsupportedError(
             "the file holds IVON's state without the model: the stds without the means",
             code="missing-model",
-            hint='save both in one file: {"model": model.state_dict(), "optimizer": optimizer.state_dict()}',
+            hint='save both in one file: {"model": model.state_dict(), "optimizer": '
+            "optimizer.state_dict()}",
         )
     if options.model_shapes is not None:
         by_name = {item.name: item for item in plain}
         plain = [by_name[name] for name in options.model_shapes if name in by_name]
     elif len(groups) > 1:
         raise UnsupportedError(
-            "the optimiser has several parameter groups; the file does not tell which tensors are in which",
+            "the optimiser has several parameter groups; the file does not tell which tensors are "
+            "in which",
             code="order-unknown",
             hint=SHAPES_HINT,
         )
@@ -126,14 +139,16 @@ def _shares(
             chunk.append(rest.pop(0))
         if total_size(item.loc.shape for item in chunk) != size:
             raise UnsupportedError(
-                f"the optimiser's hess has {size} entries, which are no whole number of the tensors given to it",
+                f"the optimiser's hess has {size} entries, which are no whole number of the "
+                "tensors given to it",
                 code="shape-mismatch",
                 hint=SHAPES_HINT,
             )
         yield chunk
     if rest and options.model_shapes is None:
         raise UnsupportedError(
-            f"the optimiser has only some of the model's {len(plain)} tensors; the file does not say which",
+            f"the optimiser has only some of the model's {len(plain)} tensors; the file does not "
+            "say which",
             code="order-unknown",
             hint=SHAPES_HINT,
         )

@@ -1,8 +1,10 @@
-"""laplace-torch: a flat ``mean`` and the curvature H; precision = H / (sigma_noise^2 temperature) + prior precision.
+"""laplace-torch: a flat ``mean`` and the curvature H; precision = H / (sigma_noise^2 temperature) +
+prior precision.
 
-H is (n,) for DiagLaplace, (n, n) for FullLaplace, and for KronLaplace a list of [A, B] per weight (kron(A, B)) and [A]
-per bias. Shapes, and the layers a last-layer approximation leaves deterministic, come from the model's own state dict
-(the companion) or from ``model_shapes``. The prior is in the file.
+H is (n,) for DiagLaplace, (n, n) for FullLaplace, and for KronLaplace a list of [A, B] per weight
+(kron(A, B)) and [A] per bias. Shapes, and the layers a last-layer approximation leaves
+deterministic, come from the model's own state dict (the companion) or from ``model_shapes``. The
+prior is in the file.
 """
 
 from __future__ import annotations
@@ -18,20 +20,23 @@ from numpy.typing import NDArray
 from symdiag.arrays import Array, Arrays
 from symdiag.errors import InputError, OutputError, UnsupportedError
 from symdiag.formats.assemble import Draft, assemble, leftovers
-from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
-from symdiag.formats.curvature import (
+from symdiag.formats.covariance import (
     DENSE_LIMIT,
     cholesky,
     inverse,
+    is_as_read,
     kron_covariance,
     kron_factors,
     kron_variances,
+    model_shapes,
+    split,
+    with_covariance,
 )
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, total_size, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, find_state_dict, replaced
+from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import precision
+from symdiag.formats.tree import Path, replaced
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 _FILE, _MODEL = "file", "companion"
@@ -40,7 +45,9 @@ _TRANSFORM = "1/sqrt(H/(sigma_noise^2*temperature)+prior_precision)"
 
 @dataclass(frozen=True)
 class _State:
-    """The numbers of a Laplace file: curvature H, its factor, and the prior precision per weight (n,)."""
+    """The numbers of a Laplace file: curvature H, its factor, and the prior precision per weight
+    (n,).
+    """
 
     structure: str
     curvature: Any
@@ -66,7 +73,8 @@ class Laplace:
         """The posterior.
 
         Raises:
-            UnsupportedError: ``needs-model-shapes``, or ``unsupported`` for a structure other than those three.
+            UnsupportedError: ``needs-model-shapes``, or ``unsupported`` for a structure other than
+                those three.
             InputError: ``companion-mismatch``, ``shape-mismatch``, ``non-finite``, ``bad-scale``.
         """
         mean = to_float64(raw.tree["mean"]).reshape(-1)
@@ -91,11 +99,15 @@ class Laplace:
         return _spread(posterior, state)
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
-        """The Laplace file's tree with new mean and curvature; the companion is ``write_companion``."""
+        """The Laplace file's tree with new mean and curvature; the companion is
+        ``write_companion``.
+        """
         return self._written(posterior)[_FILE]
 
     def write_companion(self, posterior: Posterior) -> RawCheckpoint | None:
-        """The model's state dict, whose weights are the means; None when the posterior was read without it."""
+        """The model's state dict, whose weights are the means; None when the posterior was read
+        without it.
+        """
         assert posterior.source is not None
         companion: RawCheckpoint | None = posterior.source.template.extra.companion
         return companion and replace(companion, tree=self._written(posterior)[_MODEL])
@@ -116,7 +128,9 @@ def _why(key: str) -> str:
 
 
 def _tensors(both: RawCheckpoint, mean: Array, options: ReadOptions) -> tuple[list[Field], Draft]:
-    """The fields behind ``mean``, and the model they are in: all its tensors in order, its buffers, what it ignores."""
+    """The fields behind ``mean``, and the model they are in: all its tensors in order, its buffers,
+    what it ignores.
+    """
     path = (_FILE, "mean")
     if options.companion is None or options.model_shapes is not None:
         shapes = model_shapes(options, mean.size, "the Laplace mean")
@@ -132,7 +146,9 @@ def _tensors(both: RawCheckpoint, mean: Array, options: ReadOptions) -> tuple[li
 
 
 def _run(plain: list[Field], tree: Tree, mean: Array) -> list[Field]:
-    """The consecutive tensors of the model whose values are ``mean``: all of them, or the last layer's."""
+    """The consecutive tensors of the model whose values are ``mean``: all of them, or the last
+    layer's.
+    """
     for start in range(len(plain)):
         stop = start
         while (
@@ -150,7 +166,8 @@ def _run(plain: list[Field], tree: Tree, mean: Array) -> list[Field]:
     raise InputError(
         f"no consecutive tensors of the companion hold the {mean.size} values of the Laplace mean",
         code="companion-mismatch",
-        hint="give the state dict, saved with torch.save, of the very model the approximation was fitted to",
+        hint="give the state dict, saved with torch.save, of the very model the approximation was "
+        "fitted to",
     )
 
 

@@ -1,6 +1,8 @@
-"""NumPyro's mean-field guides: ``w1_auto_loc``, ``w1_auto_scale`` in an npz or dict; the stored scale is the std.
+"""NumPyro's mean-field guides: ``w1_auto_loc``, ``w1_auto_scale`` in an npz or dict; the stored
+scale is the std.
 
-``AutoNormal`` names one pair per site; the names are the user's (``w1``, ``b1``) and weights usually (in, out).
+``AutoNormal`` names one pair per site; the names are the user's (``w1``, ``b1``) and weights
+usually (in, out).
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""NumPyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal, AutoMultivariateNormal.
+"""NumPyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal,
+AutoMultivariateNormal.
 
-As Pyro's, but constrained: ``auto_scale`` is s itself, ``auto_cov_factor`` F gives (sF)(sF)^T + diag(s^2), and
-``auto_scale_tril`` is the covariance's whole Cholesky factor. The vector holds the latent variables in alphabetical
-order (``b1``, ``b2``, ``w1``, ``w2``); ``model_shapes`` must list them so.
+As Pyro's, but constrained: ``auto_scale`` is s itself, ``auto_cov_factor`` F gives (sF)(sF)^T +
+diag(s^2), and ``auto_scale_tril`` is the covariance's whole Cholesky factor. The vector holds the
+latent variables in alphabetical order (``b1``, ``b2``, ``w1``, ``w2``); ``model_shapes`` must list
+them so.
 """
 
 from __future__ import annotations
@@ -35,10 +37,14 @@ class NumpyroFlat(PyroFlat):
         return Keys(_LOC, *(key if key in arrays else None for key in (_SCALE, _FACTOR, _TRIL)))
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """As Pyro's. Raises UnsupportedError ``order-unknown`` too: no second file has the order of the vector."""
+        """As Pyro's.
+
+        Raises UnsupportedError ``order-unknown`` too: no second file has the order of the vector.
+        """
         if options.model_shapes is None and options.companion is not None:
             raise UnsupportedError(
-                "a companion does not tell the order of NumPyro's flat vector, which is alphabetical by site",
+                "a companion does not tell the order of NumPyro's flat vector, which is "
+                "alphabetical by site",
                 code="order-unknown",
                 hint=SHAPES_HINT,
             )

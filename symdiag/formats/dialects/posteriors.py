@@ -1,6 +1,8 @@
-"""posteriors (Normal Computing): ``params`` and ``log_sd_diag``, both named as the module's parameters; std = exp.
+"""posteriors (Normal Computing): ``params`` and ``log_sd_diag``, both named as the module's
+parameters; std = exp.
 
-Only plain dicts of the two can be read; a pickled ``VIDiagState`` object cannot be opened without running its code.
+Only plain dicts of the two can be read; a pickled ``VIDiagState`` object cannot be opened without
+running its code.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.fields import Field, Slot, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, dotted, walk
+from symdiag.formats.state_dict import tidy
 from symdiag.formats.transforms import EXP, transform_named
+from symdiag.formats.tree import Path, dotted, walk
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE = "log_sd_diag"
@@ -44,7 +46,10 @@ class Posteriors:
         return _home(raw.tree) is not None
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. Raises InputError ``missing-scale`` or ``shape-mismatch`` when the trees differ."""
+        """The posterior.
+
+        Raises InputError ``missing-scale`` or ``shape-mismatch`` when the trees differ.
+        """
         home = _home(raw.tree)
         assert home is not None
         transform = transform_named(options.scale_transform) if options.scale_transform else EXP

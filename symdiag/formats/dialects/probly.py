@@ -1,4 +1,5 @@
-"""probly: ``L.weight_mu``, ``L.weight_rho`` with ``L.weight_prior_mu``, ``L.weight_prior_sigma`` of the same shape.
+"""probly: ``L.weight_mu``, ``L.weight_rho`` with ``L.weight_prior_mu``, ``L.weight_prior_sigma`` of
+the same shape.
 
 std = log1p(exp(rho)). The prior is per weight, so permuting units may not leave it as it was.
 """

@@ -1,7 +1,9 @@
-"""Pyro's AutoNormal: ``locs.SITE``/``scales.SITE``, unconstrained in the parameter store and in ``guide.state_dict()``.
+"""Pyro's AutoNormal: ``locs.SITE``/``scales.SITE``, unconstrained in the parameter store and in
+``guide.state_dict()``.
 
-The state dict says ``_unconstrained`` and keeps the constraint in code, where it has been softplus since Pyro 1.6. The
-store (``get_param_store().save()``) does not say so in its names, but holds the constraint objects.
+The state dict says ``_unconstrained`` and keeps the constraint in code, where it has been softplus
+since Pyro 1.6. The store (``get_param_store().save()``) does not say so in its names, but holds the
+constraint objects.
 """
 
 from __future__ import annotations
@@ -10,18 +12,19 @@ import re
 from collections.abc import Iterator
 
 from symdiag.arrays import Arrays
-from symdiag.formats.ambiguity import ambiguous
-from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import KeyedDialect, Pair
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path
-from symdiag.formats.transforms import SOFTPLUS, Transform
+from symdiag.formats.state_dict import tidy
+from symdiag.formats.transforms import SOFTPLUS, Transform, ambiguous, constraint_of, transform_of
+from symdiag.formats.tree import Path
 
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
 
 
-ASSUMED = "softplus unless told otherwise: Pyro's own since 1.6; a state dict does not tell the guide's scale_constraint"
+ASSUMED = (
+    "softplus unless told otherwise: Pyro's own since 1.6; a state dict does not tell the "
+    "guide's scale_constraint"
+)
 
 
 class Pyro(KeyedDialect):
@@ -37,7 +40,10 @@ class Pyro(KeyedDialect):
     def transform_for(
         self, pair: Pair, raw: RawCheckpoint, place: Path, arrays: Arrays
     ) -> Transform:
-        """What the constraint says; softplus in a state dict. Raises UnsupportedError when a store lost them."""
+        """What the constraint says; softplus in a state dict.
+
+        Raises UnsupportedError when a store lost them.
+        """
         constraint = constraint_of(raw.tree, place)
         if constraint is not None:
             return transform_of(constraint)

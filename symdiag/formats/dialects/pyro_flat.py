@@ -1,8 +1,10 @@
-"""Pyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal, AutoMultivariateNormal.
+"""Pyro's guides over one flat vector: AutoDiagonalNormal, AutoLowRankMultivariateNormal,
+AutoMultivariateNormal.
 
-``loc`` and ``scale`` (s = softplus) of size D. Low rank adds ``cov_factor`` F (D, R): (sF)(sF)^T + diag(s^2) is the
-covariance. Multivariate adds ``scale_tril`` T, unit lower triangular: (sT)(sT)^T is the covariance. Neither names nor
-shapes are in the file: they come from ``model_shapes`` or a companion state dict.
+``loc`` and ``scale`` (s = softplus) of size D. Low rank adds ``cov_factor`` F (D, R): (sF)(sF)^T +
+diag(s^2) is the covariance. Multivariate adds ``scale_tril`` T, unit lower triangular: (sT)(sT)^T
+is the covariance. Neither names nor shapes are in the file: they come from ``model_shapes`` or a
+companion state dict.
 """
 
 from __future__ import annotations
@@ -18,16 +20,20 @@ from numpy.typing import NDArray
 from symdiag.arrays import Array, Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
-from symdiag.formats.constraints import constraint_of, transform_of
-from symdiag.formats.correlated import is_as_read, model_shapes, split, with_covariance
-from symdiag.formats.curvature import cholesky
+from symdiag.formats.covariance import cholesky, is_as_read, model_shapes, split, with_covariance
 from symdiag.formats.dialects.pyro import ASSUMED
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, find_state_dict, replaced
-from symdiag.formats.transforms import SOFTPLUS, Transform, transform_named
+from symdiag.formats.state_dict import find_state_dict, tidy
+from symdiag.formats.transforms import (
+    SOFTPLUS,
+    Transform,
+    constraint_of,
+    transform_named,
+    transform_of,
+)
+from symdiag.formats.tree import Path, replaced
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")
@@ -35,7 +41,10 @@ _SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")
 
 @dataclass(frozen=True)
 class Keys:
-    """The guide's keys; ``factor`` and ``tril`` where it has them. Without ``scale``, ``tril`` is no unit triangle."""
+    """The guide's keys; ``factor`` and ``tril`` where it has them.
+
+    Without ``scale``, ``tril`` is no unit triangle.
+    """
 
     loc: str
     scale: str | None
@@ -66,7 +75,9 @@ class PyroFlat:
         return None
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
-        """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name or constraint."""
+        """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name
+        or constraint.
+        """
         keys = self.keys(arrays)
         if keys is None or keys.scale is None:
             return False
@@ -76,7 +87,10 @@ class PyroFlat:
         )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """The posterior. Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects."""
+        """The posterior.
+
+        Raises UnsupportedError ``needs-model-shapes``, InputError as other dialects.
+        """
         found = find_state_dict(raw.tree)
         keys = self.keys(arrays)
         assert keys is not None

@@ -1,7 +1,9 @@
-"""SWAG: averages ``L.weight_mean``, ``L.weight_sq_mean`` of the iterates; std = sqrt(sq_mean - mean^2), at least 1e-15.
+"""SWAG: averages ``L.weight_mean``, ``L.weight_sq_mean`` of the iterates; std = sqrt(sq_mean -
+mean^2), at least 1e-15.
 
-With ``L.weight_cov_mat_sqrt`` (the last K deviations from the mean, one row each) the posterior is SWAG's low rank plus
-diagonal, covariance = D^T D / (2 (K - 1)) + diag(variance) / 2 (Maddox et al. 2019, eq. 1).
+With ``L.weight_cov_mat_sqrt`` (the last K deviations from the mean, one row each) the posterior is
+SWAG's low rank plus diagonal, covariance = D^T D / (2 (K - 1)) + diag(variance) / 2 (Maddox et al.
+2019, eq. 1).
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from numpy.typing import NDArray
 
 from symdiag.arrays import Array, Arrays
 from symdiag.formats.assemble import assemble, draft_from_pairs
-from symdiag.formats.correlated import is_as_read, pieces, with_covariance
+from symdiag.formats.covariance import is_as_read, pieces, with_covariance
 from symdiag.formats.fields import Field, Slot, check_finite, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.naming import tidy
-from symdiag.formats.state_dict import Path, at, dotted, find_state_dict, replaced
+from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import Transform
+from symdiag.formats.tree import Path, at, dotted, replaced
 from symdiag.posterior import Covariance, Posterior
 
 _MEAN, _SQUARE, _DEVIATIONS = "_mean", "_sq_mean", "_cov_mat_sqrt"
@@ -120,7 +122,7 @@ def _deviations(
 
 
 def _squares(posterior: Posterior, item: Field, tree: Tree) -> NDArray[Any]:
-    """The stored mean of squares for the posterior's mean and variance; unchanged where both are."""
+    """The stored mean of squares for the new mean and variance; unchanged where both are."""
     assert item.scale is not None
     raw, old_mean = item.scale.get(tree), to_float64(item.loc.get(tree))
     variance = _own_variance(posterior, item.name)

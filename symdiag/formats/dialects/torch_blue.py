@@ -1,4 +1,6 @@
-"""torch-blue: ``L._weight_mean``, ``L._weight_log_std``; std = exp(log_std). A non-Bayesian variable has a mean only.
+"""torch-blue: ``L._weight_mean``, ``L._weight_log_std``; std = exp(log_std).
+
+A non-Bayesian variable has a mean only.
 
 Its Student-t posterior (``_weight_mean``, ``_weight_log_scale``) is no Gaussian and refused.
 """
@@ -12,8 +14,8 @@ from symdiag.errors import UnsupportedError
 from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.keyed import KeyedDialect, Pair
-from symdiag.formats.state_dict import Path
 from symdiag.formats.transforms import EXP
+from symdiag.formats.tree import Path
 from symdiag.posterior import Posterior
 
 
@@ -21,7 +23,7 @@ class TorchBlue(KeyedDialect):
     """Keyed, with means that stand alone."""
 
     def pairs(self, arrays: Arrays) -> Iterator[Pair]:
-        """The pairs; a mean without ``log_std`` belongs to a deterministic variable and is no pair."""
+        """The pairs; a mean without ``log_std`` is a deterministic variable's and no pair."""
         return (pair for pair in super().pairs(arrays) if pair.scale in arrays)
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
@@ -29,7 +31,10 @@ class TorchBlue(KeyedDialect):
         return super().matches(raw, arrays) or bool(_student_t(arrays))
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
-        """As for every keyed dialect. Raises UnsupportedError ``not-gaussian`` for Student-t variables."""
+        """As for every keyed dialect.
+
+        Raises UnsupportedError ``not-gaussian`` for Student-t variables.
+        """
         if found := _student_t(arrays):
             raise UnsupportedError(
                 f"{found[0]}: a Student-t posterior is not a Gaussian", code="not-gaussian"

@@ -1,7 +1,9 @@
-"""torch-uncertainty: ``L.weight_mu``, ``L.weight_sigma``, where "sigma" holds rho: std = log1p(exp(weight_sigma)).
+"""torch-uncertainty: ``L.weight_mu``, ``L.weight_sigma``, where "sigma" holds rho: std =
+log1p(exp(weight_sigma)).
 
-The samplers repeat each parameter under ``L.weight_sampler.mu``/``.rho``, which gives the library away. The prior, a
-mixture of two centred Gaussians, is in the file; it is Gaussian when all its weight is on one of them.
+The samplers repeat each parameter under ``L.weight_sampler.mu``/``.rho``, which gives the library
+away. The prior, a mixture of two centred Gaussians, is in the file; it is Gaussian when all its
+weight is on one of them.
 """
 
 from __future__ import annotations

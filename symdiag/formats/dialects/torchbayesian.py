@@ -1,4 +1,5 @@
-"""torchbayesian: ``L.reparametrizations.weight.variational_posterior.mu``/``.rho``; std = softplus(rho).
+"""torchbayesian: ``L.reparametrizations.weight.variational_posterior.mu``/``.rho``; std =
+softplus(rho).
 
 Any parameter can be Bayesian, a norm's scale too.
 """

@@ -1,4 +1,7 @@
-"""torchbnn: ``L.weight_mu``, ``L.weight_log_sigma``; std = exp(log_sigma). After ``freeze()`` also ``L.weight_eps``."""
+"""torchbnn: ``L.weight_mu``, ``L.weight_log_sigma``; std = exp(log_sigma).
+
+After ``freeze()`` also ``L.weight_eps``.
+"""
 
 from __future__ import annotations
 

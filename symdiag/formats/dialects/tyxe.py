@@ -1,6 +1,8 @@
-"""TyXe: ``net_guide.SITE.loc``/``.scale``, unconstrained; exp, where Pyro's own guides say softplus.
+"""TyXe: ``net_guide.SITE.loc``/``.scale``, unconstrained; exp, where Pyro's own guides say
+softplus.
 
-A state dict does not tell whether ``max_guide_scale`` was set, which makes it a sigmoid; a parameter store does.
+A state dict does not tell whether ``max_guide_scale`` was set, which makes it a sigmoid; a
+parameter store does.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ import re
 from collections.abc import Iterator
 
 from symdiag.arrays import Arrays
-from symdiag.formats.constraints import constraint_of, transform_of
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import KeyedDialect, Pair
-from symdiag.formats.state_dict import Path, find_state_dict
-from symdiag.formats.transforms import EXP, Transform
+from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.transforms import EXP, Transform, constraint_of, transform_of
+from symdiag.formats.tree import Path
 
 _LOC = re.compile(r"^(?:net_guide\.)?(?P<site>.+)\.loc(?P<end>_unconstrained)?$")
 
@@ -29,7 +31,9 @@ class Tyxe(KeyedDialect):
                 yield Pair("", match["site"], match["site"], key, scale)
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
-        """Whether a site's keys end in ``_unconstrained``, or come from a store and are not one flat vector."""
+        """Whether a site's keys end in ``_unconstrained``, or come from a store and are not one
+        flat vector.
+        """
         paths = find_state_dict(raw.tree).paths
         return any(
             pair.scale in arrays
@@ -51,7 +55,8 @@ class Tyxe(KeyedDialect):
         """The assumption a state dict forces on us."""
         if any(pair.loc.endswith("_unconstrained") for pair in self.pairs(arrays)):
             return (
-                "exp assumed; had max_guide_scale been set it would be a sigmoid, which a state dict does not tell",
+                "exp assumed; had max_guide_scale been set it would be a sigmoid, which a state "
+                "dict does not tell",
             )
         return ()
 

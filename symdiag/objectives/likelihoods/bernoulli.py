@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from symdiag.errors import InputError
-from symdiag.objectives.likelihoods.interface import Scores, expected_calibration_error, mixture_nll
+from symdiag.objectives.likelihoods.interface import (
+    Refusal,
+    Scores,
+    expected_calibration_error,
+    mixture_nll,
+)
 
 
 class Bernoulli:
     """y log s(f) + (1 − y) log s(−f), summed over outputs."""
 
     name = "bernoulli"
+    has_noise = False
+    refusals = (Refusal([0.5], 1), Refusal([-1.0], 1), Refusal([[0.0, 1.0]], 1))
 
     def targets(self, raw: Tensor, outputs: int) -> Tensor:
         """(N,) or (N, outputs) of 0/1 → (N, outputs) floats."""
@@ -28,6 +40,7 @@ class Bernoulli:
 
     def log_prob(self, outputs: Tensor, targets: Tensor, log_noise: Tensor) -> Tensor:
         """Nats per draw and point: (S, N, d) → (S, N)."""
+        # s(−f) = 1 − s(f), so the sign of the logit picks the case without cancellation
         return logsigmoid((2.0 * targets - 1.0) * outputs).sum(-1)
 
     def scores(self, outputs: Tensor, targets: Tensor, log_noise: Tensor) -> Scores:
@@ -41,6 +54,12 @@ class Bernoulli:
             metric=float(correct.double().mean()),
             calibration_error=expected_calibration_error(confidence, correct),
         )
+
+    def reference(self, outputs: NDArray[np.float64], noise: float) -> Sequence[Any]:
+        """A coin per output."""
+        from scipy import special, stats
+
+        return [stats.bernoulli(special.expit(f)) for f in outputs]
 
 
 LIKELIHOOD = Bernoulli()

@@ -1,36 +1,62 @@
-"""What a likelihood must provide. A new one is one new module in this package defining ``LIKELIHOOD``."""
+"""What a likelihood must provide, and the scores that several share."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from symdiag.errors import UsageError
+from symdiag.errors import InputError
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Predictive quality on held-out data; ``metric`` is named by ``metric_name`` (rmse or accuracy)."""
+    """Predictive quality on held-out data of the mixture over weight draws.
+
+    ``metric`` is the RMSE of the predictive mean or the accuracy of the most probable class, as
+    ``metric_name`` says. ``calibration_error`` is in [0, 1].
+    """
 
     nll: float  # nats per data point
-    metric_name: str
+    metric_name: Literal["rmse", "accuracy"]
     metric: float
     calibration_error: float
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Targets for a network of ``outputs`` outputs that must be refused with code ``bad-data``."""
+
+    targets: Any  # anything that torch.tensor takes
+    outputs: int
+
+
 class Likelihood(Protocol):
-    """p(y | f) for network outputs f. ``log_noise`` is log of the noise std (gaussian only, else ignored)."""
+    """p(y | f) for network outputs f.
+
+    Attributes:
+        name: As in ``--likelihood``, and the module's name.
+        has_noise: Whether there is a scale about the outputs (``--noise``); it is ``log_noise``,
+            log of a std, and starts at the residual std of the mean network where it is learned.
+        refusals: Targets that ``targets`` must refuse; the conformance suite tries them.
+    """
 
     name: str
+    has_noise: bool
+    refusals: Sequence[Refusal]
 
     def targets(self, raw: Tensor, outputs: int) -> Tensor:
-        """The target array in the shape and dtype that ``log_prob`` wants; InputError if it cannot be."""
+        """The targets in the shape and dtype that ``log_prob`` wants.
+
+        Raises:
+            InputError: ``bad-data``, with a hint.
+        """
         ...
 
     def log_prob(self, outputs: Tensor, targets: Tensor, log_noise: Tensor) -> Tensor:
@@ -41,26 +67,25 @@ class Likelihood(Protocol):
         """Scores of the predictive mixture over draws, from outputs (S, N, d)."""
         ...
 
+    def reference(self, outputs: NDArray[np.float64], noise: float) -> Sequence[Any]:
+        """p(y | f) for one point's outputs (d,) as frozen ``scipy.stats`` distributions.
 
-def likelihood_names() -> tuple[str, ...]:
-    """Names accepted by ``--likelihood``, in alphabetical order."""
-    package = importlib.import_module("symdiag.objectives.likelihoods")
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(name for name in found if name != "interface")
+        One univariate distribution per column of targets. Everything else here is checked against
+        them, so they must not be built from this module's own formulas.
+        """
+        ...
 
 
-def find_likelihood(name: str) -> Likelihood:
-    """The likelihood called ``name``; UsageError with the valid names otherwise."""
-    if name not in likelihood_names():
-        raise UsageError(
-            f"unknown likelihood '{name}'",
-            code="bad-option",
-            hint=f"Choose one of: {', '.join(likelihood_names())}.",
+def columns(raw: Tensor, outputs: int, hint: str) -> Tensor:
+    """Targets (N,) or (N, outputs) as (N, outputs); InputError ``bad-data`` for another width."""
+    shaped = raw.reshape(len(raw), -1)
+    if shaped.shape[1] != outputs:
+        raise InputError(
+            f"targets have {shaped.shape[1]} columns but the network has {outputs} outputs",
+            code="bad-data",
+            hint=hint,
         )
-    likelihood: Likelihood = importlib.import_module(
-        f"symdiag.objectives.likelihoods.{name}"
-    ).LIKELIHOOD
-    return likelihood
+    return shaped
 
 
 def mixture_nll(log_prob: Tensor) -> float:
@@ -70,9 +95,13 @@ def mixture_nll(log_prob: Tensor) -> float:
 
 
 def quantile_calibration_error(cdf_values: Tensor) -> float:
-    """Mean |coverage − nominal| over 19 quantile levels, from predictive CDF values (N,) at the targets."""
+    """Mean |coverage − nominal| over the levels .05, .10, ..., .95.
+
+    Args:
+        cdf_values: (N,) predictive CDF at the targets; uniform where the model is right.
+    """
     levels = torch.linspace(0.05, 0.95, 19, dtype=cdf_values.dtype, device=cdf_values.device)
-    coverage = (cdf_values[None, :] <= levels[:, None]).to(cdf_values.dtype).mean(1)
+    coverage = (cdf_values[None, :] <= levels[:, None]).to(cdf_values.dtype).mean(1)  # (19,)
     return float((coverage - levels).abs().mean())
 
 

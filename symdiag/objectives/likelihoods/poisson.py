@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from symdiag.errors import InputError
-from symdiag.objectives.likelihoods.interface import Scores, mixture_nll, quantile_calibration_error
+from symdiag.objectives.likelihoods.interface import (
+    Refusal,
+    Scores,
+    mixture_nll,
+    quantile_calibration_error,
+)
 
 
 class Poisson:
     """y f − exp(f) − log y!, summed over outputs."""
 
     name = "poisson"
+    has_noise = False
+    refusals = (Refusal([-1.0], 1), Refusal([1.5], 1), Refusal([[1.0, 2.0]], 1))
 
     def targets(self, raw: Tensor, outputs: int) -> Tensor:
         """(N,) or (N, outputs) of counts → (N, outputs) floats."""
@@ -33,7 +45,7 @@ class Poisson:
     def scores(self, outputs: Tensor, targets: Tensor, log_noise: Tensor) -> Scores:
         """NLL, RMSE of the mean rate, coverage error of the mid-point CDF P(Y < y) + P(Y = y)/2."""
         rate = torch.exp(outputs)
-        upper = torch.special.gammaincc(targets + 1.0, rate)  # P(Y <= y)
+        upper = torch.special.gammaincc(targets + 1.0, rate)  # P(Y <= y), a gamma tail
         mass = torch.exp(targets * outputs - rate - torch.lgamma(targets + 1.0))
         return Scores(
             nll=mixture_nll(self.log_prob(outputs, targets, log_noise)),
@@ -41,6 +53,12 @@ class Poisson:
             metric=float((rate.mean(0) - targets).square().mean().sqrt()),
             calibration_error=quantile_calibration_error((upper - 0.5 * mass).mean(0).reshape(-1)),
         )
+
+    def reference(self, outputs: NDArray[np.float64], noise: float) -> Sequence[Any]:
+        """Counts with rate exp f, per output."""
+        from scipy import stats
+
+        return [stats.poisson(np.exp(f)) for f in outputs]
 
 
 LIKELIHOOD = Poisson()

@@ -1,1 +1,1 @@
-"""One file per kind of report: ``KIND``, the dataclass ``MODEL``, and ``document(model) -> Document``."""
+"""One file per kind of report, named as it: ``document(report) -> Document``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from symdiag.report.align_model import AlignReport, GroupAlignment, OnData
 from symdiag.report.document import (
     Block,
     Bullets,
@@ -15,10 +14,8 @@ from symdiag.report.document import (
     Table,
     Tone,
 )
+from symdiag.report.kinds.align import AlignReport, GroupAlignment, OnData
 from symdiag.report.text import listing, number, percent
-
-KIND = "align"
-MODEL = AlignReport
 
 _TONES: dict[str, Tone] = {
     "same mode up to symmetry": "good",

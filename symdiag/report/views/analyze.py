@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
-from typing import Any
 
-from symdiag.report.align_model import Distance, Proof, Side
-from symdiag.report.decode import decode
+from symdiag.diagnostics.diagnosis import Finding, GroupReport
+from symdiag.diagnostics.findings import CATALOGUE
 from symdiag.report.document import (
     Block,
     Bullets,
@@ -22,13 +20,16 @@ from symdiag.report.document import (
     Table,
     Tone,
 )
-from symdiag.report.meaning import meaning
-from symdiag.report.model import Finding, GroupReport, ModelInfo, Report
-from symdiag.report.tables import WORST, all_neurons, group_table, interval_table, worst_neurons
+from symdiag.report.kinds.align import AlignedTo
+from symdiag.report.kinds.analyze import ModelInfo, Report
 from symdiag.report.text import amount, interval, listing, modes, number, percent, plural
-
-KIND = "analyze"
-MODEL = Report
+from symdiag.report.views._tables import (
+    WORST,
+    all_neurons,
+    group_table,
+    interval_table,
+    worst_neurons,
+)
 
 _TONES: dict[str, Tone] = {
     "ok": "good",
@@ -102,9 +103,15 @@ def _notice(finding: Finding, path: str) -> Notice:
         finding.message,
         where,
         measured,
-        meaning(finding.code),
+        _meaning(finding.code),
         action,
     )
+
+
+def _meaning(code: str) -> str:
+    """The catalogue's first sentence on ``code``; empty for codes of another version."""
+    known = CATALOGUE.get(code)
+    return re.split(r"(?<=[.!?]) ", known.meaning, maxsplit=1)[0] if known is not None else ""
 
 
 def _command(hint: str, path: str) -> str:
@@ -148,20 +155,9 @@ def _baseline(report: Report) -> tuple[Block, ...]:
     return (Facts(rows),)
 
 
-@dataclass(frozen=True)
-class _Aligned:
-    """The part of ``Report.alignment`` that is shown."""
-
-    reference: Side
-    distance: Distance
-    certificate: Proof
-    verdict: str
-
-
-def _alignment(section: dict[str, Any] | None) -> tuple[Block, ...]:
-    if section is None:
+def _alignment(found: AlignedTo | None) -> tuple[Block, ...]:
+    if found is None:
         return ()
-    found = decode(_Aligned, section, "report.alignment")
     share = percent(found.distance.relabelling_share, 1.0)
     before, after = number(found.distance.before), number(found.distance.after)
     rows = (

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from symdiag.report.comparison import Comparison, Difference
 from symdiag.report.document import Check, Column, Document, Facts, Outcome, Section, Table, Tone
+from symdiag.report.kinds.compare import Comparison, Difference
 from symdiag.report.text import number, plural
-
-KIND = "compare"
-MODEL = Comparison
 
 _TONES: dict[str, Tone] = {
     "regressed": "bad",

@@ -15,14 +15,11 @@ from symdiag.report.document import (
     Section,
     Table,
 )
-from symdiag.report.inspection import Inspection
+from symdiag.report.kinds.inspect import Inspection
 from symdiag.report.text import number, plural
 
 _CHECKED = "checked against the module's outputs"
 _UNCHECKED = "not yet verified: analyze does that"
-
-KIND = "inspect"
-MODEL = Inspection
 
 
 def document(report: Inspection) -> Document:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from symdiag.estimate import Estimate
 from symdiag.report.document import Check, Column, Document, Facts, Paragraph, Section, Table, Tone
-from symdiag.report.retrain_model import Change, Figures, RetrainReport
+from symdiag.report.kinds.retrain import Change, Figures, RetrainReport
 from symdiag.report.text import amount, number
-
-KIND = "retrain"
-MODEL = RetrainReport
 
 _TONES: dict[str, Tone] = {"improved": "good", "no measurable benefit": "muted", "worse": "bad"}
 _LABELS = {

@@ -15,11 +15,8 @@ from symdiag.report.document import (
     Section,
     Table,
 )
-from symdiag.report.samples_model import GroupSwitchingReport, RhatReport, SamplesReport
+from symdiag.report.kinds.samples import GroupSwitchingReport, RhatReport, SamplesReport
 from symdiag.report.text import interval, number, percent, plural
-
-KIND = "samples"
-MODEL = SamplesReport
 
 _WORST = 5
 _GROUP_CAPTION = (

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from symdiag.report.align_model import RunAlignment, SpreadReport, UniverseReport
 from symdiag.report.document import Bullets, Column, Document, Facts, Section, Table
+from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
 from symdiag.report.text import number
-
-KIND = "universe"
-MODEL = UniverseReport
 
 _CAPTION = "distance: to the barycentre of all runs, before and after. swaps: transpositions over all groups."
 

@@ -1,0 +1,129 @@
+"""What a diagnosis consists of: units, clusters, groups, totals, findings, and the context findings are judged in.
+
+Field names are the JSON contract of ``analyze``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from symdiag.estimate import Count, Estimate, Extended
+
+StraddlingVerdict = Literal["ok", "straddling", "inconclusive", "not-applicable"]
+Severity = Literal["info", "warning", "error"]
+
+Width = Annotated[int, Meta(ge=1, description="units")]
+LogOrder = Annotated[float, Meta(description="log of the group's order, nats")]
+_Modes = Annotated[
+    float | None, Meta(description="exp of the straddling entropy; null when it overflows")
+]
+
+
+@dataclass(frozen=True)
+class NeuronInfo:
+    """One unit of a group.
+
+    The shifts are the first step of symmetrised training, predicted without data (docs/theory/straddling.md): the
+    Euclidean size of σ·∂H/∂μ over the unit's means, and the mean of −∂H/∂log σ over its weights.
+    """
+
+    index: Annotated[Count, Meta(description="unit in the file's order")]
+    retention: Annotated[
+        float, Meta(description="probability that a weight draw leaves the unit its own label")
+    ]
+    nearest: Annotated[int | None, Meta(description="closest twin")]
+    separation: Annotated[float | None, Meta(description="distance to it in posterior stds")]
+    collapsed: bool
+    mean_shift: Annotated[
+        Extended, Meta(description="predicted shift of its means, posterior stds")
+    ]
+    log_std_shift: Annotated[Extended, Meta(description="predicted mean change of its log stds")]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Units that exchange labels with each other under the posterior."""
+
+    neurons: tuple[Count, ...]
+    collapsed: bool
+    straddling_entropy: Annotated[Extended, Meta(description="nats")]
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """One group of interchangeable units."""
+
+    name: str
+    width: Width
+    signed: Annotated[bool, Meta(description="sign flips included")]
+    log_order: LogOrder
+    straddling_entropy: Estimate
+    mutual_information: Estimate
+    effective_modes: _Modes
+    neurons: tuple[NeuronInfo, ...]
+    clusters: tuple[Cluster, ...]
+
+
+@dataclass(frozen=True)
+class Total:
+    """The whole symmetry group."""
+
+    log_order: LogOrder
+    straddling_entropy: Estimate
+    mutual_information: Estimate
+    effective_modes: _Modes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding with a stable code."""
+
+    code: Annotated[str, Meta(description="see `symdiag explain CODE`")]
+    severity: Severity
+    group: str | None
+    neurons: tuple[Count, ...]
+    message: str
+    measured: float | None
+    threshold: float | None
+    hint: Annotated[str, Meta(description="what to do next")]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Groups and their total."""
+
+    groups: tuple[GroupReport, ...]
+    total: Total
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A group that failed verification and was not used."""
+
+    group: str
+    error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a finding family may look at: a finished estimate, ready to be judged."""
+
+    path: str
+    groups: tuple[GroupReport, ...]
+    total: Total
+    verdict: StraddlingVerdict
+    max_straddling: float
+    activation: str | None = None
+    samples: int = 0
+    notes: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    prior_not_invariant: tuple[str, ...] = ()
+    correlated: bool = False
+    deterministic_parameters: int = 0
+    parameters: int = 0
+    covered_parameters: int = 0

@@ -1,0 +1,103 @@
+"""The report of ``analyze``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from symdiag.diagnostics.diagnosis import Finding, GroupReport, StraddlingVerdict, Total
+from symdiag.estimate import LATER, Count, Estimate, Extended
+from symdiag.report.kinds.align import AlignedTo
+from symdiag.report.parts import AnyReport, LayerInfo, Pairs, Uncovered
+
+_Scalars = Annotated[Count, Meta(description="scalar weights")]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was read. ``assumptions`` lists everything the file could not tell."""
+
+    path: str
+    sha256: str
+    format: Annotated[str, Meta(description="container/dialect")]
+    parameters: _Scalars
+    covered_parameters: Annotated[Count, Meta(description="of them in some group")]
+    activation: Annotated[
+        str | None, Meta(description="null: unknown, only permutations were considered")
+    ]
+    layers: tuple[LayerInfo, ...]
+    scale_transform: Annotated[str, Meta(description="how the file stores scales")] = ""
+    scale_range: Annotated[
+        tuple[float, float] | None,
+        Meta(description="least and largest std of the weights that are random"),
+    ] = None
+    deterministic_parameters: Annotated[Count, Meta(description="weights of zero width")] = 0
+    uncovered: tuple[Uncovered, ...] = ()
+    ignored: Pairs = ()
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """Evidence terms on the data given, nats summed over the data set."""
+
+    standard: Estimate
+    symmetrized: Estimate
+    expected_log_likelihood: Estimate
+    kl: Annotated[Extended, Meta(description="nats")]
+    likelihood: str = "gaussian"
+    noise_std: Annotated[float | None, Meta(description="where the likelihood has one")] = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the numbers depend on."""
+
+    seed: Annotated[Count, Meta(description="of the weight draws")]
+    samples: Annotated[Count, Meta(description="weight draws")]
+    estimator: str
+    max_straddling: Annotated[
+        float, Meta(description="limit on the total straddling entropy, nats")
+    ]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The paper's estimate I^K of I (Gelberg et al. 2024, Thm 4.3), which cannot exceed its ceiling."""
+
+    num_elements: Annotated[int, Meta(ge=2, description="K")]
+    ceiling: Annotated[float, Meta(description="log K, nats: I^K cannot exceed it")]
+    mutual_information: Estimate
+    saturated: Annotated[bool, Meta(description="within two standard errors of the ceiling")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(AnyReport):
+    """Everything ``analyze`` found out about one posterior.
+
+    Within version 1 fields are only ever added; readers must ignore fields they do not know. All information in
+    nats. Everything volatile is in `run`.
+    """
+
+    model: ModelInfo
+    groups: tuple[GroupReport, ...]
+    total: Total
+    findings: tuple[Finding, ...]
+    verdict: StraddlingVerdict
+    settings: Settings
+    elbo: Elbo | None = None
+    test: Annotated[
+        dict[str, Extended] | None, Meta(description="scores on the test data given")
+    ] = None
+    baseline: Annotated[Baseline | None, LATER, Meta(description="with --infonce")] = None
+    alignment: Annotated[
+        AlignedTo | None,
+        LATER,
+        Meta(description="with --reference: the parts of an align report of the same names"),
+    ] = None
+    kind: Literal["analyze"] = "analyze"
+
+
+KIND = Report

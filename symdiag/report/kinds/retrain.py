@@ -1,0 +1,123 @@
+"""The report of ``retrain``: before, control and retrained posterior side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from symdiag.estimate import Estimate, Extended
+from symdiag.report.kinds.analyze import ModelInfo
+from symdiag.report.parts import AnyReport
+
+RetrainVerdict = Literal["improved", "no measurable benefit", "worse"]
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """Quality on the test data."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    nll: Annotated[Extended, Meta(description="nats per point")]
+    metric_name: Annotated[str, Meta(description="rmse or accuracy")]
+    metric: Extended
+    calibration_error: Extended
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One posterior: evidence terms in nats over the training set, and test scores."""
+
+    name: Annotated[str, Meta(description="before, control or retrained")]
+    elbo: Estimate
+    symmetrized: Annotated[
+        Estimate,
+        Meta(
+            description="its lower end is a lower bound on the log evidence (it takes the upper "
+            "end of H); its upper end is no bound"
+        ),
+    ]
+    straddling_entropy: Estimate
+    log_likelihood: Estimate
+    kl: float
+    active_units: int
+    units: int
+    noise_std: float | None
+    test: TestScores | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """retrained − reference of one quantity, with an interval of about 95 % where one can be had."""
+
+    name: str
+    value: float
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The best lower bound on the log evidence that this run can vouch for."""
+
+    run: str
+    value: Extended
+    statement: str
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """Everything that was chosen, by the user or by default."""
+
+    objective: str
+    steps: int
+    steps_taken: int
+    learning_rate: float
+    batch_size: int
+    draws: int
+    seed: int
+    marginals: str
+    num_elements: int
+    start: str
+    likelihood: str
+    noise: str
+    prior: str
+    control_runs: int
+    evaluation_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainReport(AnyReport):
+    """Before, control and retrained posterior side by side, nats. Fields are only ever added within version 1."""
+
+    model: ModelInfo
+    log_order: float
+    before: Figures
+    control: Figures | None
+    retrained: Figures
+    compared_with: Annotated[
+        Literal["control", "before"],
+        Meta(
+            description="reference of `changes`: the control run of equal steps, seeds and "
+            "batches, else the checkpoint itself"
+        ),
+    ]
+    changes: tuple[Change, ...]
+    changes_to_before: tuple[Change, ...]
+    run_to_run: Annotated[
+        float | None,
+        Meta(
+            description="half-width that training noise alone gives a difference in L^G, from the "
+            "control runs; part of the interval that decides the verdict"
+        ),
+    ]
+    bound: Bound
+    output: Annotated[str | None, Meta(description="null: nothing was written")]
+    verdict: RetrainVerdict
+    settings: RetrainSettings
+    kind: Literal["retrain"] = "retrain"
+
+
+KIND = RetrainReport

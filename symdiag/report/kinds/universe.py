@@ -1,0 +1,55 @@
+"""The report of ``align --universe``: several posteriors in one common labelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from symdiag.report.kinds.align import AlignSettings, CertificateStatus
+from symdiag.report.parts import AnyReport, Side
+
+
+@dataclass(frozen=True)
+class SpreadReport:
+    """Variance between runs and within them, summed over weights."""
+
+    between: float
+    within: float
+    rhat: Annotated[float | None, Meta(description="sqrt(1 + between/within)")]
+    worst: Annotated[float | None, Meta(description="R-hat of the worst weight")]
+    per_tensor: Annotated[dict[str, float | None], Meta(description="R-hat by tensor")]
+
+
+@dataclass(frozen=True)
+class RunAlignment:
+    """One run in the universe. By group: what stands at each of the universe's units, and with which sign."""
+
+    model: Side
+    distance_before: float
+    distance: float
+    status: CertificateStatus
+    transpositions: dict[str, int]
+    permutations: dict[str, tuple[int, ...]]
+    signs: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniverseReport(AnyReport):
+    """Several models in one common labelling. Fields are only ever added within version 1."""
+
+    runs: tuple[RunAlignment, ...]
+    before: SpreadReport
+    after: SpreadReport
+    worst_pair: Annotated[
+        float | None,
+        Meta(description="largest difference of two aligned runs, in posterior stds"),
+    ]
+    verdict: Literal["same mode up to symmetry", "different"]
+    settings: AlignSettings
+    assumptions: tuple[str, ...] = ()
+    kind: Literal["universe"] = "universe"
+
+
+KIND = UniverseReport

@@ -1,0 +1,74 @@
+"""Parts that reports of several kinds share: identification, volatile part, errors, where a posterior came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from symdiag.report.codec import SCHEMA_VERSION, to_object
+
+Tool = Annotated[
+    dict[str, str],
+    Meta(
+        extra_json_schema={
+            "required": ["name", "version"],
+            "properties": {"name": {"type": "string"}, "version": {"type": "string"}},
+        }
+    ),
+]
+Volatile = Annotated[
+    dict[str, Any],
+    Meta(description="times, versions, host: everything that may differ between two equal runs"),
+]
+Pairs = Annotated[tuple[tuple[str, str], ...], Meta(description="[key, reason]")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyReport:
+    """What identifies a report, and what of it is volatile. Each kind adds ``kind`` with its own name."""
+
+    tool: Tool
+    run: Volatile = field(default_factory=dict)
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object: no NaN, non-finite numbers are null (see ``status`` on estimates)."""
+        return to_object(self)
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where a posterior came from."""
+
+    path: str
+    sha256: str
+    format: Annotated[str, Meta(description="container/dialect")]
+
+
+@dataclass(frozen=True)
+class ErrorObject:
+    """An error as ``SymdiagError.to_dict`` writes it."""
+
+    code: Annotated[str, Meta(description="stable, kebab-case", pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
+    message: str
+    hint: Annotated[str, Meta(description="what to do; may be empty")]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One tensor-owning layer of the model."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Uncovered:
+    """A parameter tensor that no group touches, and why."""
+
+    name: str
+    parameters: Annotated[int, Meta(ge=0, description="scalar weights")]
+    reason: str

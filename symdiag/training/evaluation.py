@@ -1,0 +1,205 @@
+"""What a posterior is worth: evidence terms with intervals and test scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from symdiag.estimate import Estimate
+from symdiag.estimators import estimate_straddling
+from symdiag.estimators.densities import unit_blocks
+from symdiag.estimators.values import mean_and_error
+from symdiag.objectives.likelihoods.interface import Scores
+from symdiag.objectives.variational import Variational
+from symdiag.posterior import Posterior
+from symdiag.symmetry.spec import PermutationSpec
+from symdiag.training.learning_problem import LearningProblem, Points
+from symdiag.training.randomness import generator_for
+
+ACTIVE_RATIO = 2.0  # stds from zero at which a weight counts as one that does something
+_CHUNK = 4_000_000  # outputs held at once
+# draws for H, and where H is so small that few draws may miss what makes it up
+_LEAST, _LEAST_RARE = 64, 500
+_RARE = 2.0  # nats
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How carefully posteriors are evaluated: weight draws of the fit, seed, budget for H."""
+
+    samples: int = 1000
+    seed: int = 0
+    precision: float | None = None
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One posterior on the training data (nats, summed over points) and on the test data.
+
+    ``symmetrized`` is L^G = L + log|G| − H. Its ``lower`` end takes the upper end of H(g|ω), hence
+    is a lower bound on the log evidence up to Monte Carlo error; its ``upper`` end is not one.
+    ``draws`` and ``point_nll`` are kept for paired comparison.
+    """
+
+    log_likelihood: Estimate
+    kl: float
+    elbo: Estimate
+    straddling_entropy: Estimate
+    symmetrized: Estimate
+    active_units: int
+    units: int
+    noise_std: float | None
+    test: Scores | None
+    draws: NDArray[np.float64]  # (S,) log-likelihood of each draw
+    point_nll: NDArray[np.float64] | None  # (N_test,)
+
+
+def evaluate(
+    problem: LearningProblem,
+    q: Variational,
+    config: EvaluationConfig,
+    *,
+    entropy: Estimate | None = None,
+) -> Evaluation:
+    """Evaluate ``q`` with draws that depend on the seed only: two posteriors' are paired.
+
+    ``entropy`` is H(g|ω) where it is known already.
+    """
+    posterior = q.posterior(problem.posterior)
+    noise = _noise(problem, config)
+    with torch.no_grad():
+        draws = problem.draws(q, noise)
+        fit = _log_likelihoods(problem, q, draws, problem.train).sum(1)
+        test, point_nll = _test_scores(problem, q, draws)
+    log_likelihood = _estimate(fit)
+    kl = posterior.kl_to(problem.prior)
+    entropy = entropy or _straddling(problem, posterior, config)
+    return Evaluation(
+        log_likelihood=log_likelihood,
+        kl=kl,
+        elbo=shifted(log_likelihood, -kl),
+        straddling_entropy=entropy,
+        symmetrized=symmetrized_bound(
+            shifted(log_likelihood, -kl), entropy, problem.spec.log_order
+        ),
+        active_units=active_units(posterior, problem.spec),
+        units=sum(group.width for group in problem.spec),
+        noise_std=float(torch.exp(q.log_noise.detach())) if problem.likelihood.has_noise else None,
+        test=test,
+        draws=fit,
+        point_nll=point_nll,
+    )
+
+
+def _straddling(
+    problem: LearningProblem, posterior: Posterior, config: EvaluationConfig
+) -> Estimate:
+    """H(g|ω) by the certified estimator, never from too few draws.
+
+    Near separation H is an average of rare large values: the spread of a few draws says little
+    about its error.
+    """
+    options: dict[str, Any] = {
+        "seed": config.seed,
+        "precision": config.precision,
+        "budget": config.budget,
+        "device": problem.device,
+    }
+    found = estimate_straddling(posterior, problem.spec, **options).total
+    least = min(_LEAST_RARE if found.value < _RARE else _LEAST, config.samples)
+    if len(problem.spec) and found.samples < least:
+        found = estimate_straddling(posterior, problem.spec, samples=least, **options).total
+    return found
+
+
+def symmetrized_bound(elbo: Estimate, entropy: Estimate, log_order: float) -> Estimate:
+    """L + log|G| − H(g|ω): the two intervals' half-widths add, a conservative choice."""
+    error = None
+    if elbo.std_error is not None and entropy.std_error is not None:
+        error = float(np.hypot(elbo.std_error, entropy.std_error))
+    return Estimate(
+        value=elbo.value + log_order - entropy.value,
+        std_error=error,
+        lower=elbo.lower + log_order - entropy.upper,
+        upper=elbo.upper + log_order - entropy.lower,
+        method=entropy.method,
+        samples=min(elbo.samples, entropy.samples or elbo.samples),
+        interval=entropy.interval,
+    )
+
+
+def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
+    """Units with a weight at least ``ACTIVE_RATIO`` stds away from zero in every matrix they touch.
+
+    A pruned unit fails in at least one: its incoming weights are the prior's, or its outgoing
+    weights are noise. Vectors (biases, norms) do not count: a dead unit's bias may well be large.
+    """
+    active = 0
+    for group in spec:
+        seen: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        for member in group.members:
+            loc, scale = posterior.loc[member.tensor], posterior.scale[member.tensor]
+            if loc.ndim < 2:
+                continue
+            signal = np.abs(loc) >= ACTIVE_RATIO * scale
+            signal &= loc != 0
+            here = unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
+            # ranges of one axis are one matrix as the unit sees it
+            place = (member.tensor, member.axis)
+            seen[place] = seen.get(place, np.zeros(group.width, dtype=bool)) | here
+        active += int(
+            np.logical_and.reduce([np.ones(group.width, dtype=bool), *seen.values()]).sum()
+        )
+    return active
+
+
+def shifted(estimate: Estimate, by: float) -> Estimate:
+    """The estimate of a quantity plus a constant."""
+    return dataclasses.replace(
+        estimate, value=estimate.value + by, lower=estimate.lower + by, upper=estimate.upper + by
+    )
+
+
+def _noise(problem: LearningProblem, config: EvaluationConfig) -> Tensor:
+    generator = generator_for(config.seed, "evaluation", 3)
+    noise = generator.standard_normal((config.samples, problem.flat_prior.loc.numel()))
+    return torch.from_numpy(noise).to(problem.flat_prior.loc)
+
+
+def _estimate(values: NDArray[np.float64]) -> Estimate:
+    mean, error = mean_and_error(values)
+    slack = np.inf if error is None else 2.0 * error
+    return Estimate(mean, error, mean - slack, mean + slack, "monte-carlo", len(values))
+
+
+def _log_likelihoods(
+    problem: LearningProblem, q: Variational, draws: Tensor, points: Points
+) -> NDArray[np.float64]:
+    """(S, N), in chunks of points."""
+    size = max(1, _CHUNK // len(draws))
+    parts = []
+    for start in range(0, len(points), size):
+        index = torch.arange(start, min(start + size, len(points)), device=points.inputs.device)
+        parts.append(problem.point_log_likelihood(q, draws, points.take(index)).double().cpu())
+    values: NDArray[np.float64] = torch.cat(parts, dim=1).numpy()
+    return values
+
+
+def _test_scores(
+    problem: LearningProblem, q: Variational, draws: Tensor
+) -> tuple[Scores | None, NDArray[np.float64] | None]:
+    if problem.test is None:
+        return None, None
+    log_prob = _log_likelihoods(problem, q, draws, problem.test)
+    point_nll = np.log(len(draws)) - np.logaddexp.reduce(log_prob, axis=0)
+    keep = draws[: max(1, min(len(draws), 50 * _CHUNK // (16 * len(problem.test))))]
+    outputs = problem.forward(q.layout.split(keep), problem.test.inputs)
+    scores = problem.likelihood.scores(outputs, problem.test.targets, q.log_noise.detach())
+    return dataclasses.replace(scores, nll=float(point_nll.mean())), point_nll

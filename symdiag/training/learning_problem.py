@@ -1,0 +1,202 @@
+"""Model, data and prior of a training run, checked against each other, as tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from symdiag.arrays import Array
+from symdiag.errors import InputError, UnsupportedError
+from symdiag.objectives.likelihoods import check_noise, find_likelihood
+from symdiag.objectives.likelihoods.interface import Likelihood
+from symdiag.objectives.variational import FlatPrior, Layout, Variational
+from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.symmetry.spec import PermutationSpec
+from symdiag.training.config import ModelConfig
+from symdiag.training.data import Dataset
+from symdiag.training.prior import check_prior_invariance, resolve_prior
+from symdiag.training.randomness import generator_for
+
+Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+"""(name → (S, *shape), inputs (N, ...)) → outputs (S, N, d)."""
+
+INITIAL_STD = 0.05  # of training from scratch
+FLOAT64_LIMIT = 100_000  # parameters up to which everything is computed in float64
+
+
+@dataclass(frozen=True)
+class Points:
+    """Inputs (N, ...) and prepared targets (N, ...)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, index: Tensor | None) -> Points:
+        """A subset; all points for None."""
+        return self if index is None else Points(self.inputs[index], self.targets[index])
+
+
+@dataclass(frozen=True)
+class LearningProblem:
+    """A posterior to train on data: network, likelihood, prior, symmetry group.
+
+    ``posterior`` is where training starts and the template of what is written; ``learn_noise``
+    makes the noise std of the likelihood a trained number (type-II maximum likelihood).
+    """
+
+    posterior: Posterior
+    spec: PermutationSpec
+    forward: Forward
+    likelihood: Likelihood
+    prior: GaussianPrior
+    flat_prior: FlatPrior
+    train: Points
+    test: Points | None
+    log_noise: float
+    learn_noise: bool
+    dtype: torch.dtype
+    device: str
+
+    def start(self) -> Variational:
+        """A fresh trainable copy of the posterior."""
+        return Variational.of(
+            self.posterior, log_noise=self.log_noise, dtype=self.dtype, device=self.device
+        )
+
+    def log_likelihood(self, q: Variational, draws: Tensor, points: Points) -> Tensor:
+        """Σ_n log p(y_n | x_n, ω_s) over ``points`` for draws (S, D) → (S,), nats, not rescaled."""
+        return self.point_log_likelihood(q, draws, points).sum(-1)
+
+    def point_log_likelihood(self, q: Variational, draws: Tensor, points: Points) -> Tensor:
+        """log p(y_n | x_n, ω_s), (S, N)."""
+        outputs = self.forward(q.layout.split(draws), points.inputs)
+        log_noise = q.log_noise if self.learn_noise else q.log_noise.detach()
+        return self.likelihood.log_prob(outputs, points.targets, log_noise)
+
+    def draws(self, q: Variational, noise: Tensor) -> Tensor:
+        """Reparameterised draws ω = μ + σ ε, (S, D)."""
+        return q.loc + q.scale * noise
+
+
+def build_problem(
+    posterior: Posterior,
+    spec: PermutationSpec,
+    forward: Forward,
+    model: ModelConfig,
+    train: Dataset,
+    test: Dataset | None = None,
+    *,
+    device: str = "cpu",
+) -> LearningProblem:
+    """Check that posterior, data, likelihood and prior fit each other and put them on ``device``.
+
+    Raises:
+        UnsupportedError: Correlated posterior (``correlated-posterior``), or nothing random to
+            train.
+        SymmetryError: The prior is not invariant under the group (``prior-not-invariant``): L^G is
+            then no bound.
+        UsageError: No prior is known (``prior-unknown``), its options name no tensor, or the
+            likelihood has no noise std but one is given (``bad-option``).
+        InputError: The data do not fit the network (``bad-data``).
+    """
+    _check_trainable(posterior)
+    prior = resolve_prior(posterior, model)
+    check_prior_invariance(prior, posterior, spec)
+    likelihood = find_likelihood(model.likelihood)
+    check_noise(likelihood, model.noise)
+    dtype = torch.float64 if posterior.num_parameters <= FLOAT64_LIMIT else torch.float32
+    prepare = _Preparation(posterior, forward, likelihood, dtype, device)
+    points = prepare.points(train)
+    return LearningProblem(
+        posterior=posterior,
+        spec=spec,
+        forward=forward,
+        likelihood=likelihood,
+        prior=prior,
+        flat_prior=FlatPrior.of(prior, Layout.of(posterior), dtype=dtype, device=device),
+        train=points,
+        test=None if test is None else prepare.points(test),
+        log_noise=prepare.log_noise(points, model),
+        learn_noise=likelihood.has_noise and model.noise in (None, "learn"),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _check_trainable(posterior: Posterior) -> None:
+    if posterior.covariance is not None:
+        raise UnsupportedError(
+            "retraining a posterior with correlated weights is not supported",
+            code="correlated-posterior",
+            hint="Only mean-field (diagonal) Gaussians can be written back after retraining.",
+        )
+    if not any((scale > 0).any() for scale in posterior.scale.values()):
+        raise UnsupportedError(
+            "every weight is deterministic: nothing to train", code="deterministic-weights"
+        )
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    posterior: Posterior
+    forward: Forward
+    likelihood: Likelihood
+    dtype: torch.dtype
+    device: str
+
+    def points(self, data: Dataset) -> Points:
+        """Tensors of the data set, after one trial forward pass."""
+        inputs = torch.tensor(data.inputs, dtype=self.dtype, device=self.device)
+        targets = torch.tensor(data.targets, dtype=self.dtype, device=self.device)
+        return Points(inputs, self.likelihood.targets(targets, self._outputs(inputs[:1]).shape[-1]))
+
+    def log_noise(self, points: Points, model: ModelConfig) -> float:
+        """Given, or where learning starts: the residual std of the mean network."""
+        if not self.likelihood.has_noise:
+            return 0.0
+        if isinstance(model.noise, (int, float)):
+            return math.log(model.noise)
+        residual = self._outputs(points.inputs)[0] - points.targets
+        return math.log(max(1e-3, float(residual.square().mean().sqrt())))
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        weights = {
+            name: torch.tensor(loc, dtype=self.dtype, device=self.device)[None]
+            for name, loc in self.posterior.loc.items()
+        }
+        try:
+            with torch.no_grad():
+                outputs = self.forward(weights, inputs)
+        except (RuntimeError, ValueError, IndexError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError(
+                f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}: {first}",
+                code="bad-data",
+                hint="The inputs (array X) must have the features that the network was trained on.",
+            ) from error
+        return outputs
+
+
+def scratch(posterior: Posterior, seed: int) -> Posterior:
+    """Where training from scratch starts; deterministic weights are kept.
+
+    Random means (He et al. 2015 for matrices, zero for vectors) and stds of ``INITIAL_STD``.
+    """
+    generator = generator_for(seed, "initial")
+    loc: dict[str, Array] = {}
+    scale: dict[str, Array] = {}
+    for name, old in posterior.loc.items():
+        random = posterior.scale[name] > 0
+        fan_in = math.prod(old.shape[1:])
+        spread = math.sqrt(2.0 / fan_in) if old.ndim > 1 else 0.0
+        loc[name] = np.where(random, spread * generator.standard_normal(old.shape), old)
+        scale[name] = np.where(random, INITIAL_STD, 0.0)
+    return posterior.replace(loc=loc, scale=scale, covariance=None)
