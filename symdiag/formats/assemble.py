@@ -79,6 +79,7 @@ def _why_ignored(key: str, array: NDArray[Any]) -> str:
     for pattern, reason in _NOT_WEIGHTS:
         if pattern.search(key):
             return reason
+    # step counters, masks and quantised tensors have weights' shapes, too
     if array.dtype.kind != "f":
         return f"{array.dtype} values, not a weight"
     if array.ndim == 0:
@@ -90,6 +91,7 @@ def in_file_order(
     fields: Iterable[Field], arrays: Mapping[str, Any], paths: Mapping[str, Path]
 ) -> tuple[Field, ...]:
     """Fields sorted by where their means stand in the file."""
+    # dialects find pairs first and plain weights later; networks are read in file order
     position = {paths[key]: i for i, key in enumerate(arrays)}
     return tuple(sorted(fields, key=lambda item: position[item.loc.path]))
 
@@ -99,6 +101,7 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
 
     Raises InputError (``non-finite``, ``bad-scale``, …).
     """
+    # before anything is named in a message or a report
     draft = _without_prefix(draft)
     _check_names(draft.fields)
     fields, tied = merge_tied(draft.fields, raw)
@@ -179,6 +182,7 @@ def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     arrays = [
         slot.get(raw.tree) for f in draft.fields for slot in (f.loc, f.scale) if slot is not None
     ]
+    # a std of 1e-8 is 0 in float16: whoever reads a precision from it should know
     half = {str(a.dtype) for a in arrays if a.dtype == np.float16} | set(
         raw.foreign_dtypes.values()
     )
@@ -228,6 +232,7 @@ def merge_tied(
     """
     kept: list[Field] = []
     names: dict[str, list[str]] = {}
+    # storage, not equality, makes tensors one: zeros of two biases are equal and not tied
     sharing = {key: number for number, group in enumerate(raw.tied) for key in group}
     candidates: dict[int, list[int]] = {}
     for item in fields:
@@ -246,6 +251,7 @@ def merge_tied(
 
 def _joined(known: Field, again: Field) -> Field:
     """``known`` with the places of ``again`` as copies, and its std if only ``again`` has one."""
+    # every place is written to, or the library would load one new and one old tensor
     copies = (*known.loc_copies, again.loc, *again.loc_copies)
     if known.scale is None and again.scale is not None:
         known = replace(

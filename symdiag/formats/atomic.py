@@ -97,6 +97,7 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
 def _link_new(temporary: Path, target: Path) -> None:
     """Give the finished file its name only if the name is free, atomically where links exist."""
     try:
+        # link fails where the name exists, rename would replace it: no race between check and rename
         os.link(temporary, target)
     except FileExistsError:
         _refuse_existing(target)
@@ -128,6 +129,7 @@ def _is_stream(target: Path) -> bool:
 def _write_stream(target: Path, data: bytes) -> None:
     """Append, so that a stdout redirected to a file keeps what was printed before."""
     try:
+        # a pipe takes what fits, hence the loop
         with target.open("ab", buffering=0) as file:
             view = memoryview(data)
             while view:

@@ -36,6 +36,7 @@ def with_covariance(
         factor: (D, R).
         diagonal: (D,).
     """
+    # the diagonal of factor factor^T, without the (D, D) product
     marginal = np.sqrt(np.einsum("dr,dr->d", factor, factor) + diagonal)
     scale = {
         **posterior.scale,
@@ -92,6 +93,7 @@ def model_shapes(options: ReadOptions, size: int, what: str) -> dict[str, tuple[
             code="needs-model-shapes",
             hint=f"name the model's state dict with --companion, or {SHAPES_HINT}",
         )
+    # one wrong shape would shift every tensor behind it, in silence
     if total_size(shapes.values()) != size:
         raise InputError(
             f"{what} has {size} values, the given tensors {total_size(shapes.values())}",
@@ -142,7 +144,8 @@ def _eigen(factor: Array) -> tuple[Array, Array]:
     """
     if factor.ndim == 1:
         return factor, np.eye(len(factor))
-    values, vectors = np.linalg.eigh(factor)
+    values, vectors = np.linalg.eigh(factor)  # (n,), (n, n): columns are vectors
+    # a sum of outer products has none below 0; rounding to float32 may have made some
     return np.maximum(values, 0.0), vectors
 
 
@@ -150,6 +153,8 @@ def kron_variances(factors: Sequence[Array], scale: float, delta: float) -> Arra
     """Diagonal of (scale * kron(A, B) + delta I)^-1, flat in C order; or of A alone."""
     (left, vectors), *others = (_eigen(factor) for factor in factors)
     right, right_vectors = others[0] if others else (np.ones(1), np.ones((1, 1)))
+    # (Q_A x Q_B) diagonalises kron(A, B), and delta I is the same in every basis, so the diagonal of
+    # the inverse is a contraction with squared eigenvectors: O(n^3 + m^3), never (nm, nm)
     inner = 1.0 / (scale * np.outer(left, right) + delta)
     return np.asarray((vectors**2 @ inner @ (right_vectors**2).T).reshape(-1))
 
@@ -158,7 +163,7 @@ def kron_covariance(factors: Sequence[Array], scale: float, delta: float) -> Arr
     """(scale * kron(A, B) + delta I)^-1, dense."""
     (left, vectors), *others = (_eigen(factor) for factor in factors)
     right, right_vectors = others[0] if others else (np.ones(1), np.ones((1, 1)))
-    basis = np.kron(vectors, right_vectors)
+    basis = np.kron(vectors, right_vectors)  # (nm, nm)
     return np.asarray((basis / (scale * np.outer(left, right) + delta).reshape(-1)) @ basis.T)
 
 
@@ -171,6 +176,7 @@ def kron_factors(curvature: Array, old: Sequence[Array]) -> list[Array]:
     if len(old) == 1:
         return [curvature]
     rows, columns = len(old[0]), len(old[1])
+    # partial traces give the factors up to a scalar, which the old trace of A settles
     blocks = curvature.reshape(rows, columns, rows, columns)
     trace = float(np.trace(old[0] if old[0].ndim > 1 else np.diag(old[0])))
     right = np.einsum("iaib->ab", blocks) / trace

@@ -48,7 +48,9 @@ def encode(values: NDArray[np.floating], name: str) -> bytes:
 
 def _bfloat16_bits(flat: NDArray[np.float32]) -> NDArray[np.uint32]:
     bits = flat.view(np.uint32).astype(np.uint64)
+    # half a unit in the last place, less one where the kept bit is even: ties go to even
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    # a NaN must stay one: rounding could clear its last fraction bit
     return np.where(np.isnan(flat), (bits >> 16) | 0x40, rounded).astype(np.uint32)
 
 
@@ -79,6 +81,7 @@ def _float8_bits(flat: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
     beyond = (
         0x7E if name == "float8_e4m3fn" else 0x7C
     )  # the largest value (it has no infinity); infinity
+    # IEEE rule: from half a step beyond the largest value on, rounding leaves the finite range
     overflow = table[finite - 1] + (table[finite - 1] - table[finite - 2]) / 2
     code = np.where(size >= overflow, beyond, code)
     code = np.where(np.isnan(size), 0x7F, code)

@@ -121,6 +121,7 @@ def check_finite(values: Array, key: str) -> None:
 
 def check_scale(scale: Array, stored: Array, key: str, transform: Transform) -> None:
     """Raise InputError ``bad-scale`` unless every std is positive and finite."""
+    # softplus and exp underflow to 0 for a rho below -745: then no density is left to compare
     bad = ~(np.isfinite(scale) & (scale > 0))
     if transform.positive:
         bad |= stored <= 0
@@ -226,6 +227,7 @@ def put(
     for slot in slots:
         array = changes.get(slot.path)
         if array is None:
+            # a copy, in C order, because pieces of a flat vector are put through reshape(-1), a view then
             array = changes[slot.path] = np.array(at(tree, slot.path), order="C")
         if slot.start is None:
             array[...] = values.reshape(array.shape)

@@ -89,6 +89,7 @@ def _h5py(path: Path) -> ModuleType:
 
 def _variable(h5py: Any, group: Any, name: str, limits: Limits) -> NDArray[Any]:
     """One dataset; an array without axes for anything that is no floating-point dataset."""
+    # soft and external links may point anywhere, also outside the file
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise InputError(
             f"{shown(name)} is a link out of the posterior group", code="unsupported-tensor"
@@ -96,6 +97,7 @@ def _variable(h5py: Any, group: Any, name: str, limits: Limits) -> NDArray[Any]:
     found = group[name]
     if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
         return np.zeros(())
+    # an external dataset would make h5py open a path that the file chooses
     if found.is_virtual or found.external:
         raise InputError(
             f"the values of {shown(name)} are stored in another file", code="unsupported-tensor"

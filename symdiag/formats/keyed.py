@@ -75,6 +75,7 @@ class KeyedDialect:
 
     def pairs(self, arrays: Arrays) -> Iterator[Pair]:
         """Every pair of keys of this dialect, with or without what it ``requires``."""
+        # templates become patterns, so that a file's keys need only one pass
         pattern = self._pattern(self.loc)
         for key in arrays:
             if match := pattern.match(key):
@@ -102,6 +103,7 @@ class KeyedDialect:
         The file is then somebody's own, whatever some of its keys look like. Keys that must
         accompany a pair settle it.
         """
+        # a dialect that takes any word for a part has no strangers
         if not self.parts or self.requires:
             return False
         found = (match for key in arrays if (match := _compiled(self.loc, _ANY).match(key)))
@@ -123,12 +125,14 @@ class KeyedDialect:
         for pair in self.pairs(arrays):
             copies = [self._existing(t, pair, arrays) for t in (self.loc_copies, self.scale_copies)]
             used |= {pair.loc, pair.scale, *copies[0], *copies[1]}
+            # blitz keeps a bias it does not use when a layer is made without one
             if self.unpaired and not self.complete(pair, arrays):
                 ignored += [
                     Ignored(key, self.unpaired) for key in (pair.loc, pair.scale) if key in arrays
                 ]
                 continue
             check_pair(pair.loc, pair.scale, arrays)
+            # copies that differ mean a tool edited one of them; which one the library would use is unknown
             check_copies(pair.loc, copies[0], arrays)
             check_copies(pair.scale, copies[1], arrays)
             loc, *loc_copies = (

@@ -47,6 +47,8 @@ class Limits:
                 f"{what} declares {declared} bytes; at most {self.max_total_bytes} are read",
                 hint="If the file is genuine, split it or store only the posterior's own tensors.",
             )
+        # deflate shrinks at most 1032 to 1 and honest weights hardly at all; expanded tensors (stride 0)
+        # can claim anything from a few bytes
         if declared > self.free_bytes + self.max_ratio * available:
             raise LimitError(
                 f"{what} declares {declared} bytes but holds only {available}: looks like a "
@@ -67,6 +69,7 @@ class Limits:
                 f"{what} has {len(shape)} axes; at most {self.max_dimensions} are read",
                 hint="The file is damaged.",
             )
+        # an axis of 0 must not hide others that overflow once something multiplies them
         if math.prod(max(n, 1) for n in shape) * itemsize > self.max_total_bytes:
             raise LimitError(
                 f"{what} declares shape {shown(tuple(shape))}: more than the "

@@ -164,6 +164,7 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
             keeps under them), and what dialects raise.
     """
     options = options or ReadOptions()
+    # options of the call win over the sidecar, the sidecar over what the dialect declares
     declared = raw.metadata.get(f"{PREFIX}scale_transform")
     if options.scale_transform is None and declared:
         options = replace(options, scale_transform=declared)
@@ -188,6 +189,7 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
             "library",
         ) from error
     posterior = _noting_override(posterior, dialect, options.scale_transform)
+    # pairs of keys without a positive std: a dialect matched, but there is no posterior
     if not any(scale.any() for scale in posterior.scale.values()):
         raise _no_scales(arrays)
     return posterior
@@ -276,6 +278,7 @@ def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
         )
     keys = list(arrays)
     seen = ", ".join(map(shown, keys[:6])) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
+    # running_var is no scale of a weight
     likely = next((key for key in keys if _SCALE_LIKE.search(key.rsplit(".", 1)[-1])), None)
     what = (
         f"{shown(likely)} fits no known pattern"
@@ -292,6 +295,7 @@ def _no_scales(arrays: Mapping[str, NDArray[Any]]) -> UnsupportedError:
 
 def _nearest(keys: Iterable[str]) -> str:
     """The pattern most like ``keys``, of a dialect that two keys per tensor make up."""
+    # difflib is quadratic: only short names, and not all of a large file's
     leaves = list(dict.fromkeys(key.rsplit(".", 1)[-1][:_LONGEST] for key in keys))[:_COMPARED]
     best: tuple[float, str] = (-1.0, "")
     for dialect in dialects():

@@ -103,6 +103,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """The regular file at ``path``, opened so that a pipe put in its place cannot block us."""
     try:
         _check_kind(path.stat().st_mode, path)
+        # O_NONBLOCK: a pipe swapped in after the check must not block the opening
         flags = (
             os.O_RDONLY
             | getattr(os, "O_NONBLOCK", 0)
@@ -148,6 +149,7 @@ def _read_once(file: BinaryIO, path: Path, limits: Limits) -> bytes:
     """All bytes, from one open file; a size that changes meanwhile is refused."""
     size = os.fstat(file.fileno()).st_size
     _check_size(size, path, limits)
+    # one byte more than expected, to notice a file that grows
     data = file.read(size + 1)
     if len(data) != size:
         raise UnreadableError(
@@ -177,6 +179,7 @@ def _refuse_text(head: bytes, path: Path) -> None:
             code="lfs-pointer",
             hint="Run: git lfs pull",
         )
+    # a byte order mark and blanks may precede what a browser would show
     start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
         raise UnreadableError(

@@ -79,6 +79,7 @@ def _in_training_state(tail: Path) -> bool:
 def _descend(tree: Tree, path: Path) -> Path:
     """Follow wrapper keys as long as they lead to a dict that holds arrays."""
     node = at(tree, path)
+    # arrays at this level: it is a state dict, whatever else is called `model` in it
     if not isinstance(node, Mapping) or any(
         isinstance(v, np.ndarray) and v.ndim for v in node.values()
     ):

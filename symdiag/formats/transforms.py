@@ -46,9 +46,11 @@ def _quiet(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 def softplus_inverse(std: Array) -> Array:
     """The rho with log(1 + exp(rho)) = std; -inf at 0."""
+    # log(exp(std) - 1), written so that neither a tiny nor a huge std cancels or overflows
     return np.asarray(std + np.log(-np.expm1(-std)))
 
 
+# logaddexp(0, rho) keeps its relative precision where log1p(exp(rho)) overflows or rounds to 0
 SOFTPLUS = Transform(
     "softplus", _quiet(lambda rho: np.logaddexp(0.0, rho)), _quiet(softplus_inverse)
 )
@@ -83,6 +85,7 @@ def interval(lower: float, upper: float) -> Transform:
     width = upper - lower
     return Transform(
         f"sigmoid({lower:g},{upper:g})",
+        # sigmoid as exp(-softplus(-rho)): no overflow on either side
         _quiet(lambda rho: lower + width * np.exp(-np.logaddexp(0.0, -rho))),
         _quiet(lambda std: np.log(std - lower) - np.log(upper - std)),
     )
@@ -137,6 +140,7 @@ def constraint_of(tree: Tree, path: Path) -> Mapping[str, Any] | None:
     """The constraint that a store keeps for the parameter at ``path`` (…, "params", name); None if
     there is none.
     """
+    # a store is {"params": {name: value}, "constraints": {name: object}}
     if len(path) < 2 or path[-2] != "params":
         return None
     node = at(tree, path[:-2])
@@ -165,6 +169,7 @@ def transform_of(constraint: Mapping[str, Any]) -> Transform:
     Raises:
         UnsupportedError: ``unknown-constraint``.
     """
+    # the name alone decides: what a pickled object of that name would do is never asked
     kind = str(constraint["__class__"]).rsplit(".", 1)[-1]
     if kind == "_SoftplusPositive":
         return SOFTPLUS

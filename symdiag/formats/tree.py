@@ -91,6 +91,7 @@ def replaced(tree: Tree, changes: Mapping[Path, Any], path: Path = ()) -> Tree:
     if path in changes:
         return changes[path]
     if isinstance(tree, Mapping):
+        # an OrderedDict stays one: torch.save tells it from a dict
         items = ((key, replaced(value, changes, (*path, key))) for key, value in tree.items())
         return type(tree)(items) if isinstance(tree, dict) else dict(items)
     if isinstance(tree, list | tuple):

@@ -128,6 +128,7 @@ def _samples(raws: Sequence[RawCheckpoint], found: _Draws) -> WeightSamples:
 def _listed(tree: Tree) -> list[Tree]:
     """The state dicts of a list of them, at the root or as the one list in a dict; else nothing."""
     places: Iterator[Any] = iter([tree, *(tree.values() if isinstance(tree, Mapping) else ())])
+    # one list only: two lists of state dicts in one file would be two ensembles
     for place in places:
         members = place if isinstance(place, list | tuple) else ()
         if len(members) > 1 and all(isinstance(item, Mapping) for item in members):

@@ -145,12 +145,14 @@ def _npy_header(archive: Archive, member: str, limits: Limits) -> _Npy:
         _malformed(member, "its shape is negative")
     extent = limits.check_shape(shape, dtype.itemsize, f"array {shown(member)}")
     rest = archive.members[member].size - stream.tell()
+    # numpy would read what it needs and leave the rest unseen
     if rest != extent:
         _malformed(member, f"its header declares {extent} bytes, {rest} follow")
     return _Npy(shape, fortran, dtype, stream.tell())
 
 
 def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
+    # an object array is a pickle under another name
     if dtype.hasobject:
         raise UnsafeError(f"array {shown(member)} holds pickled Python objects", hint=RECIPE)
     if dtype.kind != "U" and dtype.name not in dtypes.NATIVE:

@@ -41,6 +41,7 @@ _TAGS = {dtype: tag for tag, dtype in _DTYPES.items()}
 
 def matches(stream: BinaryIO, limits: Limits) -> bool:
     """Whether a header length is followed by the brace that must open the header."""
+    # 8 bytes of length, then JSON: no other format has a brace at byte 8 (a zip's is binary)
     stream.seek(0)
     return stream.read(9)[8:9] == b"{"
 
@@ -90,6 +91,7 @@ def encode(raw: RawCheckpoint) -> bytes:
         blocks.append(block)
         at += len(block)
     text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    # padded so that the data begins at a multiple of 8, as readers that map the file expect
     text += b" " * (-len(text) % 8)
     return b"".join([struct.pack("<Q", len(text)), text, *blocks])
 
@@ -146,6 +148,7 @@ def _load_json(text: bytes) -> dict[str, Any]:
     """The header object, refusing duplicate keys."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # json keeps the last of two equal keys; other readers the first: neither may be believed
         found = dict(pairs)
         if len(found) != len(pairs):
             _malformed("a key occurs twice in the header")
@@ -195,6 +198,7 @@ def _check_layout(entries: list[dict[str, Any]], available: int) -> None:
     """Extents must tile the data exactly: no overlap, no hole, nothing after."""
     end = 0
     for entry in entries:
+        # the format's own rule; a hole could hide a second file, an overlap tie two tensors unseen
         if entry["begin"] != end:
             rule = "overlaps another" if entry["begin"] < end else "leaves a hole before it"
             _malformed(f"tensor {shown(entry['key'])} {rule}")

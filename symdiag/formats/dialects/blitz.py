@@ -37,6 +37,7 @@ class Blitz(KeyedDialect):
 
 def _untouched(rho: np.ndarray) -> bool:
     """Whether rho looks as blitz initialises it, N(-7, 0.1)."""
+    # six standard deviations: training that moved the rho at all moves it further
     return bool(np.all(np.abs(to_float64(rho) + 7.0) < 0.6))
 
 

@@ -86,6 +86,7 @@ def _pairs(arrays: Arrays) -> list[_Found]:
     scales = {split[0]: (key, split[1]) for key in arrays if (split := _split(key, _SCALE))}
     found = [_Found(base, key, *scales[base]) for base, key in means.items() if base in scales]
     for base, (key, word) in scales.items():
+        # only a log can stand beside a plain weight: `weight_scale` may well be a layer's gain
         log = _SCALE_WORDS[word] in (EXP, EXP_HALF)
         if base not in means and log and base in arrays and arrays[base].shape == arrays[key].shape:
             found.append(

@@ -67,6 +67,7 @@ class Ivon:
             ess, decay = _numbers(group)
             transform = precision(ess, ess * decay, "1/sqrt(ess*(hess+weight_decay))")
             fields += [Field(item.name, item.loc, slots[item.name], transform) for item in chunk]
+            # weight decay is the negative log of a Gaussian prior, its precision ess * weight_decay
             if decay > 0:
                 prior = _extended(prior, chunk, 1.0 / np.sqrt(ess * decay))
         given = {item.name for item in fields}
@@ -135,6 +136,7 @@ def _shares(
     for _, group in groups:
         size = group["hess"].size
         chunk: list[Field] = []
+        # groups follow each other in the optimiser, and so do tensors within a group
         while rest and total_size(item.loc.shape for item in chunk) < size:
             chunk.append(rest.pop(0))
         if total_size(item.loc.shape for item in chunk) != size:

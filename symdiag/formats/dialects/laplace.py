@@ -149,6 +149,7 @@ def _run(plain: list[Field], tree: Tree, mean: Array) -> list[Field]:
     """The consecutive tensors of the model whose values are ``mean``: all of them, or the last
     layer's.
     """
+    # a last-layer approximation covers a run of tensors; numbers, not names, say which
     for start in range(len(plain)):
         stop = start
         while (
@@ -189,6 +190,7 @@ def _state(tree: Tree, shapes: Mapping[str, tuple[int, ...]]) -> _State:
     size = total_size(shapes.values())
     stored = to_float64(np.asarray(tree["prior_precision"])).reshape(-1)
     check_finite(stored, "prior_precision")
+    # one precision per tensor: laplace-torch's layerwise prior
     if stored.size == len(shapes):
         stored = np.repeat(stored, [int(np.prod(shape)) for shape in shapes.values()])
     if stored.size not in (1, size):
@@ -204,6 +206,7 @@ def _state(tree: Tree, shapes: Mapping[str, tuple[int, ...]]) -> _State:
     if np.any(stored <= 0):
         raise InputError("prior_precision is not positive", code="bad-scale")
     noise = float(np.asarray(tree.get("sigma_noise", 1.0)).reshape(-1)[0])
+    # the curvature is that of unit noise and temperature; both scale the likelihood, not the prior
     factor = 1.0 / (noise**2 * float(tree.get("temperature", 1.0)))
     return _State(structure, tree["H"], factor, np.broadcast_to(stored, (size,)))
 
@@ -237,6 +240,7 @@ def _spread(posterior: Posterior, state: _State) -> Posterior:
     assert posterior.source is not None
     names = [item.name for item in posterior.source.template.fields if item.joint]
     size = len(state.deltas)
+    # the dense factor would be (D, D); marginals need only the Kronecker factors
     if state.structure == "Kron" and size > DENSE_LIMIT:
         shapes = {name: posterior.loc[name].shape for name in names}
         marginal = split(
@@ -283,6 +287,7 @@ def _new_curvature(posterior: Posterior, state: _State, stored: Any) -> dict[Pat
     if covariance is None:
         raise OutputError("the correlations the file holds were dropped", code="cannot-represent")
     matrix = covariance.factor @ covariance.factor.T + np.diag(covariance.diagonal)
+    # precision = factor * H + diag(prior precision), solved for H
     curvature = (inverse(matrix, "the covariance") - np.diag(state.deltas)) / state.factor
     if state.structure == "Full":
         return {(_FILE, "H"): curvature.astype(stored.dtype)}

@@ -34,6 +34,7 @@ class NumpyroFlat(PyroFlat):
             or not (_SCALE in arrays or _TRIL in arrays)
         ):
             return None
+        # priority above Pyro's: the names begin alike and the values are constrained here
         return Keys(_LOC, *(key if key in arrays else None for key in (_SCALE, _FACTOR, _TRIL)))
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:

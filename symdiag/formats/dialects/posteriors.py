@@ -31,6 +31,7 @@ def _home(tree: Tree, path: Path = ()) -> Path | None:
         return None
     if isinstance(tree.get("params"), Mapping) and isinstance(tree.get(_SCALE), Mapping):
         return path
+    # wrapped states of a training checkpoint are found as well
     places = (_home(value, (*path, key)) for key, value in tree.items())
     return next((place for place in places if place is not None), None)
 

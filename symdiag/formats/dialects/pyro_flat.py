@@ -144,12 +144,14 @@ def _correlated(posterior: Posterior, arrays: Arrays) -> Posterior:
     assert posterior.source is not None
     keys: Keys = posterior.source.template.extra
     scale = np.concatenate([posterior.scale[name].reshape(-1) for name in posterior.names])
+    # (sF)(sF)^T + diag(s^2): Pyro multiplies the factor by the scale, too
     if keys.factor is not None:
         matrix = _matrix(arrays, keys.factor, len(scale))
         return with_covariance(posterior, posterior.names, scale[:, None] * matrix, scale**2)
     if keys.tril is not None:
         lower = np.tril(_matrix(arrays, keys.tril, len(scale)))
         if keys.scale is not None:
+            # the stored triangle has a unit diagonal, and the scale multiplies its rows
             lower = scale[:, None] * (np.tril(lower, -1) + np.eye(len(lower)))
         return with_covariance(posterior, posterior.names, lower, np.zeros_like(scale))
     return posterior
@@ -183,6 +185,7 @@ def _stored_factor(posterior: Posterior, tree: Tree) -> tuple[Array, dict[Path, 
         new = covariance.factor / scale[:, None]
         return scale, {found.paths[key]: recovered(new, to_float64(raw), raw, new)}
     lower = covariance.factor
+    # moved units reorder the factor's rows: it must be made triangular again to be stored
     if np.any(np.triu(lower, 1)) or np.any(np.diag(lower) <= 0) or np.any(covariance.diagonal):
         lower = cholesky(lower @ lower.T + np.diag(covariance.diagonal), "the covariance")
     scale, kept = np.diag(lower).copy(), 0

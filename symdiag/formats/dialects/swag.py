@@ -38,6 +38,7 @@ def _transform(mean: Array) -> Transform:
     """sq_mean → std around ``mean``. The inverse holds for that mean only."""
     return Transform(
         "sqrt(sq_mean-mean^2)",
+        # float32 averages can give sq_mean < mean^2 where the iterates hardly moved
         lambda square: np.sqrt(np.maximum(square - mean**2, _FLOOR)),
         lambda std: np.square(std) + mean**2,
     )
@@ -97,6 +98,7 @@ def _correlated(posterior: Posterior, tree: Tree) -> Posterior:
     rows = [to_float64(at(tree, _deviations_path(item))) for item in fields]
     for item, values in zip(fields, rows, strict=True):
         check_finite(values, dotted(_deviations_path(item)))
+    # K rows per tensor → D^T / sqrt(2 (K - 1)), (D, K)
     factor = np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1).T / np.sqrt(
         2.0 * (len(rows[0]) - 1)
     )
@@ -136,6 +138,7 @@ def _own_variance(posterior: Posterior, name: str) -> Array:
     """SWAG's diagonal variance of a tensor: all of it, or twice the covariance's diagonal part."""
     if posterior.covariance is None:
         return np.asarray(posterior.scale[name] ** 2)
+    # eq. 1 halves both parts of the covariance
     return 2.0 * pieces(posterior.covariance, posterior.shapes)[name].cut(
         posterior.covariance.diagonal
     )

@@ -28,6 +28,7 @@ class TorchUncertainty(KeyedDialect):
                 f"{pair.layer}{pair.part}_prior_dist.{what}" for what in ("pi", "mus", "sigmas")
             )
             found = [to_float64(arrays[name]) for name in names if name in arrays]
+            # two components with weight on both are no Gaussian; then the file's prior is not used
             if len(found) != 3 or not np.any(found[0] == 1.0):
                 return None
             which = int(np.argmax(found[0]))

@@ -28,6 +28,7 @@ class Tyxe(KeyedDialect):
         for key in arrays:
             if match := _LOC.match(key):
                 scale = re.sub(r"\.loc(?=(_unconstrained)?$)", ".scale", key)
+                # names are the sites as they are: TyXe's are the network's own parameter names
                 yield Pair("", match["site"], match["site"], key, scale)
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
