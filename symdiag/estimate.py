@@ -18,8 +18,11 @@ Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 """A fraction or a probability."""
 
-Extended = Annotated[float, Meta(extra_json_schema={"nullable": True})]
-"""A float that may be infinite; JSON has no number for that, so it stands there as null."""
+Extended = Annotated[float, Meta(extra_json_schema={"null": "inf"})]
+"""A float that may be plus infinity; JSON has no number for that, so it stands there as null."""
+
+ExtendedBelow = Annotated[float, Meta(extra_json_schema={"null": "-inf"})]
+"""A lower end: where it is null in JSON it is minus infinity."""
 
 LATER = Meta(extra_json_schema={"later": True})
 """Marks a field added within a schema version: reports written before lack it, so it is not required of a reader."""
@@ -33,7 +36,7 @@ Interval = Literal["exact", "certified", "probability", "expectation"]
 ``expectation``  hold in expectation over omega ~ q only (sandwich; Sobolev & Vetrov 2019).
 """
 
-_Lower = Annotated[Extended, Meta(description="null: minus infinity")]
+_Lower = Annotated[ExtendedBelow, Meta(description="null: minus infinity")]
 _Upper = Annotated[Extended, Meta(description="null: plus infinity")]
 
 

@@ -1,4 +1,4 @@
-"""Collapsed (pruned) units: nothing in them is distinguishable from zero (DESIGN.md 1.9)."""
+"""Collapsed (pruned) units: nothing in them is distinguishable from zero (docs/theory/straddling.md)."""
 
 from __future__ import annotations
 

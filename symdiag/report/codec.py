@@ -58,7 +58,7 @@ def _printable(value: Any) -> Any:
 def decode(cls: type[T], data: Any) -> T:
     """An instance of the report dataclass ``cls`` from its JSON object; unknown keys are ignored.
 
-    A null where a float belongs was not finite: minus infinity for a ``lower`` end, else plus infinity.
+    A null where a float belongs was not finite: minus infinity where so declared, else plus infinity.
 
     Raises:
         UnreadableError: A field is missing or has the wrong type; the message names it (``bad-report``).
@@ -75,12 +75,13 @@ _type_info: Callable[[Any], inspect.Type] = functools.cache(inspect.type_info)
 def _restored(kind: inspect.Type, data: Any, where: str) -> Any:
     """``data`` with the infinities that JSON could not hold; what does not fit is left for msgspec to refuse."""
     if isinstance(kind, inspect.Metadata):
-        return _restored(kind.type, data, where)
+        below = (kind.extra_json_schema or {}).get("null") == "-inf"
+        return -math.inf if data is None and below else _restored(kind.type, data, where)
     if isinstance(kind, inspect.UnionType):  # of one type and None
         inner = next(t for t in kind.types if not isinstance(t, inspect.NoneType))
         return None if data is None else _restored(inner, data, where)
     if isinstance(kind, inspect.FloatType):
-        return _float(data)
+        return math.inf if data is None else _float(data)
     if isinstance(kind, inspect.IntType) and isinstance(data, int) and abs(data) > _LARGEST:
         raise UnreadableError(f"{where} is beyond 2^63", code="bad-report", hint=_HINT)
     if isinstance(data, Mapping):
@@ -98,8 +99,7 @@ def _restored_item(kind: inspect.Type, key: Any, item: Any, where: str) -> Any:
     if not isinstance(kind, inspect.DataclassType):
         return item
     found = next((f.type for f in kind.fields if f.encode_name == key), inspect.AnyType())
-    restored = _restored(found, item, f"{where}.{key}")
-    return -math.inf if key == "lower" and item is None and restored == math.inf else restored
+    return _restored(found, item, f"{where}.{key}")
 
 
 def _item_type(kind: inspect.Type, position: int) -> inspect.Type:
@@ -111,8 +111,6 @@ def _item_type(kind: inspect.Type, position: int) -> inspect.Type:
 
 
 def _float(data: Any) -> Any:
-    if data is None:
-        return math.inf
     if isinstance(data, int) and not isinstance(data, bool):
         try:
             return float(data)

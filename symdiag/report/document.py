@@ -116,7 +116,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report on one subject: the headline says it all in one sentence."""
+    """A whole report on one subject: the headline says it all in one sentence.
+
+    ``conditions``: what the figures cover, leave out and assume, for formats that show no sections.
+    """
 
     subject: str
     verdict: str
@@ -124,6 +127,7 @@ class Document:
     headline: str
     sections: tuple[Section, ...] = ()
     checks: tuple[Check, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     @property
     def notices(self) -> tuple[Notice, ...]:

@@ -100,7 +100,7 @@ def _tidied(node: Any) -> Any:
     made = {k: _tidied(v) for k, v in node.items() if k not in ("default", "title", "properties")}
     if "properties" in node:
         _required(made, node)
-    if made.pop("nullable", False):
+    if made.pop("null", ""):
         made["type"] = [made["type"], "null"]
     if isinstance(made.get("description"), str):
         made["description"] = " ".join(made["description"].split())

@@ -2,20 +2,14 @@
 
 import dataclasses
 
+from symdiag.diagnostics.diagnosis import Cluster, Finding, GroupReport, NeuronInfo, Total
 from symdiag.estimate import Bracket, Estimate
 from symdiag.report import Report
-from symdiag.report.model import (
-    Cluster,
-    Finding,
-    GroupReport,
-    LayerInfo,
-    ModelInfo,
-    NeuronInfo,
-    Settings,
-    Total,
-    Uncovered,
-)
+from symdiag.report.kinds.analyze import ModelInfo, Settings
+from symdiag.report.parts import LayerInfo, Uncovered
 
+TOOL = {"name": "symdiag", "version": "0.1.0"}
+VERDICTS = ("ok", "straddling", "inconclusive", "not-applicable")
 HOSTILE = "[red]fc</td><script>alert(1)</script>\n::error::owned\x1b[31m\u202e|`*_&\"'"
 
 
@@ -90,7 +84,7 @@ def report(verdict="straddling", path="model.pt", names=("fc1", "fc2"), findings
         findings=(finding(),) if findings is None else findings,
         verdict=verdict,
         settings=Settings(0, 64, "layerwise", 1.0),
-        tool={"name": "symdiag", "version": "0.1.0"},
+        tool=TOOL,
         run={"seconds": 0.5},
     )
 
@@ -107,3 +101,26 @@ def hostile_report():
         assumptions=(HOSTILE,),
     )
     return dataclasses.replace(made, model=model, test={HOSTILE: 1.0})
+
+
+def wide_report():
+    """A layer as wide as they come, with long numbers everywhere."""
+    made = report()
+    huge = estimate(14990.1234, 33.333, "expectation")
+    groups = tuple(
+        dataclasses.replace(
+            g,
+            name="encoder.layers.11.mlp.fc1",
+            width=4096,
+            signed=True,
+            log_order=32817.2,
+            straddling_entropy=huge,
+            mutual_information=huge,
+            effective_modes=None,
+        )
+        for g in made.groups
+    )
+    total = dataclasses.replace(
+        made.total, straddling_entropy=huge, log_order=65634.4, effective_modes=None
+    )
+    return dataclasses.replace(made, groups=groups, total=total)

@@ -22,7 +22,7 @@ EXPLANATIONS = (
             "Retrain with the symmetrised objective (`symdiag retrain`) and see in the control comparison whether "
             "units come back. If the data do not support more units, none will, and a narrower layer serves as well."
         ),
-        reference="DESIGN 1.9; log k! is the permanent of k identical rows",
+        reference="docs/theory/straddling.md, 'Collapsed units'",
     ),
 )
 

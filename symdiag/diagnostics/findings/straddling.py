@@ -26,7 +26,7 @@ EXPLANATIONS = (
             "Run `symdiag retrain MODEL --data train.npz -o fixed.pt` and compare with its control run; or add "
             "`symdiag.StraddlingPenalty(model)` to your own loss. Raise --max-straddling if this level is acceptable."
         ),
-        reference="Gelberg et al. 2024, Thm 4.1: L^G = L + log|G| − H(g|ω); docs/reproduction.md, section 5.2",
+        reference="Gelberg et al. 2024, Thm 4.1: L^G = L + log|G| − H(g|ω); docs/reproduction.md, '5.2 Where symmetrised retraining pays'",
     ),
     Explanation(
         code="SYM002",
@@ -36,7 +36,7 @@ EXPLANATIONS = (
             "would be justified."
         ),
         action="Use more draws (--samples), a tighter --precision or a larger --budget; or move --max-straddling.",
-        reference="DESIGN: verdicts compare the whole interval with the threshold",
+        reference="docs/theory/straddling.md, 'From interval to verdict'",
     ),
 )
 

@@ -16,7 +16,7 @@ EXPLANATIONS = (
             "symmetry of the function. The group was left out; every figure is about the others only."
         ),
         action="Give the true architecture with --model package.module:factory, or a corrected --spec spec.toml.",
-        reference="DESIGN, section 2: a symmetry is never assumed",
+        reference="docs/theory/symmetry.md, 'Verification'",
     ),
     Explanation(
         code="SYM102",
@@ -27,7 +27,7 @@ EXPLANATIONS = (
             "permutations were considered, so the straddling entropy may be understated."
         ),
         action="Pass --activation tanh (or relu, …), or store it in a sidecar file or safetensors metadata.",
-        reference="DESIGN 1.4",
+        reference="docs/theory/symmetry.md, 'Sign flips'",
     ),
     Explanation(
         code="SYM103",
@@ -37,14 +37,14 @@ EXPLANATIONS = (
             "the symmetrised bound with this prior does not hold."
         ),
         action="Read the straddling entropy as a statement about q alone; do not credit symmetry with lost evidence.",
-        reference="Gelberg et al. 2024, section 3: the prior must be invariant under G",
+        reference="Gelberg et al. 2024, section 3; docs/theory/symmetry.md, 'Priors'",
     ),
     Explanation(
         code="SYM104",
         title="Something was assumed",
         meaning="The file does not determine this, and the figures rest on the assumption stated.",
         action="Settle it with --activation, --scale-transform, --model or --spec.",
-        reference="DESIGN, section 2",
+        reference="docs/theory/symmetry.md, 'From the checkpoint alone'",
     ),
     Explanation(
         code="SYM105",
@@ -54,7 +54,7 @@ EXPLANATIONS = (
             "differ in one cannot exchange, however wide the rest of their posterior is."
         ),
         action="Nothing to do; the straddling of such units is zero by construction.",
-        reference="limit σ → 0 of DESIGN 1.3",
+        reference="docs/theory/straddling.md, 'What cannot exchange'",
     ),
     Explanation(
         code="SYM106",
@@ -64,7 +64,7 @@ EXPLANATIONS = (
             "figures describe the product of its marginals."
         ),
         action="Treat the figures as those of the mean-field approximation of this posterior.",
-        reference="DESIGN 1.3: the permanent needs independent units",
+        reference="docs/theory/straddling.md, 'What cannot exchange'",
     ),
 )
 

@@ -23,7 +23,7 @@ EXPLANATIONS = (
             "stds, and the mode wins only above 5.60; spread over many weights the first threshold falls to about 3."
         ),
         action="Look at the pair: either the units are redundant, or their difference is being averaged away. Retrain.",
-        reference="docs/reproduction.md, section 1, by quadrature; Gelberg et al. 2024, figures 3 and 5",
+        reference="docs/reproduction.md, '1. When does a Gaussian straddle two modes? (Figures 2, 3, 5)'; Gelberg et al. 2024, figures 3 and 5",
     ),
 )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.estimate import Estimate, Extended
+from symdiag.estimate import Estimate, Extended, ExtendedBelow
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.parts import AnyReport
 
@@ -63,7 +63,7 @@ class Bound:
     """The best lower bound on the log evidence that this run can vouch for."""
 
     run: str
-    value: Extended
+    value: Annotated[ExtendedBelow, Meta(description="null: minus infinity")]
     statement: str
 
 

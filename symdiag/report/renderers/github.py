@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from symdiag.report.rendering import Entry
 
 EXTENSIONS = ()
+WORKFLOW_COMMANDS = True
 
 _LIMIT = 9
 _COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
@@ -39,7 +40,8 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
 
 def _annotations(document: Document) -> list[tuple[Severity, str]]:
     severity = _VERDICTS[document.tone]
-    verdict = (severity, _command(severity, document.subject, "symdiag", document.headline))
+    said = " ".join(sentence(text) for text in (document.headline, *document.conditions))
+    verdict = (severity, _command(severity, document.subject, "symdiag", said))
     return [verdict, *((n.severity, _notice(document.subject, n)) for n in document.notices)]
 
 

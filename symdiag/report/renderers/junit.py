@@ -40,6 +40,8 @@ def _suite(document: Document) -> ET.Element:
         skipped=str(counts["skipped"]),
     )
     suite.extend(_case(document.subject, check) for check in document.checks)
+    if document.conditions:
+        ET.SubElement(suite, "system-out").text = _lines(document.conditions)
     return suite
 
 

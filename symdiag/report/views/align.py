@@ -45,6 +45,7 @@ def document(report: AlignReport) -> Document:
         tone=_TONES.get(report.verdict, "plain"),
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
+        conditions=report.assumptions,
         checks=(
             Check(
                 "certificate",

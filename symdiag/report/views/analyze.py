@@ -62,6 +62,7 @@ def document(report: Report) -> Document:
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
         checks=_checks(report),
+        conditions=(_covered(report.model), *_remarks(report.model)),
     )
 
 
@@ -170,27 +171,30 @@ def _alignment(found: AlignedTo | None) -> tuple[Block, ...]:
 
 
 def _coverage(model: ModelInfo) -> tuple[Block, ...]:
-    share = percent(model.covered_parameters, model.parameters)
+    scales = f", scales stored as {model.scale_transform}" if model.scale_transform else ""
     rows = [
-        (
-            "covered",
-            f"{model.covered_parameters:,} of {model.parameters:,} parameters ({share}) lie in a group",
-        ),
-        (
-            "read as",
-            model.format
-            + (f", scales stored as {model.scale_transform}" if model.scale_transform else ""),
-        ),
+        ("covered", _covered(model)),
+        ("read as", model.format + scales),
         ("activation", model.activation or "unknown: only permutations considered, not sign flips"),
     ]
     if model.scale_range is not None:
         low, high = model.scale_range
         rows.append(("posterior stds", f"{low:.3g} to {high:.3g}"))
     if model.deterministic_parameters:
-        rows.append(
-            ("deterministic", plural(model.deterministic_parameters, "weight") + " of zero width")
-        )
-    blocks: list[Block] = [Facts(tuple(rows))]
+        weights = plural(model.deterministic_parameters, "weight")
+        rows.append(("deterministic", f"{weights} of zero width"))
+    remarks = _remarks(model)
+    return (Facts(tuple(rows)), *((Bullets(remarks),) if remarks else ()))
+
+
+def _covered(model: ModelInfo) -> str:
+    share = percent(model.covered_parameters, model.parameters)
+    covered = f"{model.covered_parameters:,} of {model.parameters:,} parameters"
+    return f"{covered} ({share}) lie in a group"
+
+
+def _remarks(model: ModelInfo) -> tuple[str, ...]:
+    """What no group covers, what was assumed, what of the file was not used."""
     items = [
         f"not covered: {u.name} ({plural(u.parameters, 'parameter')}): {u.reason}"
         for u in model.uncovered
@@ -198,12 +202,9 @@ def _coverage(model: ModelInfo) -> tuple[Block, ...]:
     items += [f"assumed: {text}" for text in model.assumptions]
     items += [f"ignored: {key} ({reason})" for key, reason in model.ignored[:WORST]]
     if len(model.ignored) > WORST:
-        items.append(
-            f"ignored: {len(model.ignored) - WORST} more keys, all listed in the JSON report"
-        )
-    if items:
-        blocks.append(Bullets(tuple(items)))
-    return tuple(blocks)
+        more = len(model.ignored) - WORST
+        items.append(f"ignored: {more} more keys, all listed in the JSON report")
+    return tuple(items)
 
 
 def _layers(model: ModelInfo) -> tuple[Block, ...]:

@@ -24,13 +24,14 @@ _UNCHECKED = "not yet verified: analyze does that"
 
 def document(report: Inspection) -> Document:
     """File, tensors, architecture, groups, and what was ignored."""
+    remarks = _remarks(report)
     sections = (
         Section("Problem", _problem(report)),
         Section("File", (Facts(_facts(report)),)),
         Section("Weights", _weights(report)),
         Section("Layers", _layers(report)),
         Section(f"Hidden groups ({_CHECKED if report.verified else _UNCHECKED})", _groups(report)),
-        Section("Ignored and assumed", _remarks(report)),
+        Section("Ignored and assumed", (Bullets(remarks),) if remarks else ()),
         Section("Stored tensors", _stored(report), detail=report.problem is None),
     )
     return Document(
@@ -39,6 +40,7 @@ def document(report: Inspection) -> Document:
         tone="plain" if report.problem is None else "warn",
         headline=_headline(report),
         sections=tuple(s for s in sections if s.blocks),
+        conditions=remarks,
         checks=(
             Check("inspect", "passed" if report.problem is None else "error", _headline(report)),
         ),
@@ -143,10 +145,9 @@ def _groups(report: Inspection) -> tuple[Block, ...]:
     return (Table(columns, rows, "log|G| in nats."),) if rows else ()
 
 
-def _remarks(report: Inspection) -> tuple[Block, ...]:
-    items = [f"assumed: {text}" for text in report.assumptions]
-    items += [f"ignored: {key} ({reason})" for key, reason in report.ignored]
-    return (Bullets(tuple(items)),) if items else ()
+def _remarks(report: Inspection) -> tuple[str, ...]:
+    assumed = tuple(f"assumed: {text}" for text in report.assumptions)
+    return (*assumed, *(f"ignored: {key} ({reason})" for key, reason in report.ignored))
 
 
 def _stored(report: Inspection) -> tuple[Block, ...]:

@@ -15,7 +15,7 @@ from symdiag.report.document import (
     Section,
     Table,
 )
-from symdiag.report.kinds.samples import GroupSwitchingReport, RhatReport, SamplesReport
+from symdiag.report.kinds.samples import DrawsInfo, GroupSwitchingReport, RhatReport, SamplesReport
 from symdiag.report.text import interval, number, percent, plural
 
 _WORST = 5
@@ -40,7 +40,7 @@ def document(report: SamplesReport) -> Document:
         Section("Moments by tensor", _tensors(report)),
         Section("Chains", _chains(report)),
         Section("Notes", (Bullets(report.notes),) if report.notes else ()),
-        Section("Coverage and assumptions", _coverage(report)),
+        Section("Coverage and assumptions", _coverage(info)),
         Section("All units", _all_units(report.groups), detail=True),
         Section("What to do next", (Paragraph(_next(report)),)),
     )
@@ -52,6 +52,7 @@ def document(report: SamplesReport) -> Document:
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
         checks=(Check("label switching", "failed" if failed else "passed", headline(report)),),
+        conditions=(f"{_covered(info)} parameters lie in some group", *_remarks(info)),
     )
 
 
@@ -172,23 +173,21 @@ def _rhat_row(name: str, rhat: RhatReport) -> tuple[str, ...]:
     return (name, number(rhat.worst), number(rhat.median), percent(rhat.above, 1.0))
 
 
-def _coverage(report: SamplesReport) -> tuple[Block, ...]:
-    info = report.input
+def _coverage(info: DrawsInfo) -> tuple[Block, ...]:
+    remarks = _remarks(info)
+    facts = Facts((("parameters in some group", _covered(info)),))
+    return (facts, *((Bullets(remarks),) if remarks else ()))
+
+
+def _covered(info: DrawsInfo) -> str:
     share = percent(info.covered_parameters, info.parameters)
-    blocks: list[Block] = [
-        Facts(
-            (
-                (
-                    "parameters in some group",
-                    f"{info.covered_parameters:,} of {info.parameters:,} ({share})",
-                ),
-            )
-        )
-    ]
+    return f"{info.covered_parameters:,} of {info.parameters:,} ({share})"
+
+
+def _remarks(info: DrawsInfo) -> tuple[str, ...]:
     left_out = tuple(f"{u.name} ({u.parameters:,}): {u.reason}" for u in info.uncovered)
     ignored = tuple(f"{key} not used: {reason}" for key, reason in info.ignored)
-    items = (*left_out, *ignored, *info.assumptions)
-    return (*blocks, Bullets(items)) if items else tuple(blocks)
+    return (*left_out, *ignored, *info.assumptions)
 
 
 def _next(report: SamplesReport) -> str:

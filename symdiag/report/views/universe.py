@@ -24,6 +24,7 @@ def document(report: UniverseReport) -> Document:
         tone="good" if report.verdict == "same mode up to symmetry" else "warn",
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
+        conditions=report.assumptions,
     )
 
 
