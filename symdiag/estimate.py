@@ -1,7 +1,8 @@
 """A number and how sure we are of it, and the kinds of numbers that reports are made of.
 
-Reports are frozen dataclasses; ``Meta`` carries what their JSON Schema says of a field (description, range), so that
-the dataclass is the one declaration of its JSON, its schema and its decoder (``symdiag.report.codec``).
+Reports are frozen dataclasses; ``Meta`` carries what their JSON Schema says of a field
+(description, range), so that the dataclass is the one declaration of its JSON, its schema and its
+decoder (``symdiag.report.codec``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ExtendedBelow = Annotated[float, Meta(extra_json_schema={"null": "-inf"})]
 """A lower end: where it is null in JSON it is minus infinity."""
 
 LATER = Meta(extra_json_schema={"later": True})
-"""Marks a field added within a schema version: reports written before lack it, so it is not required of a reader."""
+"""Marks a field added within a schema version: older reports lack it, so none is required."""
 
 Interval = Literal["exact", "certified", "probability", "expectation"]
 """What ``lower``/``upper`` promise apart from Monte Carlo error over weight draws:
@@ -53,8 +54,9 @@ class Bracket:
 class Estimate:
     """A scalar in nats.
 
-    ``value`` ± 2 ``std_error`` is Monte Carlo error over weight draws; ``lower`` and ``upper`` contain that and add
-    what the method brackets. Where ``std_error`` cannot be had, they are the quantity's own limits.
+    ``value`` ± 2 ``std_error`` is Monte Carlo error over weight draws; ``lower`` and ``upper``
+    contain that and add what the method brackets. Where ``std_error`` cannot be had, they are the
+    quantity's own limits.
     """
 
     value: Annotated[Extended, Meta(description="nats; null: not finite")]

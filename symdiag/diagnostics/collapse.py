@@ -1,4 +1,4 @@
-"""Collapsed (pruned) units: nothing in them is distinguishable from zero (docs/theory/straddling.md)."""
+"""Collapsed units: nothing in them is distinguishable from zero (docs/theory/straddling.md)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member
 
 MAX_SIGNAL = 0.5
-"""A unit is collapsed when the root mean square of μ/σ is below this on its way in or on its way out."""
+"""A unit is collapsed when the root mean square of μ/σ is below this on its way in or out."""
 
 
 def collapsed(posterior: Posterior, group: Group) -> NDArray[np.bool_]:
     """Which units of a group are switched off, (n,).
 
-    A unit acts on the output only if weights into it *and* weights out of it differ from zero. A pruned one
-    has a matrix in which all its weights are lost in their own stds: usually the outgoing one, while the
-    incoming one matches the prior or, behind a ReLU, has a bias that keeps the unit off. The criterion needs
-    neither the prior nor the direction of a tensor. A deterministic weight other than 0 counts as signal.
+    A unit acts on the output only if weights into it *and* weights out of it differ from zero. A
+    pruned one has a matrix in which all its weights are lost in their own stds: usually the
+    outgoing one, while the incoming one matches the prior or, behind a ReLU, has a bias that keeps
+    the unit off. The criterion needs neither the prior nor the direction of a tensor. A
+    deterministic weight other than 0 counts as signal.
     """
     members = [m for m in group.members if _is_matrix(posterior, m)] or list(group.members)
     places = dict.fromkeys((m.tensor, m.axis) for m in members)

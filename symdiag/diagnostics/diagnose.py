@@ -1,4 +1,4 @@
-"""Everything ``analyze`` says about a posterior, from its estimates: groups, totals, the verdict."""
+"""Everything ``analyze`` says about a posterior, from its estimates: groups, totals, verdict."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT_MAX_STRADDLING = 1.0
 def straddling_verdict(
     entropy: Estimate, log_order: float, max_straddling: float = DEFAULT_MAX_STRADDLING
 ) -> StraddlingVerdict:
-    """``ok`` when the whole interval lies below the threshold, ``straddling`` when it lies above."""
+    """``ok`` when the whole interval lies below the threshold, ``straddling`` when above."""
     if log_order <= 0.0:
         return "not-applicable"
     if entropy.upper < max_straddling:
@@ -41,7 +41,7 @@ def straddling_verdict(
 
 
 def sensitivity_draws(parameters: int, width: int) -> int:
-    """Draws for marginals and gradients: 64, fewer for large networks and groups, always even and at least 2."""
+    """Draws for marginals and gradients: 64, fewer for large networks, even and at least 2."""
     affordable = min(
         _SENSITIVITY_ENTRIES // max(1, 8 * parameters), _SENSITIVITY_CUBES // max(1, width**3)
     )

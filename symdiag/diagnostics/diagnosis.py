@@ -1,4 +1,4 @@
-"""What a diagnosis consists of: units, clusters, groups, totals, findings, and the context findings are judged in.
+"""What a diagnosis consists of: units, clusters, groups, totals, findings and their context.
 
 Field names are the JSON contract of ``analyze``.
 """
@@ -26,8 +26,9 @@ _Modes = Annotated[
 class NeuronInfo:
     """One unit of a group.
 
-    The shifts are the first step of symmetrised training, predicted without data (docs/theory/straddling.md): the
-    Euclidean size of σ·∂H/∂μ over the unit's means, and the mean of −∂H/∂log σ over its weights.
+    The shifts are the first step of symmetrised training, predicted without data
+    (docs/theory/straddling.md): the Euclidean size of σ·∂H/∂μ over the unit's means, and the mean
+    of −∂H/∂log σ over its weights.
     """
 
     index: Annotated[Count, Meta(description="unit in the file's order")]

@@ -1,4 +1,4 @@
-"""Per-unit facts, and clusters: sets of units that exchange labels with each other under the posterior."""
+"""Per-unit facts, and clusters: sets of units that exchange labels under the posterior."""
 
 from __future__ import annotations
 

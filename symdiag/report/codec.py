@@ -1,8 +1,8 @@
 """Report dataclasses to JSON objects and back: both directions follow from the declaration alone.
 
-msgspec does the work. It was chosen over pydantic because it reads plain frozen dataclasses as they are, decodes
-strictly (no string counts as a number), and imports in 20 ms where pydantic takes 55 to 70 (``import`` of the library
-with one model, Python 3.11).
+msgspec does the work. It was chosen over pydantic because it reads plain frozen dataclasses as they
+are, decodes strictly (no string counts as a number), and imports in 20 ms where pydantic takes 55
+to 70 (``import`` of the library with one model, Python 3.11).
 """
 
 from __future__ import annotations
@@ -58,10 +58,12 @@ def _printable(value: Any) -> Any:
 def decode(cls: type[T], data: Any) -> T:
     """An instance of the report dataclass ``cls`` from its JSON object; unknown keys are ignored.
 
-    A null where a float belongs was not finite: minus infinity where so declared, else plus infinity.
+    A null where a float belongs was not finite: minus infinity where so declared, else plus
+    infinity.
 
     Raises:
-        UnreadableError: A field is missing or has the wrong type; the message names it (``bad-report``).
+        UnreadableError: A field is missing or has the wrong type; the message names it
+        (``bad-report``).
     """
     try:
         return msgspec.convert(_restored(_type_info(cls), data, "report"), cls, strict=True)
@@ -73,7 +75,7 @@ _type_info: Callable[[Any], inspect.Type] = functools.cache(inspect.type_info)
 
 
 def _restored(kind: inspect.Type, data: Any, where: str) -> Any:
-    """``data`` with the infinities that JSON could not hold; what does not fit is left for msgspec to refuse."""
+    """``data`` with the infinities that JSON could not hold; msgspec refuses what does not fit."""
     if isinstance(kind, inspect.Metadata):
         below = (kind.extra_json_schema or {}).get("null") == "-inf"
         return -math.inf if data is None and below else _restored(kind.type, data, where)

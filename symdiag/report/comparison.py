@@ -26,8 +26,9 @@ def compare_reports(
 ) -> Comparison:
     """Differences per group and in total; the verdict is that of the total straddling entropy.
 
-    A regression must exceed max(tolerance, 3 standard errors of the difference, the two runs taken as independent)
-    and whatever width the methods' brackets add; between the two, the outcome is inconclusive.
+    A regression must exceed max(tolerance, 3 standard errors of the difference, the two runs taken
+    as independent) and whatever width the methods' brackets add; between the two, the outcome is
+    inconclusive.
 
     Raises:
         UsageError: The reports have different groups, or sign flips in only one of them.
@@ -113,7 +114,10 @@ def _side(report: Report) -> Compared:
 
 
 def _check_comparable(before: Report, after: Report) -> None:
-    """Refuse different groups. Methods may differ: each follows its regime, and intervals say what they leave open."""
+    """Refuse different groups.
+
+    Methods may differ: each follows its regime, and intervals say what they leave open.
+    """
     shapes = [[(g.name, g.width, g.signed) for g in r.groups] for r in (before, after)]
     if shapes[0] != shapes[1]:
         raise UsageError(

@@ -1,7 +1,7 @@
 """What a report says, apart from how a format shows it.
 
-A *view* (one file per kind of report) turns a report into a ``Document``; a *format* (one file each)
-turns documents into a string. Strings in a document are raw: escaping is each format's duty.
+A *view* (one file per kind of report) turns a report into a ``Document``; a *format* (one file
+each) turns documents into a string. Strings in a document are raw: escaping is each format's duty.
 """
 
 from __future__ import annotations

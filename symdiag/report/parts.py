@@ -1,4 +1,4 @@
-"""Parts that reports of several kinds share: identification, volatile part, errors, where a posterior came from."""
+"""Parts that reports of several kinds share: identification, errors, where a posterior is from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pairs = Annotated[tuple[tuple[str, str], ...], Meta(description="[key, reason]")
 
 @dataclass(frozen=True, kw_only=True)
 class AnyReport:
-    """What identifies a report, and what of it is volatile. Each kind adds ``kind`` with its own name."""
+    """What identifies a report, and what of it is volatile. Each kind adds ``kind``, its name."""
 
     tool: Tool
     run: Volatile = field(default_factory=dict)

@@ -27,7 +27,8 @@ def from_dict(data: Mapping[str, Any]) -> Any:
     """The report dataclass that a JSON object describes.
 
     Raises:
-        UnreadableError: Another schema version, an unknown kind, or a malformed object (``bad-report``).
+        UnreadableError: Another schema version, an unknown kind, or a malformed object
+        (``bad-report``).
     """
     version = data.get("schema_version") if isinstance(data, Mapping) else None
     if version != SCHEMA_VERSION:

@@ -1,4 +1,4 @@
-"""``render``: a report, its JSON object, or an error, in any of the formats that ``renderers/`` holds."""
+"""``render``: a report, its JSON object, or an error, in any format that ``renderers/`` holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Entry:
 
 
 Renderable: TypeAlias = Any
-"""A report dataclass of a known kind, its JSON object, an ``Entry`` ready made, or a ``Failure``."""
+"""A report dataclass of a known kind, its JSON object, an ``Entry``, or a ``Failure``."""
 
 
 def document_of(report: Any) -> Document:
@@ -57,7 +57,7 @@ def _failure_entry(failure: Failure) -> Entry:
 def render_all(
     items: Sequence[Renderable], format: str, options: RenderOptions | None = None
 ) -> str:
-    """Several items as one document of the format (JSON: ``{"schema_version", "reports"}`` unless there is one)."""
+    """Several items as one document of the format."""
     module = format_module(format)
     text: str = module.render([entry(item) for item in items], options or RenderOptions())
     return text

@@ -1,7 +1,8 @@
-"""The JSON Schemas (Draft 2020-12): generated from the report dataclasses, and shipped with the package.
+"""The JSON Schemas (Draft 2020-12): generated from the report dataclasses, shipped as files.
 
-``python .ci/write_schemas.py`` writes the shipped files anew; a test holds them to what ``generated_schema`` gives.
-Within a version fields are only ever added: a new one is annotated with ``LATER``.
+``python .ci/write_schemas.py`` writes the shipped files anew; a test holds them to what
+``generated_schema`` gives. Within a version fields are only ever added: a new one is annotated with
+``LATER``.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ _SUFFIX = f"-{SCHEMA_VERSION}.json"
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """Printed on stdout instead of a report in JSON mode; the exit code is then 2 (130 when interrupted).
+    """Printed on stdout instead of a report in JSON mode.
 
-    `path` is present inside a list of several reports.
+    The exit code is then 2 (130 when interrupted). `path` is present inside a list of reports.
     """
 
     schema_version: Literal[1]
@@ -36,7 +37,7 @@ class ErrorReport:
 
 @dataclass(frozen=True)
 class ReportList:
-    """Each item is a report (see the schema of its `kind`) or an error, in the order of the command line."""
+    """Each item is a report (see the schema of its `kind`) or an error, in the call's order."""
 
     schema_version: Literal[1]
     reports: tuple[
@@ -92,7 +93,7 @@ def generated_schema(name: str) -> dict[str, Any]:
 
 
 def _tidied(node: Any) -> Any:
-    """A node of msgspec's schema as we ship it: our two markers resolved, defaults and titles left out."""
+    """A node of msgspec's schema as we ship it: our markers resolved, defaults and titles gone."""
     if isinstance(node, list):
         return [_tidied(item) for item in node]
     if not isinstance(node, dict):
@@ -108,7 +109,7 @@ def _tidied(node: Any) -> Any:
 
 
 def _required(made: dict[str, Any], node: dict[str, Any]) -> None:
-    """Every field that the first reports of the version had is required: the writer leaves none out."""
+    """Require every field that the version's first reports had: the writer leaves none out."""
     later = [name for name, field in node["properties"].items() if field.get("later")]
     fields = {name: _tidied(field) for name, field in node["properties"].items()}
     for name in later:
@@ -119,7 +120,7 @@ def _required(made: dict[str, Any], node: dict[str, Any]) -> None:
 
 
 def _without_union(node: dict[str, Any]) -> dict[str, Any]:
-    """``X or null`` as a list of types where X is no reference; an enumeration of one as a constant."""
+    """``X or null`` as a list of types unless X is a reference; one allowed value as ``const``."""
     if len(node.get("enum", ())) == 1:
         node["const"] = node.pop("enum")[0]
     choices = node.get("anyOf", [])

@@ -1,4 +1,4 @@
-"""Strings that are safe to show: hostile names made visible, numbers in a fixed shape, an ASCII fallback."""
+"""Strings that are safe to show: hostile names made visible, numbers in a fixed shape, ASCII."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import unicodedata
 from symdiag.estimate import Estimate
 
 _ASCII = {
-    "ω": "w", "σ": "sigma", "μ": "mu", "π": "pi", "Σ": "sum", "∂": "d", "∞": "inf", "√": "sqrt", "τ": "tau",
-    "δ": "delta", "≤": "<=", "≥": ">=", "≈": "~", "±": "+/-", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...",
-    "·": "-", "→": "->", "⁻¹": "^-1", "∈": "in", "²": "^2", "ᴳ": "^G", "•": "*", "‖": "||", "Δ": "change ",
-    "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ",
+    "ω": "w", "σ": "sigma", "μ": "mu", "π": "pi", "Σ": "sum", "∂": "d", "∞": "inf", "√": "sqrt",
+    "τ": "tau", "δ": "delta", "≤": "<=", "≥": ">=", "≈": "~", "±": "+/-", "×": "x", "−": "-",
+    "–": "-", "—": "-", "…": "...", "·": "-", "→": "->", "⁻¹": "^-1", "∈": "in", "²": "^2",
+    "ᴳ": "^G", "•": "*", "‖": "||", "Δ": "change ", "‘": "'", "’": "'", "“": '"', "”": '"',
+    "\u00a0": " ",
 }  # fmt: skip
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -20,8 +21,8 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def printable(text: str) -> str:
     """``text`` on one line with control, bidirectional and unpaired characters shown as escapes.
 
-    A tensor may be named anything: an ANSI sequence, or a workflow command (``::error::``, ``##[…``), which CI
-    systems obey at the start of a line, and wrapping could put it there.
+    A tensor may be named anything: an ANSI sequence, or a workflow command (``::error::``,
+    ``##[…``), which CI systems obey at the start of a line, and wrapping could put it there.
     """
     visible = "".join(_visible(c) for c in text)
     return visible.replace("::", "\\x3a:").replace("##", "\\x23#")
@@ -42,7 +43,7 @@ def ascii_safe(text: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """At most ``digits`` decimals and about four figures; scientific beyond a million; None is "n/a"."""
+    """At most ``digits`` decimals and about four figures; beyond a million scientific."""
     if value is None:
         return "n/a"
     if not math.isfinite(value):
@@ -55,14 +56,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def amount(value: float) -> str:
-    """A count without decimals, a tolerance in powers of ten, any other number as ``number`` shows it."""
+    """A count without decimals, a tolerance in powers of ten, other numbers as ``number`` does."""
     if 0.0 < abs(value) < 1e-3:
         return f"{value:.1g}"
     return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else number(value)
 
 
 def modes(estimate: Estimate, effective: float | None) -> str:
-    """exp(H), the number of equivalent modes straddled, as a power of ten where a double overflows."""
+    """exp(H), the number of equivalent modes straddled; a power of ten where it overflows."""
     if effective is None:
         if not math.isfinite(estimate.value):
             return "∞"

@@ -1,4 +1,4 @@
-"""Findings, by family. ``FAMILY.py`` defines ``EXPLANATIONS`` and ``find(context) -> Iterable[Finding]``.
+"""Findings, by family: each defines ``EXPLANATIONS`` and ``find(context) -> Iterable[Finding]``.
 
 A family is found by listing this package; importing them needs neither torch nor scipy.
 """

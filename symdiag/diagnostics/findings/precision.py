@@ -12,9 +12,10 @@ EXPLANATIONS = (
         code="SYM201",
         title="The budget ended before the target",
         meaning=(
-            "Weight draws are added until two standard errors fall below --precision (default 0.05 nats + 1 % of the "
-            "value), and deterministic bounds are computed, as far as the budget of nominal seconds allows. Something "
-            "was left out; the interval reported is valid all the same, only wider or of a weaker kind."
+            "Weight draws are added until two standard errors fall below --precision (default "
+            "0.05 nats + 1 % of the value), and deterministic bounds are computed, as far as the "
+            "budget of nominal seconds allows. Something was left out; the interval reported is "
+            "valid all the same, only wider or of a weaker kind."
         ),
         action="Raise --budget (nominal seconds), or accept a looser --precision.",
         reference="docs/theory/estimators.md, 'Draws, precision, budget'",

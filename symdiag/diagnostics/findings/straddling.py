@@ -13,29 +13,37 @@ EXPLANATIONS = (
         code="SYM001",
         title="The posterior straddles equivalent modes",
         meaning=(
-            "The straddling entropy H(g|ω) of this group exceeds the threshold: given a weight sample, it is uncertain "
-            "by H nats which of the |G| equivalent modes it came from, so the posterior effectively covers exp(H) of "
-            "them. Variational inference maximises the symmetrised evidence bound plus a bonus of H nats for "
-            "straddling, so means are drawn together, stds inflated and units pruned. H bounds the evidence that the "
-            "global optimum of the plain ELBO leaves on the table; from a local optimum more can be gained, and "
-            "sometimes nothing is. In our study of 52 posteriors 35 of the 40 above 1 nat gained more than 1 nat of "
-            "evidence, usually about a quarter of H, and none of those below did; test NLL improved measurably in 21 "
-            "of the 52 and got worse in 4."
+            "The straddling entropy H(g|ω) of this group exceeds the threshold: given a weight "
+            "sample, it is uncertain by H nats which of the |G| equivalent modes it came from, so "
+            "the posterior effectively covers exp(H) of them. Variational inference maximises the "
+            "symmetrised evidence bound plus a bonus of H nats for straddling, so means are drawn "
+            "together, stds inflated and units pruned. H bounds the evidence that the global "
+            "optimum of the plain ELBO leaves on the table; from a local optimum more can be "
+            "gained, and sometimes nothing is. In our study of 52 posteriors 35 of the 40 above 1 "
+            "nat gained more than 1 nat of evidence, usually about a quarter of H, and none of "
+            "those below did; test NLL improved measurably in 21 of the 52 and got worse in 4."
         ),
         action=(
-            "Run `symdiag retrain MODEL --data train.npz -o fixed.pt` and compare with its control run; or add "
-            "`symdiag.StraddlingPenalty(model)` to your own loss. Raise --max-straddling if this level is acceptable."
+            "Run `symdiag retrain MODEL --data train.npz -o fixed.pt` and compare with its "
+            "control run; or add `symdiag.StraddlingPenalty(model)` to your own loss. Raise "
+            "--max-straddling if this level is acceptable."
         ),
-        reference="Gelberg et al. 2024, Thm 4.1: L^G = L + log|G| − H(g|ω); docs/reproduction.md, '5.2 Where symmetrised retraining pays'",
+        reference=(
+            "Gelberg et al. 2024, Thm 4.1: L^G = L + log|G| − H(g|ω); docs/reproduction.md, "
+            "'5.2 Where symmetrised retraining pays'"
+        ),
     ),
     Explanation(
         code="SYM002",
         title="Straddling cannot be decided at this precision",
         meaning=(
-            "The interval of the total straddling entropy contains the threshold: neither `ok` nor `straddling` "
-            "would be justified."
+            "The interval of the total straddling entropy contains the threshold: neither `ok` "
+            "nor `straddling` would be justified."
         ),
-        action="Use more draws (--samples), a tighter --precision or a larger --budget; or move --max-straddling.",
+        action=(
+            "Use more draws (--samples), a tighter --precision or a larger --budget; or move "
+            "--max-straddling."
+        ),
         reference="docs/theory/straddling.md, 'From interval to verdict'",
     ),
 )
@@ -68,9 +76,9 @@ def _straddling(context: Context, group: GroupReport) -> Finding:
         group=group.name,
         neurons=active,
         message=(
-            f"{group.name} ({group.width} units) straddles about {_modes(entropy.value)} equivalent modes: "
-            f"H(g|ω) = {entropy.value:.2f} nats in [{entropy.lower:.2f}, {entropy.upper:.2f}] "
-            f"of at most {group.log_order:.1f}"
+            f"{group.name} ({group.width} units) straddles about {_modes(entropy.value)} "
+            f"equivalent modes: H(g|ω) = {entropy.value:.2f} nats in [{entropy.lower:.2f}, "
+            f"{entropy.upper:.2f}] of at most {group.log_order:.1f}"
         ),
         measured=entropy.value,
         threshold=context.max_straddling,
@@ -92,8 +100,8 @@ def _undecided(context: Context) -> Finding:
         group=None,
         neurons=(),
         message=(
-            f"H(g|ω) lies in [{total.lower:.3g}, {total.upper:.3g}] nats, on both sides of the threshold "
-            f"{context.max_straddling:g}"
+            f"H(g|ω) lies in [{total.lower:.3g}, {total.upper:.3g}] nats, on both sides of the "
+            f"threshold {context.max_straddling:g}"
         ),
         measured=total.value,
         threshold=context.max_straddling,

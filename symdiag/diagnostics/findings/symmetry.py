@@ -12,31 +12,42 @@ EXPLANATIONS = (
         code="SYM101",
         title="A claimed symmetry does not hold",
         meaning=(
-            "Applying random elements of this group changed the network's outputs beyond rounding, so it is not a "
-            "symmetry of the function. The group was left out; every figure is about the others only."
+            "Applying random elements of this group changed the network's outputs beyond "
+            "rounding, so it is not a symmetry of the function. The group was left out; every "
+            "figure is about the others only."
         ),
-        action="Give the true architecture with --model package.module:factory, or a corrected --spec spec.toml.",
+        action=(
+            "Give the true architecture with --model package.module:factory, or a corrected "
+            "--spec spec.toml."
+        ),
         reference="docs/theory/symmetry.md, 'Verification'",
     ),
     Explanation(
         code="SYM102",
         title="Activation unknown: sign flips not considered",
         meaning=(
-            "A checkpoint does not say which activation the network uses. With an odd one (tanh, erf, sin, identity) "
-            "flipping the sign of a unit is a symmetry too, and the group has 2^n n! elements instead of n!. Only "
-            "permutations were considered, so the straddling entropy may be understated."
+            "A checkpoint does not say which activation the network uses. With an odd one (tanh, "
+            "erf, sin, identity) flipping the sign of a unit is a symmetry too, and the group has "
+            "2^n n! elements instead of n!. Only permutations were considered, so the straddling "
+            "entropy may be understated."
         ),
-        action="Pass --activation tanh (or relu, …), or store it in a sidecar file or safetensors metadata.",
+        action=(
+            "Pass --activation tanh (or relu, …), or store it in a sidecar file or safetensors "
+            "metadata."
+        ),
         reference="docs/theory/symmetry.md, 'Sign flips'",
     ),
     Explanation(
         code="SYM103",
         title="The stored prior is not invariant",
         meaning=(
-            "The checkpoint's prior differs between interchangeable units, so the true posterior is not symmetric and "
-            "the symmetrised bound with this prior does not hold."
+            "The checkpoint's prior differs between interchangeable units, so the true posterior "
+            "is not symmetric and the symmetrised bound with this prior does not hold."
         ),
-        action="Read the straddling entropy as a statement about q alone; do not credit symmetry with lost evidence.",
+        action=(
+            "Read the straddling entropy as a statement about q alone; do not credit symmetry with "
+            "lost evidence."
+        ),
         reference="Gelberg et al. 2024, section 3; docs/theory/symmetry.md, 'Priors'",
     ),
     Explanation(
@@ -50,8 +61,9 @@ EXPLANATIONS = (
         code="SYM105",
         title="Deterministic weights pin units",
         meaning=(
-            "Part of the network has no posterior: a deterministic weight is a density of zero width, and units that "
-            "differ in one cannot exchange, however wide the rest of their posterior is."
+            "Part of the network has no posterior: a deterministic weight is a density of zero "
+            "width, and units that differ in one cannot exchange, however wide the rest of their "
+            "posterior is."
         ),
         action="Nothing to do; the straddling of such units is zero by construction.",
         reference="docs/theory/straddling.md, 'What cannot exchange'",
@@ -60,8 +72,8 @@ EXPLANATIONS = (
         code="SYM106",
         title="Only the marginals of a correlated posterior were used",
         meaning=(
-            "The posterior has correlations between weights, but its covariance is too large to use exactly, so the "
-            "figures describe the product of its marginals."
+            "The posterior has correlations between weights, but its covariance is too large to "
+            "use exactly, so the figures describe the product of its marginals."
         ),
         action="Treat the figures as those of the mean-field approximation of this posterior.",
         reference="docs/theory/straddling.md, 'What cannot exchange'",

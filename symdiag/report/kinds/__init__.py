@@ -1,7 +1,8 @@
 """The kinds of reports. ``KIND.py`` declares the dataclass of one kind and names it ``KIND``.
 
-That dataclass is the only declaration: JSON, JSON Schema and decoder follow from it (``symdiag.report.codec``). The
-file's name is the report's ``kind``; a kind is found by listing this package and needs a view of the same name.
+That dataclass is the only declaration: JSON, JSON Schema and decoder follow from it
+(``symdiag.report.codec``). The file's name is the report's ``kind``; a kind is found by listing
+this package and needs a view of the same name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of ``align``: one posterior matched to one reference. Distances are in the unit of the cost."""
+"""The report of ``align``: one posterior matched to one reference, distances in the cost's unit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class Proof:
-    """How good the alignment is known to be: ``statement`` in words, ``lower_bound`` on any distance after."""
+    """How good the alignment is known to be; ``lower_bound`` on the distance after any other."""
 
     status: CertificateStatus
     statement: str
@@ -91,7 +91,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class PathReport:
-    """Predictive NLL (nats per point) and ELBO (nats) along the straight path, and their barriers."""
+    """Predictive NLL (nats per point) and ELBO (nats) along the path, and their barriers."""
 
     nll: tuple[float, ...]
     elbo: Annotated[tuple[float, ...], Meta(description="lacks the KL term without a prior")]

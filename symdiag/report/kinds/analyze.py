@@ -65,7 +65,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The paper's estimate I^K of I (Gelberg et al. 2024, Thm 4.3), which cannot exceed its ceiling."""
+    """The paper's estimate I^K of I (Gelberg et al. 2024, Thm 4.3), capped by its ceiling."""
 
     num_elements: Annotated[int, Meta(ge=2, description="K")]
     ceiling: Annotated[float, Meta(description="log K, nats: I^K cannot exceed it")]
@@ -77,8 +77,8 @@ class Baseline:
 class Report(AnyReport):
     """Everything ``analyze`` found out about one posterior.
 
-    Within version 1 fields are only ever added; readers must ignore fields they do not know. All information in
-    nats. Everything volatile is in `run`.
+    Within version 1 fields are only ever added; readers must ignore fields they do not know. All
+    information in nats. Everything volatile is in `run`.
     """
 
     model: ModelInfo

@@ -54,7 +54,10 @@ class ComparisonSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(AnyReport):
-    """Differences of the second posterior to the first. Fields are only ever added within version 1."""
+    """Differences of the second posterior to the first.
+
+    Fields are only ever added within version 1.
+    """
 
     before: Compared
     after: Compared

@@ -47,8 +47,8 @@ class GroupOutline:
 class Inspection(AnyReport):
     """What a file holds, before any estimate. Fields are only ever added within version 1.
 
-    What could not be found, be it the posterior (`dialect` and on) or only its network (`activation` and on), is
-    null or empty, and `problem` says why.
+    What could not be found, be it the posterior (`dialect` and on) or only its network
+    (`activation` and on), is null or empty, and `problem` says why.
     """
 
     path: str

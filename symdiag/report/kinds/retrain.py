@@ -50,7 +50,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Change:
-    """retrained − reference of one quantity, with an interval of about 95 % where one can be had."""
+    """retrained − reference of one quantity, with an interval of about 95 % where there is one."""
 
     name: str
     value: float
@@ -90,7 +90,10 @@ class RetrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainReport(AnyReport):
-    """Before, control and retrained posterior side by side, nats. Fields are only ever added within version 1."""
+    """Before, control and retrained posterior side by side, nats.
+
+    Fields are only ever added within version 1.
+    """
 
     model: ModelInfo
     log_order: float

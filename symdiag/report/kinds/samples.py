@@ -87,7 +87,10 @@ class SamplesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplesReport(AnyReport):
-    """Label switching in draws of a network's weights. Fields are only ever added within version 1."""
+    """Label switching in draws of a network's weights.
+
+    Fields are only ever added within version 1.
+    """
 
     input: DrawsInfo
     off: Annotated[

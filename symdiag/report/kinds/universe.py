@@ -24,7 +24,7 @@ class SpreadReport:
 
 @dataclass(frozen=True)
 class RunAlignment:
-    """One run in the universe. By group: what stands at each of the universe's units, and with which sign."""
+    """One run in the universe; by group: what stands at each of its units, and with which sign."""
 
     model: Side
     distance_before: float

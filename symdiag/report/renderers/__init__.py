@@ -1,7 +1,8 @@
 """The output formats. ``FORMAT.py`` defines ``EXTENSIONS`` and ``render(entries, options) -> str``.
 
-A format is found by listing this package; its file's name is the format's. ``EXTENSIONS``: endings of file names that
-mean it. A format whose lines a CI system obeys says so by ``WORKFLOW_COMMANDS = True``.
+A format is found by listing this package; its file's name is the format's. ``EXTENSIONS``: endings
+of file names that mean it. A format whose lines a CI system obeys says so by ``WORKFLOW_COMMANDS =
+True``.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class _Painter:
         return grid
 
     def table(self, table: Table) -> RenderableType:
-        """A table if its numbers fit side by side, else one paragraph per row: no digit is ever cut off."""
+        """A table if its numbers fit side by side, else a paragraph per row: no digit is lost."""
         needed = self.least_width(table)
         room = self.options.width - _INDENT - needed
         gaps = max(1, len(table.columns) - 1)
@@ -130,7 +130,7 @@ class _Painter:
         return Group(body, self.text(table.caption, "dim")) if table.caption else body
 
     def least_width(self, table: Table) -> int:
-        """Columns that the cells need: numbers in full, texts at least ``_MIN_TEXT`` where they are longer."""
+        """Columns that the cells need: numbers in full, texts at least ``_MIN_TEXT`` of theirs."""
         lines = [[column.header for column in table.columns], *table.rows]
         widths = [
             max(self.text(line[i]).cell_len for line in lines) for i in range(len(table.columns))

@@ -1,4 +1,7 @@
-"""GitHub workflow commands: annotations on the run. GitHub shows ten per step, so the worst nine and a count."""
+"""GitHub workflow commands: annotations on the run.
+
+GitHub shows ten per step, so the worst nine and a count.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +56,12 @@ def _notice(subject: str, notice: Notice) -> str:
 
 
 def _command(severity: Severity, subject: str, title: str, message: str) -> str:
-    return f"::{_COMMANDS[severity]} file={_property(subject)},title={_property(title)}::{_data(message)}"
+    place = f"file={_property(subject)},title={_property(title)}"
+    return f"::{_COMMANDS[severity]} {place}::{_data(message)}"
 
 
 def _data(text: str) -> str:
-    """Message text: ``printable`` has no line breaks left; a per cent sign would start an escape."""
+    """Message text: ``printable`` has no line breaks left; a per cent sign starts an escape."""
     return printable(text).replace("%", "%25")
 
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: inline style and SVG, nothing fetched, light and dark, printable."""
+"""One HTML page by itself: inline style and SVG, nothing fetched, dark and light, printable."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ if TYPE_CHECKING:
 EXTENSIONS = (".html", ".htm")
 
 _STYLE = """
-:root{--fg:#1b1f24;--bg:#fff;--soft:#667;--line:#d5d9e0;--good:#1a7f37;--warn:#9a6700;--bad:#c62828;--muted:#8a93a0}
-@media(prefers-color-scheme:dark){:root{--fg:#e6e9ee;--bg:#14171c;--soft:#9aa4b2;--line:#343a44;--good:#4ac26b;
---warn:#e0b341;--bad:#ff7b72;--muted:#7d8794}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:60rem;margin:2rem auto;
-padding:0 1rem;overflow-wrap:anywhere}
+:root{--fg:#1b1f24;--bg:#fff;--soft:#667;--line:#d5d9e0;
+--good:#1a7f37;--warn:#9a6700;--bad:#c62828;--muted:#8a93a0}
+@media(prefers-color-scheme:dark){:root{--fg:#e6e9ee;--bg:#14171c;--soft:#9aa4b2;--line:#343a44;
+--good:#4ac26b;--warn:#e0b341;--bad:#ff7b72;--muted:#7d8794}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:60rem;
+margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}
 h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:1.8rem}
 .headline{font-size:1.1rem;font-weight:600;border-left:.4rem solid;padding:.3rem .8rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{font-weight:600}.n{text-align:right;white-space:nowrap}
 .caption,small{color:var(--soft);font-size:.85rem}
-.good,.info{color:var(--good)}.warn,.warning{color:var(--warn)}.bad,.error{color:var(--bad)}.muted{color:var(--muted)}
+.good,.info{color:var(--good)}.warn,.warning{color:var(--warn)}.bad,.error{color:var(--bad)}
+.muted{color:var(--muted)}
 .notice{margin:.8rem 0;padding-left:.8rem;border-left:.2rem solid var(--line)}
-svg{display:block;width:100%;height:6rem}svg .good{fill:var(--good)}svg .bad{fill:var(--bad)}
-svg .warn{fill:var(--warn)}svg .muted{fill:var(--muted)}svg .plain{fill:var(--soft)}
+svg{display:block;width:100%;height:6rem}
+svg .good{fill:var(--good)}svg .bad{fill:var(--bad)}svg .warn{fill:var(--warn)}
+svg .muted{fill:var(--muted)}svg .plain{fill:var(--soft)}
 @media print{body{margin:0;max-width:none}.notice,tr{break-inside:avoid}details{display:block}}
 """
 _MAX_BARS = 1024
@@ -53,7 +56,8 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>symdiag report</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        "<title>symdiag "
+        f"report</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
@@ -111,13 +115,13 @@ def _table(table: Table) -> str:
         caption = f"{len(table.rows) - _MAX_ROWS} more rows are in the JSON report. {caption}"
     note = f'<p class="caption">{_text(caption)}</p>' if caption else ""
     body = "\n".join(rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>{note}'
+    inner = f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody>"
+    return f'<div class="scroll"><table>{inner}</table></div>{note}'
 
 
 def _notice(notice: Notice) -> str:
-    lines = [
-        f'<strong class="{notice.severity}">{_text(notice.code)} {notice.severity}</strong> {_text(notice.message)}'
-    ]
+    code = f"{_text(notice.code)} {notice.severity}"
+    lines = [f'<strong class="{notice.severity}">{code}</strong> {_text(notice.message)}']
     lines += [_text(t) for t in notice.sentences]
     if notice.action:
         lines.append(f"Next: <code>{_text(notice.action)}</code>")
@@ -130,7 +134,9 @@ def _bars(chart: Bars) -> str:
     shapes = "".join(_bar(position, bar) for position, bar in enumerate(bars))
     size = f'viewBox="0 0 {10 * len(bars)} 100" style="max-width:{1.5 * len(bars):g}rem"'
     frame = f'{size} preserveAspectRatio="none" role="img"'
-    return f'<p class="caption">{_text(chart.caption)}</p><svg {frame} aria-label="{_text(chart.caption)}">{shapes}</svg>'
+    caption = _text(chart.caption)
+    drawing = f'<svg {frame} aria-label="{caption}">{shapes}</svg>'
+    return f'<p class="caption">{caption}</p>{drawing}'
 
 
 def _bar(position: int, bar: Bar) -> str:

@@ -1,4 +1,4 @@
-"""Plain text: the console's layout in pure ASCII without colour, for pipes, files and any locale."""
+"""Plain text: the console's layout in ASCII without colour, for pipes, files and any locale."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ WORST = 5
 """Rows of a table of the worst."""
 
 _CAPTION = (
-    "log|G|, H and I in nats. H: straddling entropy, from 0 (one mode) to log|G| (symmetric). I = log|G| - H. "
-    "modes = exp H. kept: neurons that keep their label in most draws. off: collapsed neurons."
+    "log|G|, H and I in nats. H: straddling entropy, from 0 (one mode) to log|G| (symmetric). I = "
+    "log|G| - H. modes = exp H. kept: neurons that keep their label in most draws. off: collapsed "
+    "neurons."
 )
 _KINDS = {
     "exact": "Monte Carlo error over weight draws only",
@@ -125,8 +126,9 @@ _NEURON_COLUMNS = (
     Column("state", numeric=False),
 )
 _NEURON_CAPTION = (
-    "retention: probability that a weight draw leaves the neuron its own label. separation: distance to the nearest "
-    "twin in posterior stds. shifts: the first step of symmetrised training on its means (in stds) and log stds."
+    "retention: probability that a weight draw leaves the neuron its own label. separation: "
+    "distance to the nearest twin in posterior stds. shifts: the first step of symmetrised "
+    "training on its means (in stds) and log stds."
 )
 
 
@@ -144,7 +146,7 @@ def _neuron_row(group: GroupReport, neuron: NeuronInfo) -> tuple[str, ...]:
 
 
 def worst_neurons(report: Report) -> tuple[Block, ...]:
-    """The neurons that lose their label most often, active ones first, and who exchanges labels with whom."""
+    """The neurons that lose their label most often, active ones first, and who swaps with whom."""
     straddlers = [(g, n) for g in report.groups for n in g.neurons if n.retention <= RETAINED]
     ranked = sorted(straddlers, key=lambda pair: (pair[1].collapsed, pair[1].retention))[:WORST]
     if not ranked:
@@ -153,8 +155,8 @@ def worst_neurons(report: Report) -> tuple[Block, ...]:
         Table(_NEURON_COLUMNS, tuple(_neuron_row(g, n) for g, n in ranked), _NEURON_CAPTION)
     ]
     clusters = tuple(
-        f"{g.name}: neurons {listing(c.neurons)} exchange labels ({number(c.straddling_entropy)} nats"
-        f"{', collapsed' if c.collapsed else ''})"
+        f"{g.name}: neurons {listing(c.neurons)} exchange labels ({number(c.straddling_entropy)} "
+        f"nats{', collapsed' if c.collapsed else ''})"
         for g in report.groups
         for c in g.clusters
     )

@@ -1,4 +1,4 @@
-"""What ``align`` found: the verdict, the certificate, the groups, and the path on the data given."""
+"""What ``align`` found: the verdict, the certificate, the groups, the path on the data."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ _TONES: dict[str, Tone] = {
     "different": "warn",
 }
 _CAPTION = (
-    "swaps: fewest transpositions that undo the relabelling (width minus cycles). margin: least rise of the distance "
-    "if one unit had to take another match. unsure: units whose second-best match costs less than 5 % of the match."
+    "swaps: fewest transpositions that undo the relabelling (width minus cycles). margin: least "
+    "rise of the distance if one unit had to take another match. unsure: units whose second-best "
+    "match costs less than 5 % of the match."
 )
 _BAR = 16
 
@@ -60,9 +61,9 @@ def headline(report: AlignReport) -> str:
     """Verdict, share of relabelling, certificate."""
     distance = report.distance
     return (
-        f"{report.verdict.upper()}: {percent(distance.relabelling_share, 1.0)} of the distance was relabelling "
-        f"({distance.cost} {number(distance.before)} -> {number(distance.after)}); the alignment is "
-        f"{report.certificate.statement}."
+        f"{report.verdict.upper()}: {percent(distance.relabelling_share, 1.0)} of the distance "
+        f"was relabelling ({distance.cost} {number(distance.before)} -> "
+        f"{number(distance.after)}); the alignment is {report.certificate.statement}."
     )
 
 
@@ -188,4 +189,7 @@ def _next(report: AlignReport) -> str:
         return "Give --data to see whether the two compute the same function in different modes."
     if report.certificate.status != "optimal":
         return "More --restarts may find a better alignment, within the bound above."
-    return "The alignment cannot be improved; what distance is left is a real difference of the posteriors."
+    return (
+        "The alignment cannot be improved; what distance is left is a real difference of the "
+        "posteriors."
+    )

@@ -249,7 +249,10 @@ def _default_next(report: Report) -> str:
         return f"symdiag analyze {path} --samples {4 * report.settings.samples}"
     if report.verdict == "not-applicable":
         return "nothing: a model without interchangeable hidden units has one mode by construction"
-    return "nothing: store the JSON report and run `symdiag compare` against it after the next training"
+    return (
+        "nothing: store the JSON report and run `symdiag compare` against it after the next "
+        "training"
+    )
 
 
 def _checks(report: Report) -> tuple[Check, ...]:
@@ -261,13 +264,14 @@ def _checks(report: Report) -> tuple[Check, ...]:
 
 
 def _group_check(report: Report, group: GroupReport) -> Check:
-    """A group fails with the verdict if its own entropy exceeds the limit, or on an error of its own."""
+    """A group fails with the verdict if it exceeds the limit itself, or on its own error."""
     over = (
         group.straddling_entropy.lower > report.settings.max_straddling
         and report.verdict == "straddling"
     )
     own = [f for f in report.findings if f.group == group.name]
     failed = over or any(f.severity == "error" for f in own)
-    message = f"H(g|ω) = {number(group.straddling_entropy.value)} nats {interval(group.straddling_entropy)}"
+    entropy = group.straddling_entropy
+    message = f"H(g|ω) = {number(entropy.value)} nats {interval(entropy)}"
     details = tuple(f"{f.code} {f.severity}: {f.message}" for f in own)
     return Check(f"group {group.name}", "failed" if failed else "passed", message, details)

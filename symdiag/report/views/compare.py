@@ -19,8 +19,8 @@ _WORDS = {
     "inconclusive": "INCONCLUSIVE: the difference is not resolved",
 }
 _CAPTION = (
-    "nats. A difference counts when it exceeds the margin: max(tolerance, 3 standard errors), plus what the "
-    "estimation methods leave open."
+    "nats. A difference counts when it exceeds the margin: max(tolerance, 3 standard errors), "
+    "plus what the estimation methods leave open."
 )
 
 

@@ -54,7 +54,8 @@ def _headline(report: Inspection) -> str:
             f"A {report.dialect} posterior over {weights}, whose hidden groups could not be found."
         )
     if report.problem is not None:
-        return f"A {report.container} file with {plural(len(report.stored), 'tensor')}, not read as a posterior."
+        tensors = plural(len(report.stored), "tensor")
+        return f"A {report.container} file with {tensors}, not read as a posterior."
     order = "" if report.log_order is None else f"; |G| = {power_of_ten(report.log_order)}"
     return f"A {report.dialect} posterior over {plural(report.parameters, 'weight')}{order}."
 
@@ -139,7 +140,8 @@ def _groups(report: Inspection) -> tuple[Block, ...]:
     if not rows and report.problem is None:
         return (
             Paragraph(
-                "None: no set of units can be reordered without changing the outputs, as far as is known."
+                "None: no set of units can be reordered without changing the outputs, as far as "
+                "is known."
             ),
         )
     return (Table(columns, rows, "log|G| in nats."),) if rows else ()

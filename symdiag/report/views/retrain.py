@@ -79,11 +79,14 @@ def _table(report: RetrainReport) -> Table:
 
 
 def _caption(report: RetrainReport) -> str:
-    text = "Nats over the training set unless said otherwise; intervals of about 95 %, paired by weight noise and point."
+    text = (
+        "Nats over the training set unless said otherwise; intervals of about 95 %, paired by "
+        "weight noise and point."
+    )
     if report.run_to_run is not None:
         text += (
-            f" The interval of L^G includes what training noise alone does (± {number(report.run_to_run)} nats, "
-            f"from {report.settings.control_runs} control runs)."
+            " The interval of L^G includes what training noise alone does (± "
+            f"{number(report.run_to_run)} nats, from {report.settings.control_runs} control runs)."
         )
     return text
 
@@ -117,7 +120,10 @@ def _written(report: RetrainReport) -> str:
     if report.output is not None:
         return f"The retrained posterior is in {report.output}."
     if report.verdict == "worse":
-        return "Nothing was written, because the result is worse; --keep-worse --resume writes it all the same."
+        return (
+            "Nothing was written, because the result is worse; --keep-worse --resume writes it all "
+            "the same."
+        )
     return "Nothing was written: no output file was named."
 
 
@@ -138,7 +144,8 @@ def _settings(report: RetrainReport) -> Facts:
             ("prior", s.prior),
             (
                 "evaluation",
-                f"{s.evaluation_samples} weight draws, {report.retrained.straddling_entropy.method}",
+                f"{s.evaluation_samples} weight draws, "
+                f"{report.retrained.straddling_entropy.method}",
             ),
         )
     )

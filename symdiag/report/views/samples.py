@@ -1,4 +1,4 @@
-"""What ``samples`` found: how many draws are labelled differently, and what that does to their moments."""
+"""What ``samples`` found: how many draws have other labels, and what that does to their moments."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from symdiag.report.document import (
     Paragraph,
     Section,
     Table,
+    Tone,
 )
 from symdiag.report.kinds.samples import DrawsInfo, GroupSwitchingReport, RhatReport, SamplesReport
 from symdiag.report.text import interval, number, percent, plural
 
 _WORST = 5
 _GROUP_CAPTION = (
-    "off: draws off the group's majority labelling. labellings: different ones seen. H: straddling entropy in nats of "
-    "the Gaussian with the draws' moments, as they came and aligned; at most log|G|."
+    "off: draws off the group's majority labelling. labellings: different ones seen. H: "
+    "straddling entropy in nats of the Gaussian with the draws' moments, as they came and "
+    "aligned; at most log|G|."
 )
 _UNIT_CAPTION = (
-    "moved: draws in which another unit has its place in the majority labelling. flipped: those in which it is there "
-    "with its sign changed."
+    "moved: draws in which another unit has its place in the majority labelling. flipped: those "
+    "in which it is there with its sign changed."
 )
-_TENSOR_CAPTION = "Sums over weights. variance: over draws. mean²: of the mean over draws. share: mere relabelling."
+_TENSOR_CAPTION = (
+    "Sums over weights. variance: over draws. mean²: of the mean over draws. share: mere "
+    "relabelling."
+)
+_TONES: dict[str, Tone] = {"label switching": "bad", "one labelling": "good"}
 
 
 def document(report: SamplesReport) -> Document:
@@ -48,7 +54,7 @@ def document(report: SamplesReport) -> Document:
     return Document(
         subject=info.paths[0] if len(info.paths) == 1 else f"{len(info.paths)} files",
         verdict=report.verdict,
-        tone={"label switching": "bad", "one labelling": "good"}.get(report.verdict, "muted"),  # type: ignore[arg-type]
+        tone=_TONES.get(report.verdict, "muted"),
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
         checks=(Check("label switching", "failed" if failed else "passed", headline(report)),),
@@ -59,10 +65,14 @@ def document(report: SamplesReport) -> Document:
 def headline(report: SamplesReport) -> str:
     """The verdict in one sentence."""
     if report.verdict == "not-applicable":
-        return "NOT APPLICABLE: the network has no interchangeable units, so there are no labels to switch."
+        return (
+            "NOT APPLICABLE: the network has no interchangeable units, so there are no labels to "
+            "switch."
+        )
     return (
-        f"{report.verdict.upper()}: {percent(report.off, 1.0)} of {plural(report.input.draws, 'draw')} are off the "
-        f"majority labelling ({plural(report.labellings, 'labelling')} seen); relabelling makes up "
+        f"{report.verdict.upper()}: {percent(report.off, 1.0)} of "
+        f"{plural(report.input.draws, 'draw')} are off the majority labelling "
+        f"({plural(report.labellings, 'labelling')} seen); relabelling makes up "
         f"{percent(report.relabelling_share, 1.0)} of their variance."
     )
 
@@ -193,7 +203,10 @@ def _remarks(info: DrawsInfo) -> tuple[str, ...]:
 def _next(report: SamplesReport) -> str:
     if report.verdict == "label switching":
         return (
-            "Means, stds and R-hat of single weights mean nothing for these draws as they are; -o aligned.npz writes "
-            "them in one labelling. Predictions are unaffected."
+            "Means, stds and R-hat of single weights mean nothing for these draws as they are; -o "
+            "aligned.npz writes them in one labelling. Predictions are unaffected."
         )
-    return "Moments and R-hat of single weights can be taken at face value as far as labels are concerned."
+    return (
+        "Moments and R-hat of single weights can be taken at face value as far as labels are "
+        "concerned."
+    )

@@ -6,7 +6,10 @@ from symdiag.report.document import Bullets, Column, Document, Facts, Section, T
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
 from symdiag.report.text import number
 
-_CAPTION = "distance: to the barycentre of all runs, before and after. swaps: transpositions over all groups."
+_CAPTION = (
+    "distance: to the barycentre of all runs, before and after. swaps: transpositions over all "
+    "groups."
+)
 
 
 def document(report: UniverseReport) -> Document:
