@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from symdiag.network.architecture import ACTIVATIONS, ODD_ACTIVATIONS, Layer, LayerKind, Network
-from symdiag.network.infer import infer_network
+from symdiag.network.infer import infer_network, states_chain
+from symdiag.network.provenance import NetworkSource, Provenance, chain_provenance
 
 if TYPE_CHECKING:
     from symdiag.network.functional import forward, forward_mlp
@@ -19,9 +20,13 @@ __all__ = [
     "Layer",
     "LayerKind",
     "Network",
+    "NetworkSource",
+    "Provenance",
+    "chain_provenance",
     "forward",
     "forward_mlp",
     "infer_network",
+    "states_chain",
 ]
 
 

@@ -7,7 +7,6 @@ a chain is refused with the code ``broken-chain``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from symdiag.errors import UnsupportedError, UsageError
@@ -24,6 +23,7 @@ from symdiag.network.naming import (
     set_buffers_aside,
     split_recurrent,
 )
+from symdiag.network.provenance import chain_provenance
 from symdiag.posterior import Posterior
 
 _NUMERICAL = (
@@ -55,15 +55,14 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
     modules, buffer_notes = set_buffers_aside(group_modules(shapes), posterior.loc)
     modules, bias_notes = adopt_biases(split_recurrent(modules), shapes)
     notes += [*buffer_notes, *bias_notes]
-    reading, order_notes = _in_some_order(
+    reading, order_notes = _in_order(
         modules, shapes, _layout_hint(posterior), sorted_names=_sorts(posterior)
     )
     notes += [*order_notes, *reading.notes]
-    notes += [
-        note
-        for note in (residual_suspicion(reading.layers), order_suspicion(reading.layers))
-        if note
-    ]
+    provenance = chain_provenance(reading.layers, stated=states_chain(posterior))
+    if provenance.source == "assumed":
+        notes += [f"{provenance.why}: confirm with --model or --spec"]
+        notes += [note for note in [order_suspicion(reading.layers)] if note]
     return Network(tuple(reading.layers), name, tuple(notes))
 
 
@@ -101,74 +100,40 @@ def _sorts(posterior: Posterior) -> bool:
     return posterior.source is not None and "safetensors" in posterior.source.container
 
 
-def _in_some_order(
+def _in_order(
     modules: Sequence[Module], shapes: Shapes, hint: bool | None, *, sorted_names: bool
 ) -> tuple[Reading, list[str]]:
-    """The chain in file order; where that order is only alphabetical, by number, or the only order that fits."""
-    given = list(modules)
-    natural = sorted(modules, key=lambda module: natural_key(module.name))
-    names = [module.name for module in modules]
-    alphabetical = names == sorted(names) and len(names) > 1
-    orders = [(given, "")]
-    if natural != given:
-        orders.insert(0 if alphabetical else 1, (natural, _NUMERICAL))
-    results = [(read_chain(order, shapes, hint), note) for order, note in orders]
-    fits = any(isinstance(result, Reading) for result, _ in results)
-    others = (
-        fitting_orders(given, shapes, hint) if alphabetical and (sorted_names or not fits) else []
-    )
-    if fits and len(others) > 1:
-        raise UnsupportedError(_SEVERAL, code="undetermined-architecture", hint=ASK)
-    if not fits and len(others) == 1:
-        results.append((others[0], _ONLY))
-    for result, note in results:
-        if isinstance(result, Reading):
-            return result, [note] if note else []
-    broken = next(result for result, _ in results if isinstance(result, Break))
-    raise UnsupportedError(broken.message, code="broken-chain", hint=ASK)
+    """The chain in file order or, where names were sorted, in the order of numbers or of shapes.
 
-
-_RESIDUAL_NAMES = re.compile(
-    r"(^|[._])(res\w*|\w*block\w*|shortcut|downsample|skip\w*|layer\d+\.\d+)([._]|\d|$)",
-    re.IGNORECASE,
-)
-
-
-def residual_suspicion(layers: Sequence[Layer]) -> str:
-    """An assumption to report when skip connections are possible: they would tie groups that a chain leaves free.
-
-    Returns:
-        One line, or "" when no two widths agree, those of inputs and outputs included.
+    Raises:
+        UnsupportedError: ``undetermined-architecture`` where several orders fit and the file's own
+            is that of the alphabet; ``broken-chain`` where none does.
     """
-    units = [layer for layer in layers if not layer.is_norm]
-    hidden = [layer.out_features for layer in units[:-1]]
-    named = [layer.name for layer in units if _RESIDUAL_NAMES.search(layer.name)]
-    if not hidden or not _may_skip([units[0].in_features, *hidden, units[-1].out_features]):
-        return ""
-    repeated = len(set(hidden)) < len(hidden)
-    if repeated and named:
-        why = f"although names such as '{named[0]}' suggest skip connections"
-    elif _returns(hidden):
-        why = f"although widths {', '.join(map(str, hidden))} suggest skip connections"
-    else:
-        why = "although equal widths leave room for skip connections"
-    return (
-        f"read as a plain chain {why}, which a file cannot show and which would tie groups of equal width: "
-        "confirm with --model or --spec"
-    )
+    names = [module.name for module in modules]
+    alphabetical = len(names) > 1 and names == sorted(names)
+    orders = [("", list(modules))]
+    by_number = sorted(modules, key=lambda module: natural_key(module.name))
+    if by_number != orders[0][1]:
+        # a file sorted by name says nothing of the order of use, so the numbers go first there
+        orders.insert(0 if alphabetical else 1, (_NUMERICAL, by_number))
+    results = [(note, read_chain(order, shapes, hint)) for note, order in orders]
+    readings = [(note, found) for note, found in results if isinstance(found, Reading)]
+    if alphabetical and (sorted_names or not readings):
+        others = fitting_orders(modules, shapes, hint)
+        if readings and len(others) > 1:
+            raise UnsupportedError(_SEVERAL, code="undetermined-architecture", hint=ASK)
+        if not readings and len(others) == 1:
+            readings = [(_ONLY, others[0])]
+    if not readings:
+        broken = next(found for _, found in results if isinstance(found, Break))
+        raise UnsupportedError(broken.message, code="broken-chain", hint=ASK)
+    note, reading = readings[0]
+    return reading, [note] if note else []
 
 
-def _may_skip(widths: Sequence[int]) -> bool:
-    """Whether something could be added to something else: two widths agree, other than inputs and outputs."""
-    inputs, *hidden, outputs = widths
-    return len(set(hidden)) < len(hidden) or inputs in hidden or outputs in hidden
-
-
-def _returns(widths: Sequence[int]) -> bool:
-    """Whether a width comes back after another (a bottleneck block), or stays for three layers or more."""
-    bottleneck = any(a == c != b for a, b, c in zip(widths, widths[1:], widths[2:], strict=False))
-    stack = any(a == b == c for a, b, c in zip(widths, widths[1:], widths[2:], strict=False))
-    return bottleneck or stack
+def states_chain(posterior: Posterior) -> bool:
+    """Whether the file's metadata or its sidecar says ``network: chain``."""
+    return (_metadata(posterior, "network") or "").strip().lower() == "chain"
 
 
 def order_suspicion(layers: Sequence[Layer]) -> str:

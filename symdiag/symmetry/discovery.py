@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from symdiag.errors import InputError
-from symdiag.network import Network, infer_network
+from symdiag.network import (
+    Network,
+    Provenance,
+    chain_provenance,
+    infer_network,
+    states_chain,
+)
 from symdiag.posterior import Posterior
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import Member, PermutationSpec
@@ -45,11 +51,12 @@ class Symmetry:
     computation is not determined. ``activation`` says how sign flips were decided: the name of the chain's activation,
     or that the module or the spec file settled it; None where nothing did.
     ``repeated`` names tensors that the module ties to another one of the file: they move with it, but are no weights
-    of their own.
+    of their own. ``provenance`` says how the network is known.
     """
 
     network: Network | None
     spec: PermutationSpec
+    provenance: Provenance
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     uncovered: tuple[Uncovered, ...] = ()
@@ -70,6 +77,7 @@ class _Found:
     reasons: Mapping[str, str]
     notes: tuple[str, ...]
     activation: str | None
+    provenance: Provenance
     repeated: tuple[str, ...] = ()
 
 
@@ -79,6 +87,7 @@ def discover(
     activation: str | None = None,
     model: str | None = None,
     spec_file: Path | None = None,
+    assume_chain: bool = False,
     generator: np.random.Generator,
 ) -> Symmetry:
     """The verified symmetry group of a posterior's network.
@@ -90,6 +99,7 @@ def discover(
         activation: activation between layers, if known.
         model: ``package.module:factory`` of the user's own module. Imports that code.
         spec_file: a hand-written spec (docs/spec-file.md).
+        assume_chain: the user vouches for the chain where the file does not determine it.
         generator: random inputs, perturbations and group elements of the verification.
 
     Returns:
@@ -104,6 +114,7 @@ def discover(
         found = _from_model(posterior, activation, model, spec_file, generator)
     else:
         found = _from_file(posterior, activation, spec_file, generator)
+    provenance = replace(found.provenance, accepted=assume_chain)
     kept, notes = found.spec, list(found.notes)
     failures: tuple[Failure, ...] = ()
     if found.probe is not None:
@@ -120,6 +131,7 @@ def discover(
     return Symmetry(
         found.network,
         kept,
+        provenance,
         failures,
         tuple(notes),
         uncovered,
@@ -162,17 +174,21 @@ def _from_file(
             {},
             (*spec.notes, *notes),
             network.activation,
+            chain_provenance(network.layers, stated=states_chain(posterior)),
         )
     spec = read_spec(spec_file, posterior)
     given = _network_or_none(posterior, activation)
+    stated = Provenance("spec", f"as {spec_file.name} says")
     if given is None:
-        return _Found(None, spec, None, None, {}, spec.notes, activation or _STATED)
+        return _Found(None, spec, None, None, {}, spec.notes, activation or _STATED, stated)
     probe, notes = _chain_probe(given, spec, generator)
     same = _axes(spec) == _axes(infer_spec(posterior, given))
     forward = _chain_forward(given) if same else None
-    return _Found(
-        given, spec, probe, forward, {}, (*spec.notes, *notes), given.activation or _STATED
-    )
+    # groups that are the chain's own leave no room for a skip connection; a norm's place stays open
+    stated = replace(stated, function=chain_provenance(given.layers).function)
+    notes = (*spec.notes, *notes)
+    known = given.activation or _STATED
+    return _Found(given, spec, probe, forward, {}, notes, known, stated)
 
 
 def _from_model(
@@ -209,8 +225,10 @@ def _from_model(
         ),
     )
     repeated = tuple(name for name, _ in user.repeated)
+    how = "traced" if spec_file is None else f"checked against {spec_file.name}"
+    known = Provenance("module", f"{how} from the module {model}")
     return _Found(
-        network, spec, probe, user.forward, reasons, notes, activation or _TRACED, repeated
+        network, spec, probe, user.forward, reasons, notes, activation or _TRACED, known, repeated
     )
 
 

@@ -1,0 +1,147 @@
+"""How the network is known: what a file determines about its graph, and what is only assumed.
+
+A file holds tensors, no graph. The plain chain that they form is the only reading exactly when no
+other wiring fits them (docs/theory/symmetry.md, "What a file determines"):
+
+- every layer of the chain takes as many inputs as the layer before it gives units, so nothing is
+  concatenated;
+- a skip connection, a gate, a layer used twice, a branch or another order of the layers needs two
+  vectors of one width. Vectors inside a recurrent stack or a numbered ``nn.Sequential`` are out of
+  reach: their wiring is PyTorch's. The network's inputs and outputs may agree in width: what joins
+  them passes around every hidden unit and changes no group.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from symdiag.errors import UsageError
+from symdiag.network.architecture import Layer
+
+NetworkSource = Literal["module", "pickled-module", "spec", "determined", "assumed"]
+
+_REMEDY = (
+    "give the module with --model package.module:factory, its groups with --spec FILE, or "
+    "--assume-chain if it really is a plain chain"
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the network is known.
+
+    ``why`` says it in words. ``accepted``: the user vouches for an assumed chain. ``function`` is why
+    the outputs are less certain than the groups (the place of a norm), "" where they are not.
+    """
+
+    source: NetworkSource
+    why: str
+    accepted: bool = False
+    function: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether statements about the groups need no condition."""
+        return self.source != "assumed" or self.accepted
+
+    def require_groups(self, doing: str) -> None:
+        """Refuse what must not rest on an assumed graph.
+
+        Raises:
+            UsageError: ``network-assumed``.
+        """
+        if not self.is_settled:
+            message = f"{doing} needs to know the network: {self.why}"
+            raise UsageError(message, code="network-assumed", hint=_REMEDY)
+
+    def require_function(self, doing: str) -> None:
+        """The same for what needs the network's outputs, too.
+
+        Raises:
+            UsageError: ``network-assumed``.
+        """
+        self.require_groups(doing)
+        if self.function and not self.accepted:
+            message = f"{doing} needs to know the network: {self.function}"
+            raise UsageError(message, code="network-assumed", hint=_REMEDY)
+
+
+def chain_provenance(layers: Sequence[Layer], *, stated: bool = False) -> Provenance:
+    """Whether the tensors admit the chain ``layers`` alone. ``stated``: the file's metadata says so."""
+    units = [layer for layer in layers if not layer.is_norm]
+    inside = [_is_inside(a, b) for a, b in itertools.pairwise(units)]
+    function = _unplaced_norm(layers)
+    if stated:
+        why = "the file's metadata says that it is a plain chain"
+        return Provenance("determined", why, function=function)
+    if len(units) > 1 and all(inside):
+        why = f"its names number the layers of one {_container(units)}"
+        return Provenance("determined", why, function=function)
+    exposed = [unit for unit, hidden in zip(units, inside, strict=False) if not hidden]
+    inputs = 0 if units[0].kind == "embedding" else units[0].in_features  # indices join nothing
+    clash = _same_width(inputs, exposed, units[-1].out_features)
+    if clash:
+        why = f"read as a plain chain, although {clash} leave room for skip connections or shared layers"
+        return Provenance("assumed", why, function=function)
+    if len(units) < 3:
+        why = "one hidden layer of another width than inputs and outputs"
+        return Provenance("determined", why if len(units) == 2 else "one layer", function=function)
+    sizes = (inputs, *(unit.out_features for unit in units))
+    why = f"its widths {'-'.join(map(str, sizes))} admit no skip connection and no other order"
+    return Provenance("determined", why, function=function)
+
+
+def _same_width(inputs: int, exposed: Sequence[Layer], outputs: int) -> str:
+    """Two vectors of one width, in words; "" where there are none but inputs and outputs."""
+    known: dict[int, str] = {inputs: "inputs"}
+    for layer in exposed:
+        other = known.setdefault(layer.out_features, f"'{layer.name}'")
+        if other != f"'{layer.name}'":
+            return f"{other} and '{layer.name}' ({layer.out_features} wide)"
+    if outputs in {layer.out_features for layer in exposed}:
+        return f"{known[outputs]} and the outputs ({outputs} wide)"
+    return ""
+
+
+_NUMBERED = re.compile(r"(?:(?P<parent>.*)\.)?(?P<number>\d+)")
+
+
+def _is_inside(before: Layer, after: Layer) -> bool:
+    """Whether nothing outside can read the units between two layers: PyTorch wires them.
+
+    True for the levels of one recurrent module, and within an ``nn.Sequential``. A ``ModuleList`` is
+    numbered, too, and wired at will: what tells them apart is the activation, which has a number but no
+    tensors, or that the whole file is one container (a list has no forward).
+    """
+    if before.tensor_for("recurrent") and after.tensor_for("recurrent"):
+        stem, _, level = after.name.rpartition(".")
+        return bool(stem) and level.startswith("l") and before.name.startswith(f"{stem}.l")
+    step = _step(before, after)
+    whole_file = "." not in after.name and after.weight.endswith(".weight")
+    return step > 1 or (step == 1 and whole_file)
+
+
+def _container(units: Sequence[Layer]) -> str:
+    return "recurrent module" if units[0].tensor_for("recurrent") else "nn.Sequential"
+
+
+def _unplaced_norm(layers: Sequence[Layer]) -> str:
+    """A norm may stand before or after the activation; the numbers of a Sequential tell."""
+    for before, norm in itertools.pairwise(layers):
+        if norm.is_norm and _step(before, norm) != 1:
+            return f"whether {norm.name} stands before or after the activation is not in the file"
+    return ""
+
+
+def _step(before: Layer, after: Layer) -> int:
+    """By how much the numbers of two modules in one container differ; 0 where they are not in one."""
+    if before.name == before.weight or after.name == after.weight:
+        return 0  # a positional list of tensors, not of modules
+    first, second = _NUMBERED.fullmatch(before.name), _NUMBERED.fullmatch(after.name)
+    if first is None or second is None or first["parent"] != second["parent"]:
+        return 0
+    return int(second["number"]) - int(first["number"])
