@@ -89,6 +89,8 @@ class StraddlingPenalty:
             spec = discover(
                 posterior, activation=activation, generator=np.random.default_rng(seed)
             ).spec
+        # running statistics move with the units but are no random weights: H does not see them
+        spec = spec.restricted(posterior.loc)
         self.spec = spec
         self.names = posterior.names
         self.draws, self.weight = draws, weight

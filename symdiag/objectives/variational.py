@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,9 @@ class Layout:
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
 
     @classmethod
-    def of(cls, posterior: Posterior) -> Layout:
-        """The layout of a posterior's tensors, in file order."""
-        return cls(tuple(posterior.shapes.items()))
+    def of(cls, posterior: Posterior, leave_out: Container[str] = ()) -> Layout:
+        """The layout of a posterior's tensors, in file order, but for those left out."""
+        return cls(tuple((n, s) for n, s in posterior.shapes.items() if n not in leave_out))
 
     @property
     def size(self) -> int:
@@ -36,7 +36,7 @@ class Layout:
         pieces = torch.split(flat, [math.prod(shape) for _, shape in self.shapes], dim=-1)
         lead = flat.shape[:-1]
         return {
-            name: piece.reshape(*lead, *shape)
+            name: piece.reshape((*lead, *shape))
             for (name, shape), piece in zip(self.shapes, pieces, strict=True)
         }
 
@@ -67,9 +67,13 @@ class Variational:
         log_noise: float = 0.0,
         dtype: torch.dtype = torch.float64,
         device: str = "cpu",
+        leave_out: Container[str] = (),
     ) -> Variational:
-        """Start from ``posterior`` (marginal stds; correlations are not carried)."""
-        layout = Layout.of(posterior)
+        """Start from ``posterior`` (marginal stds; correlations are not carried).
+
+        Tensors of ``leave_out`` are no part of the training: ``posterior`` takes them as they are.
+        """
+        layout = Layout.of(posterior, leave_out)
         scale = layout.join(posterior.scale)
         random = scale > 0
 
@@ -101,12 +105,12 @@ class Variational:
             self.loc.grad.mul_(self.free)
 
     def posterior(self, template: Posterior) -> Posterior:
-        """``template`` with these means and stds, float64."""
+        """``template`` with these means and stds, float64; tensors left out are the template's."""
         loc = self.layout.split(self.loc.detach().double().cpu())
         scale = self.layout.split(self.scale.detach().double().cpu())
         return template.replace(
-            loc={name: value.numpy().copy() for name, value in loc.items()},
-            scale={name: value.numpy().copy() for name, value in scale.items()},
+            loc={**template.loc, **{n: value.numpy().copy() for n, value in loc.items()}},
+            scale={**template.scale, **{n: value.numpy().copy() for n, value in scale.items()}},
             covariance=None,
         )
 

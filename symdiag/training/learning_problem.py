@@ -26,6 +26,7 @@ Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 """(name → (S, *shape), inputs (N, ...)) → outputs (S, N, d)."""
 
 INITIAL_STD = 0.05  # of training from scratch
+_PROBED = 64  # points on which it is tried whether the network reads a number
 FLOAT64_LIMIT = 100_000  # parameters up to which everything is computed in float64
 
 
@@ -49,7 +50,10 @@ class LearningProblem:
     """A posterior to train on data: network, likelihood, prior, symmetry group.
 
     ``posterior`` is where training starts and the template of what is written; ``learn_noise``
-    makes the noise std of the likelihood a trained number (type-II maximum likelihood).
+    makes the noise std of the likelihood a trained number (type-II maximum likelihood). ``held`` are random
+    numbers of the checkpoint that the network does not read (Pyro's ``sigma``): they stay as they
+    are, outside draws and KL. ``statistics`` are buffers that move with units (BatchNorm's running
+    means and variances): frozen, and no part of the posterior, so ``spec`` does not act on them.
     """
 
     posterior: Posterior
@@ -64,11 +68,17 @@ class LearningProblem:
     learn_noise: bool
     dtype: torch.dtype
     device: str
+    held: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
 
     def start(self) -> Variational:
         """A fresh trainable copy of the posterior."""
         return Variational.of(
-            self.posterior, log_noise=self.log_noise, dtype=self.dtype, device=self.device
+            self.posterior,
+            log_noise=self.log_noise,
+            dtype=self.dtype,
+            device=self.device,
+            leave_out=self.held,
         )
 
     def log_likelihood(self, q: Variational, draws: Tensor, points: Points) -> Tensor:
@@ -108,12 +118,15 @@ def build_problem(
         InputError: The data do not fit the network (``bad-data``).
     """
     _check_trainable(posterior)
-    prior = resolve_prior(posterior, model)
-    check_prior_invariance(prior, posterior, spec)
+    statistics = tuple(n for n in posterior.buffers if any(n in g.tensors for g in spec))
+    spec = spec.restricted(posterior.loc)
     likelihood = find_likelihood(model.likelihood)
     check_noise(likelihood, model.noise)
     dtype = torch.float64 if posterior.num_parameters <= FLOAT64_LIMIT else torch.float32
     prepare = _Preparation(posterior, forward, likelihood, dtype, device)
+    held = prepare.unread(train, spec)
+    prior = resolve_prior(posterior, model, held)
+    check_prior_invariance(prior, spec)
     points = prepare.points(train)
     return LearningProblem(
         posterior=posterior,
@@ -121,13 +134,15 @@ def build_problem(
         forward=forward,
         likelihood=likelihood,
         prior=prior,
-        flat_prior=FlatPrior.of(prior, Layout.of(posterior), dtype=dtype, device=device),
+        flat_prior=FlatPrior.of(prior, Layout.of(posterior, held), dtype=dtype, device=device),
         train=points,
         test=None if test is None else prepare.points(test),
         log_noise=prepare.log_noise(points, model),
         learn_noise=likelihood.has_noise and model.noise in (None, "learn"),
         dtype=dtype,
         device=device,
+        held=held,
+        statistics=statistics,
     )
 
 
@@ -158,6 +173,23 @@ class _Preparation:
         targets = torch.tensor(data.targets, dtype=self.dtype, device=self.device)
         return Points(inputs, self.likelihood.targets(targets, self._outputs(inputs[:1]).shape[-1]))
 
+    def unread(self, data: Dataset, spec: PermutationSpec) -> tuple[str, ...]:
+        """Single numbers in no group that the outputs do not depend on: other latents of a model.
+
+        Only single numbers can be told apart in this way: a whole layer may be without effect at
+        the means (dead units) and matter for other draws.
+        """
+        grouped = {name for group in spec for name in group.tensors}
+        inputs = torch.tensor(data.inputs[:_PROBED], dtype=self.dtype, device=self.device)
+        outputs = self._outputs(inputs)
+        return tuple(
+            name
+            for name, loc in self.posterior.loc.items()
+            if loc.size == 1
+            and name not in grouped
+            and torch.equal(self._outputs(inputs, {name: loc + 1.0}), outputs)
+        )
+
     def log_noise(self, points: Points, model: ModelConfig) -> float:
         """Given, or where learning starts: the residual std of the mean network."""
         if not self.likelihood.has_noise:
@@ -167,10 +199,11 @@ class _Preparation:
         residual = self._outputs(points.inputs)[0] - points.targets
         return math.log(max(1e-3, float(residual.square().mean().sqrt())))
 
-    def _outputs(self, inputs: Tensor) -> Tensor:
+    def _outputs(self, inputs: Tensor, changed: Mapping[str, Array] | None = None) -> Tensor:
+        """Outputs (1, N, d) at the means, some of them changed."""
         weights = {
             name: torch.tensor(loc, dtype=self.dtype, device=self.device)[None]
-            for name, loc in self.posterior.loc.items()
+            for name, loc in {**self.posterior.loc, **(changed or {})}.items()
         }
         try:
             with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 
 from symdiag.arrays import Array
@@ -13,8 +15,12 @@ from symdiag.training.config import ModelConfig
 from symdiag.training.randomness import generator_for
 
 
-def resolve_prior(posterior: Posterior, model: ModelConfig) -> GaussianPrior:
+def resolve_prior(
+    posterior: Posterior, model: ModelConfig, leave_out: Container[str] = ()
+) -> GaussianPrior:
     """Per tensor: its own option, else ``--prior-std``, else what the checkpoint stores.
+
+    Tensors of ``leave_out`` get none: they are no weights of the network.
 
     Raises:
         UsageError: ``prior-unknown`` when a tensor has none of the three, ``bad-option`` for a name
@@ -24,6 +30,8 @@ def resolve_prior(posterior: Posterior, model: ModelConfig) -> GaussianPrior:
     loc: dict[str, Array] = {}
     scale: dict[str, Array] = {}
     for name, shape in posterior.shapes.items():
+        if name in leave_out:
+            continue
         std = _option(name, model)
         stored = posterior.prior
         if std is not None:
@@ -61,7 +69,7 @@ def _check_names(posterior: Posterior, model: ModelConfig) -> None:
 
 
 def check_prior_invariance(
-    prior: GaussianPrior, posterior: Posterior, spec: PermutationSpec
+    prior: GaussianPrior, spec: PermutationSpec
 ) -> None:
     """Raise SymmetryError (``prior-not-invariant``) unless the group leaves the prior as it is.
 
@@ -74,7 +82,7 @@ def check_prior_invariance(
             act(spec, action, prior.loc),
             act(spec, action, prior.scale, flip=False),
         )
-        for name in posterior.names:
+        for name in prior.loc:
             same = np.allclose(moved_loc[name], prior.loc[name]) and np.allclose(
                 moved_scale[name], prior.scale[name]
             )

@@ -49,10 +49,10 @@ def test_prior_options_outrank_the_file(checkpoint):
 
 def test_a_prior_that_tells_units_apart_is_refused(problem):
     prior = GaussianPrior({k: v.copy() for k, v in problem.prior.loc.items()}, problem.prior.scale)
-    check_prior_invariance(prior, problem.posterior, problem.spec)
+    check_prior_invariance(prior, problem.spec)
     prior.loc["fc1.bias"][0] = 1.0
     with pytest.raises(SymmetryError) as caught:
-        check_prior_invariance(prior, problem.posterior, problem.spec)
+        check_prior_invariance(prior, problem.spec)
     assert caught.value.code == "prior-not-invariant"
 
 
