@@ -68,9 +68,7 @@ def _check_names(posterior: Posterior, model: ModelConfig) -> None:
             )
 
 
-def check_prior_invariance(
-    prior: GaussianPrior, spec: PermutationSpec
-) -> None:
+def check_prior_invariance(prior: GaussianPrior, spec: PermutationSpec) -> None:
     """Raise SymmetryError (``prior-not-invariant``) unless the group leaves the prior as it is.
 
     log|G| may be added to a bound on the evidence only then (docs/theory/symmetry.md).
