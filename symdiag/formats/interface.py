@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symdiag.formats.limits import Limits
+from symdiag.formats.pickled_module import PickledModule
 from symdiag.posterior import Posterior
 
 Tree: TypeAlias = Any
@@ -34,7 +35,8 @@ class RawCheckpoint:
 
     Arrays keep their stored dtype; dtypes numpy lacks (bfloat16, float8) arrive as float32 and are
     listed in ``foreign_dtypes`` (flat key → dtype name) so that they can be written back.
-    ``tied`` lists sets of flat keys that share one storage.
+    ``tied`` lists sets of flat keys that share one storage. ``modules`` describes whole pickled
+    modules, by the flat key under which their state dict stands ("" for the whole file).
     """
 
     path: str
@@ -44,6 +46,7 @@ class RawCheckpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
     foreign_dtypes: Mapping[str, str] = field(default_factory=dict)
     tied: tuple[tuple[str, ...], ...] = ()
+    modules: Mapping[str, PickledModule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Content:
     metadata: Mapping[str, str] = field(default_factory=dict)
     foreign_dtypes: Mapping[str, str] = field(default_factory=dict)
     tied: tuple[tuple[str, ...], ...] = ()
+    modules: Mapping[str, PickledModule] = field(default_factory=dict)
 
 
 class Container(Protocol):

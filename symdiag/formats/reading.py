@@ -21,11 +21,9 @@ from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import Container, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import DEFAULT, Limits
-from symdiag.formats.pickle_globals import refuse_pickle, scan_globals
 from symdiag.formats.zip_archive import LOCAL_MAGIC
 
 _LFS = b"version https://git-lfs.github.com/spec/"
-_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _OTHERS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow; draws in netCDF go to symdiag samples)",
     b"\x93NUMPY": "a single npy array",
@@ -69,6 +67,7 @@ def read_raw(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> RawCh
         metadata=content.metadata,
         foreign_dtypes=content.foreign_dtypes,
         tied=content.tied,
+        modules=content.modules,
     )
 
 
@@ -167,7 +166,7 @@ def _recognised(stream: BinaryIO, path: Path, limits: Limits) -> Container:
     _refuse_text(head, path)
     found = next((c for c in all_containers() if c.matches(stream, limits)), None)
     if found is None:
-        _refuse_unknown(head, path, limits)
+        _refuse_unknown(head, path)
     return found
 
 
@@ -189,21 +188,12 @@ def _refuse_text(head: bytes, path: Path) -> None:
         )
 
 
-def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
+def _refuse_unknown(head: bytes, path: Path) -> NoReturn:
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
             raise UnsupportedError(
-                f"{path} is {kind}", hint="symdiag reads torch (.pt), safetensors and npz."
+                f"{path} is {kind}", hint="symdiag reads torch (.pt), pickles, safetensors and npz."
             )
-    if head.startswith(_LEGACY_TORCH):
-        refuse_pickle(
-            scan_globals(head[len(_LEGACY_TORCH) :], limits)[0],
-            "a torch file older than the zip format",
-        )
-    names, complete = scan_globals(head, limits)
-    begins_as_pickle = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    if names or begins_as_pickle or (complete and len(head) > 1):
-        refuse_pickle(names, "a bare pickle")
     kind = (
         "a zip archive without arrays"
         if head.startswith(LOCAL_MAGIC)
@@ -212,7 +202,7 @@ def _refuse_unknown(head: bytes, path: Path, limits: Limits) -> NoReturn:
     raise UnreadableError(
         f"{path} is {kind}",
         code="unrecognised",
-        hint="symdiag reads torch (.pt), safetensors and npz files.",
+        hint="symdiag reads torch (.pt), pickles, safetensors and npz files.",
     )
 
 

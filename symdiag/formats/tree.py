@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from symdiag.errors import LimitError
-from symdiag.formats.inert import Inert
 from symdiag.formats.interface import Tree
 from symdiag.formats.limits import DEFAULT, Limits
 
@@ -57,8 +56,6 @@ def leaves(tree: Tree, *, limits: Limits = DEFAULT) -> Iterator[tuple[str, Any]]
 
 def _children(node: Any) -> list[tuple[Any, Any]] | None:
     """The named children of an inner node; None for a leaf."""
-    if isinstance(node, Inert):
-        return list(node.state.items())
     if isinstance(node, Mapping):
         return list(node.items())
     return list(enumerate(node)) if isinstance(node, list | tuple) else None

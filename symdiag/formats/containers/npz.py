@@ -24,7 +24,6 @@ from symdiag.errors import (
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import Content, HeaderEntry, RawCheckpoint
 from symdiag.formats.limits import Limits
-from symdiag.formats.pickle_globals import RECIPE
 from symdiag.formats.zip_archive import LOCAL_MAGIC, Archive, open_archive
 
 name = "npz"
@@ -154,7 +153,10 @@ def _npy_header(archive: Archive, member: str, limits: Limits) -> _Npy:
 def _check_dtype(dtype: np.dtype[Any], member: str) -> None:
     # an object array is a pickle under another name
     if dtype.hasobject:
-        raise UnsafeError(f"array {shown(member)} holds pickled Python objects", hint=RECIPE)
+        raise UnsafeError(
+            f"array {shown(member)} holds pickled Python objects",
+            hint="Save arrays of numbers: one array a tensor, with numpy.savez(file, **arrays).",
+        )
     if dtype.kind != "U" and dtype.name not in dtypes.NATIVE:
         raise UnsupportedError(
             f"array {shown(member)} has dtype {shown(dtype.str)}, which symdiag does not read",
