@@ -29,7 +29,7 @@ def itemsize(name: str) -> int:
     return FOREIGN_ITEMSIZE[name] if name in FOREIGN_ITEMSIZE else np.dtype(name).itemsize
 
 
-def decode(data: bytes, name: str) -> NDArray[np.float32]:
+def decode(data: bytes | memoryview, name: str) -> NDArray[np.float32]:
     """Little-endian foreign values as float32, exactly."""
     if name == "bfloat16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)

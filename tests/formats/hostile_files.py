@@ -147,10 +147,34 @@ def _in_torch_zip(canary: Path) -> bytes:
     return torch_with_pickle(pickle.dumps({"fc.mu": Touch(canary)}, protocol=2))
 
 
+def legacy_with_pickle(program: bytes, keys: tuple[str, ...] = (), storages: bytes = b"") -> bytes:
+    """A torch file from before zip around a hand-written pickle."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    before = (0x1950A86A20F9469CFC6C, 1001, system)
+    head = b"".join(pickle.dumps(value, protocol=2) for value in before)
+    return head + program + pickle.dumps(list(keys), protocol=2) + storages
+
+
 def _legacy(canary: Path) -> bytes:
+    return legacy_with_pickle(pickle.dumps({"fc.mu": Touch(canary)}, protocol=2))
+
+
+def _in_storage(canary: Path) -> bytes:
+    inner = pickle.dumps(Touch(canary), protocol=2)
+    return b"\x80\x04ctorch.storage\n_load_from_bytes\nC" + bytes([len(inner)]) + inner + b"\x85R."
+
+
+def _scripted(canary: Path) -> bytes:
     out = io.BytesIO()
-    torch.save(good_state(), out, _use_new_zipfile_serialization=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates making them; files remain
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), out)
     return out.getvalue()
+
+
+def _exported(canary: Path) -> bytes:
+    names = ("archive_format", "version", "byteorder", "models/model.json", "data/weights/weight_0")
+    return zip_bytes([Entry(f"model/{name}", b"pt2") for name in names])
 
 
 def _saved(obj: Any) -> Callable[[Path], bytes]:
@@ -280,29 +304,22 @@ FAULTS = (
     ),
     Fault(
         2,
-        "bare pickle without a call",
-        lambda _: pickle.dumps({"a": [1, 2]}),
-        "unsafe-checkpoint",
-        "bare pickle",
-    ),
-    Fault(
-        2,
         "bare pickle whose call comes late",
         lambda canary: pickle.dumps([bytes(1 << 21), Touch(canary)]),
         "unsafe-checkpoint",
-        "bare pickle",
+        "io.open",
     ),
+    Fault(2, "payload in a file older than zip", _legacy, "unsafe-checkpoint", "io.open"),
     Fault(
-        2, "torch file older than zip", _legacy, "unsafe-checkpoint", "older than the zip format"
+        2,
+        "payload inside the storage of a bare pickle",
+        _in_storage,
+        "unsupported",
+        "in a form torch does not write",
     ),
-    Fault(
-        3,
-        "whole module",
-        _saved(torch.nn.Sequential(torch.nn.Linear(2, 1))),
-        "unsafe-checkpoint",
-        "whole pickled",
-    ),
-    Fault(3, "TorchScript", _with(_script), "unsafe-checkpoint", "code"),
+    Fault(3, "TorchScript", _with(_script), "unsupported", "TorchScript"),
+    Fault(3, "TorchScript as torch writes it", _scripted, "unsupported", "TorchScript"),
+    Fault(3, "torch.export", _exported, "unsupported", "torch.export"),
     Fault(4, "two data.pkl, one name", _with(_twice), "ambiguous-archive", "two members"),
     Fault(4, "two data.pkl, two folders", _with(_second_folder), "ambiguous-archive", "2 pickles"),
     Fault(4, "nested archive", _with(_nested), "ambiguous-archive", "inner.zip"),

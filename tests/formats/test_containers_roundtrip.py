@@ -1,6 +1,7 @@
 """What containers read equals what the formats' own libraries read; what they write, those libraries load."""
 
 import io
+import pickletools
 import subprocess
 import sys
 import types
@@ -18,8 +19,6 @@ import torch
 from symdiag.errors import OutputError
 from symdiag.formats import dtypes, tree
 from symdiag.formats.interface import RawCheckpoint
-from symdiag.formats.limits import DEFAULT
-from symdiag.formats.pickle_globals import scan_globals
 from symdiag.formats.reading import read_raw, write_raw
 
 DATA = Path(__file__).parents[1] / "data" / "containers"
@@ -191,21 +190,9 @@ def test_written_pickle_names_no_class_of_ours(tmp_path: Path):
     write_raw(read_raw(DATA / "pyro-autonormal-mlp1.save"), tmp_path / "b.save")
     with zipfile.ZipFile(tmp_path / "b.save") as archive:
         program = archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
-    names, complete = scan_globals(program, DEFAULT)
-    assert complete
+    names = [arg for op, arg, _ in pickletools.genops(program) if op.name == "GLOBAL"]
+    assert "pyro.distributions.constraints _SoftplusPositive" in names
     assert not [n for n in names if "symdiag" in n]
-
-
-def test_pyro_class_is_not_imported():
-    code = (
-        "import sys, torch; from symdiag.formats.reading import read_raw; "
-        "before = set(torch.serialization.get_safe_globals()); read_raw(sys.argv[1]); "
-        "assert not [m for m in sys.modules if m.startswith('pyro')]; "
-        "assert set(torch.serialization.get_safe_globals()) == before"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code, str(DATA / "pyro-autonormal-mlp1.save")], check=True
-    )
 
 
 def _example(kind: str, path: Path) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -135,9 +135,6 @@ def test_optimizer_moments_are_listed_not_read():
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("posteriors-vidiag-mlp1.pt", "unsafe-checkpoint"),
-        ("pyro-autonormal-mlp1-object.pt", "unsafe-checkpoint"),
-        ("nasty-whole-module.pt", "unsafe-checkpoint"),
         ("nasty-plain-mlp.pt", "no-scales-found"),
         ("nasty-nan-means.pt", "non-finite"),
         ("handmade-mu-rho-mlp2.pt", "ambiguous-scale-transform"),
@@ -150,6 +147,27 @@ def test_what_must_be_refused_is(file, code):
         load(ZOO / file)
     assert error.value.code == code
     assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("whole", "state"),
+    [
+        ("posteriors-vidiag-mlp1.pt", "posteriors-vidiag-mlp1-dict.pt"),
+        ("pyro-autonormal-mlp1-object.pt", "pyro-autonormal-mlp1-guide.pt"),
+    ],
+)
+def test_pickled_objects_hold_what_their_state_does(whole, state):
+    one, other = load(ZOO / whole), load(ZOO / state)
+    assert one.names == other.names
+    for name in one.names:
+        np.testing.assert_array_equal(one.loc[name], other.loc[name])
+        np.testing.assert_array_equal(one.scale[name], other.scale[name])
+
+
+def test_whole_module_is_read_as_its_library():
+    posterior = load(ZOO / "nasty-whole-module.pt")
+    assert posterior.source.dialect == "bayesian-torch"
+    assert posterior.num_parameters == 193
 
 
 def test_stds_stored_directly_are_read():

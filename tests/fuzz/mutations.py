@@ -2,9 +2,11 @@
 
 import io
 import json
+import pickle
 import struct
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,15 @@ SNIPPETS = (
     b"Q",
     b".",
     b"q\x00h\x00",
+    b"\x81",
+    b"\x93",
+    b"\x94",
+    b"2",
+    b"0",
+    b"b",
+    b"ios\nsystem\n",
+    b"\x82\x01",
+    b"Pfile\n",
     b"}",
     b"]",
     b"(",
@@ -51,6 +62,15 @@ def seeds() -> dict[str, bytes]:
     }
     return {
         "torch-flat": _saved(tensors),
+        "torch-legacy": _saved(tensors, _use_new_zipfile_serialization=False),
+        "module": _saved(_network()),
+        "module-legacy": _saved(
+            {"net": _network(), "epoch": 1}, _use_new_zipfile_serialization=False
+        ),
+        "optimizer": _saved(_optimizer()),
+        "bare-tensors": pickle.dumps([{"loc": tensors, "scale": tensors}], protocol=4),
+        "bare-arrays": pickle.dumps({**arrays, "size": np.float64(2.0), "of": {1, 2}}, protocol=2),
+        "bare-module": pickle.dumps(_network(), protocol=4),
         "torch-nested": _saved(nested),
         "pyro": (DATA / "pyro-autonormal-mlp1.save").read_bytes(),
         "blitz": (DATA / "blitz-mlp1.pt").read_bytes(),
@@ -60,10 +80,30 @@ def seeds() -> dict[str, bytes]:
     }
 
 
-def _saved(obj: object) -> bytes:
+def _saved(obj: object, **options: bool) -> bytes:
     out = io.BytesIO()
-    torch.save(obj, out)
+    torch.save(obj, out, **options)
     return out.getvalue()
+
+
+def _network() -> torch.nn.Module:
+    """A whole module with buffers, a shared layer and constructor-like attributes."""
+    shared = torch.nn.Linear(3, 3)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.ReLU(), shared, torch.nn.BatchNorm1d(3), shared
+    )
+    for parameter in net.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    return net
+
+
+def _optimizer() -> dict[str, object]:
+    """A training script's whole objects: module, optimizer with state, counters."""
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return {"net": net, "optimizer": optimizer, "seen": Counter(a=1), "path": Path("a/b")}
 
 
 def _numpy_saved(save: Callable[..., None], arrays: dict[str, np.ndarray]) -> bytes:
@@ -164,4 +204,6 @@ def mutated(data: bytes, rng: Rng) -> bytes:
     """``data`` with random damage, half of it placed where outer checks do not see it."""
     if rng.random() < 0.5:
         return _blind(data, rng)
-    return _inside_zip(data, rng) if data[:2] == b"PK" else _inside_header(data, rng)
+    if data[:2] == b"PK":
+        return _inside_zip(data, rng)
+    return _inside_header(data, rng) if data[8:9] == b"{" else _blind(data, rng)

@@ -20,12 +20,12 @@ HANG_SECONDS = 60
 
 def _check_raw(raw: RawCheckpoint) -> None:
     for key, leaf in leaves(raw.tree):
-        assert leaf is None or isinstance(leaf, (np.ndarray, bool, int, float, str)), (
+        assert leaf is None or isinstance(leaf, (np.ndarray, int, float, str, bytes, complex)), (
             key,
             type(leaf),
         )
         if isinstance(leaf, np.ndarray):
-            assert leaf.dtype.kind in "biuf"
+            assert leaf.dtype.kind in "biufc"
 
 
 def _check_posterior(posterior: Any) -> None:

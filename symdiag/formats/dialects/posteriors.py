@@ -1,8 +1,7 @@
 """posteriors (Normal Computing): ``params`` and ``log_sd_diag``, both named as the module's
 parameters; std = exp.
 
-Only plain dicts of the two can be read; a pickled ``VIDiagState`` object cannot be opened without
-running its code.
+A pickled ``VIDiagState`` is read as the dict of its fields; what is written is that dict.
 """
 
 from __future__ import annotations

@@ -67,14 +67,14 @@ def tensor_values(spec: Tensor) -> NDArray[Any]:
         return np.zeros(
             spec.shape, np.float32 if spec.dtype in dtypes.FOREIGN_ITEMSIZE else spec.dtype
         )
-    raw = block[start : start + spec.span * width]
+    raw: memoryview | bytes = block[start : start + spec.span * width]
     if spec.dtype in dtypes.FOREIGN_ITEMSIZE:
         if storage.root.big_endian and width > 1:
-            raw = memoryview(np.frombuffer(raw, ">u2").astype("<u2").tobytes())
+            raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
         flat: NDArray[Any] = dtypes.decode(raw, spec.dtype)
     else:
-        order = ">" if storage.root.big_endian else "<"
-        flat = np.frombuffer(raw, np.dtype(spec.dtype).newbyteorder(order))
+        stored = np.dtype(spec.dtype)
+        flat = np.frombuffer(raw, stored.newbyteorder(">" if storage.root.big_endian else "<"))
     strides = tuple(step * flat.itemsize for step in spec.stride)
     view = np.lib.stride_tricks.as_strided(flat, spec.shape, strides, writeable=False)
     return np.array(view, dtype=flat.dtype.newbyteorder("="))
@@ -90,7 +90,7 @@ def numpy_dtype(array: Array) -> np.dtype[Any] | None:
     ):
         return None
     try:
-        return np.dtype(found.code).newbyteorder("<" if found.order == "=" else found.order)
+        return np.dtype(found.code).newbyteorder(">" if found.order == ">" else "<")
     except TypeError:  # such as f3
         return None
 

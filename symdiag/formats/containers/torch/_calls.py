@@ -221,7 +221,7 @@ _CONSTRUCTORS: Mapping[str, Callable[[Context, tuple[Any, ...]], Any]] = {
     "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch.storage._load_from_bytes": lambda context, args: context.nested(exact(args[0], bytes)),
     "torch.Size": lambda _, args: counts(args[0]) if args else (),
-    "torch.device": lambda _, args: exact(args[0], str),
+    "torch.device": lambda _, args: ":".join([exact(args[0], str), *map(str, counts(args[1:]))]),
     "torch.serialization._get_layout": lambda _, args: exact(args[0], str),
     "collections.OrderedDict": _dict,
     "collections.Counter": _dict,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from symdiag.errors import LimitError, SymdiagError, UnreadableError, UnsafeError, UnsupportedError
 from symdiag.formats.containers.torch._calls import called
@@ -119,6 +119,9 @@ class Machine:
         found = self.stack
         self.stack = self.outer.pop()
         return found
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
 
     def remember(self, index: Any) -> None:
         self.memo[index] = self.stack[-1]
@@ -234,7 +237,7 @@ class Machine:
         self.stack.append(self.persistent_load(identifier))
 
 
-def _refuse_instruction(name: str) -> None:
+def _refuse_instruction(name: str) -> NoReturn:
     if name.startswith("EXT"):
         reason = "names a class by a number of the program that wrote it"
     elif name.endswith("BUFFER"):
@@ -262,7 +265,7 @@ def run_bytes(machine: Machine, program: bytes) -> Any:
 
 def _push(make: Callable[[Any], Any]) -> Callable[[Machine, Any], None]:
     """A handler that pushes ``make(argument)``."""
-    return lambda machine, arg: machine.stack.append(make(arg))
+    return lambda machine, arg: machine.push(make(arg))
 
 
 def _ignore(machine: Machine, arg: Any) -> None:
@@ -285,11 +288,11 @@ _HANDLERS: dict[str, _Handler] = {
     "EMPTY_DICT": _push(lambda _: {}),
     "EMPTY_SET": lambda machine, _: machine.collection("builtins.set", []),
     "FROZENSET": lambda machine, _: machine.collection("builtins.frozenset", machine.items()),
-    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.items())),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.items())),
     "TUPLE1": lambda machine, _: machine.last(1),
     "TUPLE2": lambda machine, _: machine.last(2),
     "TUPLE3": lambda machine, _: machine.last(3),
-    "LIST": lambda machine, _: machine.stack.append(machine.items()),
+    "LIST": lambda machine, _: machine.push(machine.items()),
     "DICT": Machine.pairs,
     "APPEND": Machine.append,
     "APPENDS": lambda machine, _: machine.extend(machine.items()),

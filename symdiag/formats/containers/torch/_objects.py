@@ -49,10 +49,10 @@ def _entries(
             f"module {shown(prefix)} is nested too deeply", hint="Save the state dict."
         )
     hidden = state.get("_non_persistent_buffers_set")
-    passing = hidden.items if isinstance(hidden, Record) else []
+    names = [*hidden.items, *hidden.args] if isinstance(hidden, Record) else []
     # charged per visit: modules may be shared, and so unfold to far more than they are
-    count(1 + len(passing))
-    passing = {name for name in passing if isinstance(name, str)}
+    count(1 + len(names))
+    passing = {name for name in names if isinstance(name, str)}
     buffers = state.get("_buffers")
     for name, value in state["_parameters"].items():
         if value is not None:
@@ -81,8 +81,10 @@ def described(record: Record, known: dict[int, PickledModule], count: Count) -> 
             for name, child in state.get("_modules", {}).items()
             if isinstance(child, Record)
         }
-        shapes = (_shapes(state.get(part)) for part in ("_parameters", "_buffers"))
-        known[id(record)] = PickledModule(_class_name(record), settings, *shapes, children)
+        parameters, buffers = (_shapes(state.get(part)) for part in ("_parameters", "_buffers"))
+        known[id(record)] = PickledModule(
+            _class_name(record), settings, parameters, buffers, children
+        )
     return known[id(record)]
 
 
@@ -148,6 +150,8 @@ def as_known(record: Record, count: Count) -> Any:
     state = record.state
     if isinstance(state.get("param_groups"), list) and isinstance(state.get("state"), dict):
         return _optimizer(state, count)
+    if record.name.startswith("tensordict.") or "non_tensordict" in state:
+        return _tensordict(record, count)
     if "mean" in state and "H" in state and record.name.startswith("laplace."):
         return _laplace(record)
     if record.name.startswith("pyro.infer.predictive.") and "guide" in _attributes(record):
@@ -181,6 +185,25 @@ def _optimizer(state: dict[Any, Any], count: Count) -> dict[str, Any]:
         groups.append({**group, "params": [numbers[id(param)] for param in params]})
     by_number = {numbers.get(id(key), key): value for key, value in state["state"].items()}
     return {"state": by_number, "param_groups": groups}
+
+
+def _tensordict(record: Record, count: Count) -> Any:
+    """The entries of a tensordict, or of a class that keeps its fields in one; None otherwise."""
+    held, plain = record.state.get("tensordict"), record.state.get("non_tensordict")
+    found = _made_td(held if isinstance(held, Record) else record)
+    entries = plain if isinstance(plain, dict) else {}
+    count(len(entries) + len(found))
+    entries = {**entries, **found}
+    wrapped = record.name.startswith("tensordict.tensorclass.NonTensor")
+    return (entries.get("data") if wrapped else entries) or None
+
+
+def _made_td(record: Record) -> dict[Any, Any]:
+    """What ``tensordict._reductions._make_td(class, attributes)`` is given to hold."""
+    is_made = record.name == "tensordict._reductions._make_td" and len(record.args) == 2
+    attributes = record.args[1] if is_made else None
+    found = attributes.get("_tensordict") if isinstance(attributes, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 _LAPLACE_NUMBERS = ("mean", "loss", "n_data", "n_outputs", "likelihood", "temperature")

@@ -121,8 +121,8 @@ class Array:
 
     def set_state(self, state: Any) -> None:
         """What BUILD brings: (version, shape, dtype, fortran, data), or the last four."""
-        shape, self.dtype, self.fortran, self.data = exact(state, tuple)[-4:]
-        self.shape = counts(shape)
+        shape, dtype, fortran, self.data = exact(state, tuple)[-4:]
+        self.shape, self.dtype, self.fortran = counts(shape), exact(dtype, DType), bool(fortran)
 
 
 INERT = (Global, Record, Storage, Tensor, DType, Array)

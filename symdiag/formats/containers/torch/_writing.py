@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from symdiag.errors import OutputError, shown
 from symdiag.formats import tree
 from symdiag.formats.interface import RawCheckpoint
 
@@ -33,6 +34,8 @@ def saved(raw: RawCheckpoint, *, zipped: bool) -> bytes:
     """``raw.tree`` as torch.save writes it, in the zip format or the one before."""
     import torch
 
+    if not zipped:
+        _refuse_float8(raw)
     out = io.BytesIO()
     restored = _with_objects(tensors(raw))
     torch.save(restored, out, pickle_module=_Pickling, _use_new_zipfile_serialization=zipped)
@@ -41,9 +44,20 @@ def saved(raw: RawCheckpoint, *, zipped: bool) -> bytes:
 
 def pickled(raw: RawCheckpoint, *, as_tensors: bool) -> bytes:
     """``raw.tree`` as one pickle, of tensors or of numpy arrays."""
+    _refuse_float8(raw)
     out = io.BytesIO()
     _Pickling.Pickler(out, 4).dump(_with_objects(tensors(raw) if as_tensors else raw.tree))
     return out.getvalue()
+
+
+def _refuse_float8(raw: RawCheckpoint) -> None:
+    """Refuse what torch would write without a word and then fail to load: float8 outside a zip."""
+    for key, dtype in raw.foreign_dtypes.items():
+        if dtype.startswith("float8"):
+            raise OutputError(
+                f"torch loads {dtype} from its zip format only (tensor {shown(key)})",
+                hint="Convert the tensors to bfloat16, or save the original with torch.save anew.",
+            )
 
 
 def tensors(raw: RawCheckpoint) -> Any:

@@ -62,7 +62,9 @@ def read(stream: BinaryIO, limits: Limits) -> Content:
 
 def encode(raw: RawCheckpoint) -> bytes:
     """``raw.tree`` as a pickle, of tensors where it was read from one."""
-    return pickled(raw, as_tensors=raw.metadata.get(_OF_TENSORS) == "torch")
+    # numpy has no bfloat16, so arrays that were read as such came from tensors
+    of_tensors = raw.metadata.get(_OF_TENSORS) == "torch" or bool(raw.foreign_dtypes)
+    return pickled(raw, as_tensors=of_tensors)
 
 
 def _interpreted(stream: BinaryIO, limits: Limits, *, load: bool) -> tuple[Plain, Any]:

@@ -1,0 +1,241 @@
+"""The interpreter of pickles imports nothing, calls nothing, and agrees with Python on what data is."""
+
+import io
+import pickle
+import sys
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile_files import good_state, legacy_with_pickle, torch_with_pickle
+from hostile_pickles import programs
+
+from symdiag.errors import InputError, LimitError, SymdiagError
+from symdiag.formats.containers import all_containers
+from symdiag.formats.containers.torch._machine import Machine, run_bytes
+from symdiag.formats.containers.torch._values import Global, Record, Tensor
+from symdiag.formats.limits import DEFAULT, Limits
+from symdiag.formats.reading import read_raw
+
+TORCH_TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
+# What unpickling would raise on its way to harm; reading bytes in memory raises none of them.
+ACTIONS = ("import", "exec", "compile", "open", "os.", "subprocess.", "socket.", "ctypes.", "pickle.",
+           "marshal.", "code.", "shutil.", "tempfile.", "sqlite3.", "webbrowser.", "urllib.", "pty.",
+           "signal.", "builtins.input", "builtins.breakpoint", "object.__", "sys.", "function.")  # fmt: skip
+_events: list[str] = []
+_watching = False
+
+
+def _hook(event: str, args: Any) -> None:
+    if _watching and event.startswith(ACTIONS):
+        _events.append(f"{event} {args!r:.80}")
+
+
+sys.addaudithook(_hook)  # for good: Python has no way to take one back
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_imported(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Read one of each first, so that our own lazy imports are done."""
+    import torch
+
+    path = tmp_path_factory.mktemp("warm") / "m"
+    for zipped in (True, False):
+        torch.save(good_state(), path, _use_new_zipfile_serialization=zipped)
+        read_raw(path)
+    path.write_bytes(pickle.dumps({"w": np.ones(2), "u": "é"}, protocol=0))
+    read_raw(path)
+
+
+class Watched:
+    """Names of the actions taken while it is entered."""
+
+    def __enter__(self) -> list[str]:
+        global _watching
+        _events.clear()
+        self.modules = set(sys.modules)
+        _watching = True
+        return _events
+
+    def __exit__(self, *_: object) -> None:
+        global _watching
+        _watching = False
+        _events.extend(f"imported {name}" for name in set(sys.modules) - self.modules)
+
+
+def _read(data: bytes) -> str:
+    """What becomes of a file, read from memory by whichever container recognises it."""
+    for container in all_containers():
+        for act in (container.header, container.read):
+            stream = io.BytesIO(data)
+            try:
+                if container.matches(stream, DEFAULT):
+                    act(stream, DEFAULT)
+            except SymdiagError as error:
+                return error.code
+    return "read"
+
+
+def _dressed(program: bytes) -> Iterator[bytes]:
+    """A program as a bare pickle, in a torch zip, and in the container before zip."""
+    yield program
+    yield torch_with_pickle(program)
+    yield legacy_with_pickle(program)
+
+
+def test_no_pickle_does_anything(tmp_path: Path):
+    canary = tmp_path / "canary"
+    outcomes: Counter[str] = Counter()
+    for label, program in programs(canary).items():
+        for data in _dressed(program):
+            with Watched() as events:
+                outcomes[_read(data)] += 1
+            assert not events, (label, events)
+    assert not canary.exists()
+    assert outcomes["unsafe-checkpoint"] > 500
+    assert outcomes.keys() <= {
+        "unsafe-checkpoint",
+        "unsupported",
+        "corrupt",
+        "read",
+        "ambiguous-archive",
+        "unsupported-dtype",
+    }
+
+
+def test_the_canary_sings(tmp_path: Path):
+    """The same programs do act when Python unpickles them, and the watch notices."""
+    canary = tmp_path / "canary"
+    found = programs(canary)
+    for label in ("eval", "INST", "STACK_GLOBAL", "OBJ", "nested pickle", "map", "partial"):
+        with Watched() as events:
+            try:
+                made = pickle.loads(found[f"{label}, protocol 4"])
+                if label == "map":
+                    list(made)
+                elif label == "eval":
+                    made.close()
+            except Exception:  # some act and then fail
+                pass
+        assert events, label
+    assert canary.exists()
+
+
+def _run(program: bytes, limits: Limits = DEFAULT) -> Any:
+    return run_bytes(Machine(limits), program)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_values_are_those_of_python(protocol: int):
+    value = {
+        "a": [1, -2, 2**40, -(2**70), 1.5, float("inf"), True, False, None],
+        "b": ("x", "é\U0001f600", "", ("t",), ()),
+        3: {"c": []},
+        (1, "k"): 1 + 2j,
+        "o": OrderedDict(a=1, b=2),
+        "n": Counter("aab"),
+        "d": defaultdict(list, x=[1]),
+        "bytes": b"\x00\xff",
+        None: 0.1,
+    }
+    value["again"] = value["a"]
+    found = _run(pickle.dumps(value, protocol=protocol))
+    assert found == value
+    assert found["again"] is found["a"]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_unknown_objects_become_records(protocol: int):
+    from argparse import Namespace
+    from decimal import Decimal
+
+    found = _run(pickle.dumps([Namespace(lr=0.1, name="x"), Decimal("1.5"), {1, 2}], protocol))
+    assert [type(item) for item in found] == [Record] * 3
+    assert (found[0].name, found[0].state) == ("argparse.Namespace", {"lr": 0.1, "name": "x"})
+    assert (found[1].name, found[1].args) == ("decimal.Decimal", ("1.5",))
+    assert sorted([*found[2].items, *found[2].args]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "says"),
+    [
+        (b"\x80\x06}.", "unsupported", "protocol 6"),
+        (b"\x80\x02(i.", "corrupt", ""),
+        (b"\x80\x02cos\nsystem\n)\x81.", "unsafe-checkpoint", "calls os.system"),
+        (b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.", "unsafe-checkpoint", "calls os.system"),
+        (b"\x80\x02K\x01)\x81.", "corrupt", "TypeError"),
+        (b"\x80\x02]}b.", "unsafe-checkpoint", "sets the state"),
+        (b"\x80\x02ca\nb\n}b.", "unsafe-checkpoint", "sets the state"),
+        (b"\x80\x02}K\x01R.", "corrupt", "TypeError"),
+        (b"\x80\x02K\x01)R.", "corrupt", "TypeError"),
+        (b"\x80\x02K\x01\x87.", "corrupt", "ValueError"),
+        (b"\x80\x02K\x01Q.", "unsupported", "outside itself"),
+        (b"\x80\x02" + TORCH_TENSOR + b"(K\x00K\x00))tR.", "corrupt", "TypeError"),
+        (b"\x80\x02ctorch\nSize\nK\x01\x85R.", "corrupt", "TypeError"),
+        (b"\x80\x02h\x07.", "corrupt", "KeyError"),
+        (b"\x80\x02t.", "corrupt", "IndexError"),
+        (b"\x80\x02]", "corrupt", ""),
+        (b"\x80\x02}.x", "ambiguous-archive", "1 bytes follow"),
+        (b"\x82\x01.", "unsupported", "EXT1"),
+        (b"\x97.", "unsupported", "NEXT_BUFFER"),
+        (b"\x8b\x00\x01\x00\x00" + bytes(255) + b"\x01.", "limit-exceeded", "integer of 2041 bits"),
+        (b"\x80\x02}X\x88\x13\x00\x00" + b"k" * 5000 + b"K\x01s.", "limit-exceeded", "5000 characters"),
+        (b"\x80\x02})(K\x01K\x02K\x03t\x86K\x01s.", "corrupt", "TypeError"),
+    ],
+)  # fmt: skip
+def test_programs_that_are_refused(program: bytes, code: str, says: str):
+    with pytest.raises(InputError) as caught:
+        _run(program)
+    assert caught.value.code == code
+    assert says in caught.value.message
+    assert caught.value.hint
+
+
+def test_work_of_calls_is_charged():
+    """Few instructions cannot cost much: copies, shapes and nested files count as their length."""
+    big = b"](" + b"]" * 2000 + b"e"
+    copies = (
+        b"ccollections\nOrderedDict\nq\x01("
+        + b"h\x01]("
+        + b"K\x01K\x02\x86" * 1000
+        + b"eq\x02\x85R"
+    )
+    for program in (
+        b"(" + copies + b"h\x01h\x02\x85R" * 100 + b"t.",
+        b"(ctorch\nSize\nq\x01" + big + b"q\x02\x85R" + b"h\x01h\x02\x85R" * 100 + b"t.",
+    ):
+        with pytest.raises((LimitError, InputError)) as caught:
+            _run(program, Limits(max_pickle_ops=10_000))
+        assert caught.value.code == "limit-exceeded"
+
+
+def test_tensors_are_described():
+    import torch
+
+    out = io.BytesIO()
+    base = torch.arange(12.0).reshape(3, 4)
+    torch.save({"a": base[1:, ::2]}, out, _use_new_zipfile_serialization=False)
+    out.seek(0)
+    from symdiag.formats.containers.torch import legacy
+
+    (entry,), _ = legacy.header(out, DEFAULT)
+    assert (entry.key, entry.shape, entry.dtype) == ("a", (2, 2), "float32")
+    assert Tensor("float32", (2, 0), (1, 1)).span == 0
+    assert Tensor("float32", (2, 2), (4, 2)).span == 7
+
+
+def test_constants_stay_names():
+    import torch
+
+    given = [
+        torch.float16,
+        torch.device("cuda:1"),
+        torch.device("cpu"),
+        torch.Size([2]),
+        OrderedDict,
+    ]
+    names = Global("torch.float16"), Global("collections.OrderedDict")
+    assert _run(pickle.dumps(given)) == [names[0], "cuda:1", "cpu", (2,), names[1]]
