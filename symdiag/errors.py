@@ -68,6 +68,7 @@ class SymdiagError(Exception):
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        # Names quoted from files are hostile until shown otherwise.
         self.message = _shortened(one_line(message))
         super().__init__(self.message)
         self.code = code or self.default_code

@@ -37,6 +37,7 @@ Interval = Literal["exact", "certified", "probability", "expectation"]
 ``expectation``  hold in expectation over omega ~ q only (sandwich; Sobolev & Vetrov 2019).
 """
 
+# Which infinity a null stands for is declared here, not guessed from a field's name.
 _Lower = Annotated[ExtendedBelow, Meta(description="null: minus infinity")]
 _Upper = Annotated[Extended, Meta(description="null: plus infinity")]
 

@@ -24,7 +24,9 @@ def collapsed(posterior: Posterior, group: Group) -> NDArray[np.bool_]:
     the unit off. The criterion needs neither the prior nor the direction of a tensor. A
     deterministic weight other than 0 counts as signal.
     """
+    # A bias has signal of its own (behind a ReLU it keeps the unit off), so only matrices count.
     members = [m for m in group.members if _is_matrix(posterior, m)] or list(group.members)
+    # Members on one axis of one tensor are pieces of the same side of the unit.
     places = dict.fromkeys((m.tensor, m.axis) for m in members)
     owned = [[m for m in members if (m.tensor, m.axis) == place] for place in places]
     signal = np.stack([_signal(posterior, parts, group.width) for parts in owned])
@@ -40,12 +42,15 @@ def _signal(posterior: Posterior, members: Sequence[Member], width: int) -> Arra
     """Root mean square of μ/σ per unit over all its entries on one axis of a tensor, (n,)."""
     loc = np.concatenate([blocks(posterior.loc[m.tensor], m, width) for m in members], axis=1)
     scale = np.concatenate([blocks(posterior.scale[m.tensor], m, width) for m in members], axis=1)
+    # (n, D); a deterministic weight is infinitely certain, unless it is exactly 0.
     ratio = np.divide(loc, scale, out=np.where(loc == 0, 0.0, np.inf), where=scale > 0)
     return np.asarray(np.sqrt((ratio**2).mean(axis=1)))
 
 
 def blocks(array: Array, member: Member, width: int) -> Array:
     """A member's entries by unit, (n, D)."""
+    # (units, ...) → (outer, n, inner, rest): a unit's entries may be spread over an axis, as
+    # channels flattened behind a convolution are.
     moved = np.moveaxis(array, member.axis, 0)[member.span(width)]
     split = moved.reshape(member.outer, width, member.inner, -1)
     return np.moveaxis(split, 1, 0).reshape(width, -1)

@@ -42,6 +42,8 @@ def straddling_verdict(
 
 def sensitivity_draws(parameters: int, width: int) -> int:
     """Draws for marginals and gradients: 64, fewer for large networks, even and at least 2."""
+    # Gradients cost weights × draws, marginals width³ × draws; even, because the shift's size is
+    # made of two independent halves.
     affordable = min(
         _SENSITIVITY_ENTRIES // max(1, 8 * parameters), _SENSITIVITY_CUBES // max(1, width**3)
     )
@@ -60,6 +62,7 @@ def diagnose(
     """Units, clusters and totals for every group of ``spec``."""
     reports = []
     for k, result in enumerate(straddling.groups):
+        # A stream of its own per group: one group's work never shifts another's draws.
         generator = np.random.default_rng([seed, 1_000_003, k])
         reports.append(_group_report(posterior, result, generator, device))
         if progress is not None:
@@ -81,9 +84,11 @@ def effective_modes(entropy: float) -> float | None:
 def _group_report(
     posterior: Posterior, result: GroupStraddling, generator: np.random.Generator, device: str
 ) -> GroupReport:
+    # A permanent needs each tensor on one axis; recurrent weights are reduced to theirs.
     group = one_axis_per_tensor(result.group)
     draws = sensitivity_draws(posterior.num_parameters, group.width)
     found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
+    # Collapse looks at all axes, also those that the permanent had to leave out.
     off = collapsed(posterior, result.group)
     clusters = find_clusters(
         found.confusion, found.matrices[:_CLUSTER_DRAWS], off, generator=generator

@@ -26,11 +26,13 @@ def describe_units(
     return tuple(
         NeuronInfo(
             index=i,
+            # Marginals of a Monte Carlo permanent may leave [0, 1] by rounding.
             retention=float(np.clip(sensitivity.retention[i], 0.0, 1.0)),
             nearest=int(nearest[i]) if np.isfinite(closest[i]) else None,
             separation=float(closest[i]) if np.isfinite(closest[i]) else None,
             collapsed=bool(collapsed[i]),
             mean_shift=float(sensitivity.mean_shift[i]),
+            # Adding zero turns −0.0 into 0.0, which JSON would otherwise show.
             log_std_shift=float(sensitivity.log_std_shift[i]) + 0.0,  # no negative zero
         )
         for i in range(len(nearest))
@@ -39,6 +41,7 @@ def describe_units(
 
 def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
     """Connected sets of two or more units, largest first, from P(π(i) = j | ω), (n, n)."""
+    # (n, n); symmetric, because one unit in the other's place is a link whichever way round.
     linked = np.maximum(confusion, confusion.T) >= LINK
     np.fill_diagonal(linked, True)
     count, labels = connected_components(csr_matrix(linked.astype(np.int8)), directed=False)
@@ -65,9 +68,11 @@ def find_clusters(
     """
     result = []
     for units in components(confusion):
+        # (S, k, k): the cluster's own rows and columns; everyone else keeps their label.
         block = np.ascontiguousarray(matrices[:, units][:, :, units])
         entropy = log_permanent(
             block, generator=generator, effort=effort, bounds=False
         ).value.mean()
+        # H ≥ 0 holds for the expectation; a mean over few draws may fall below.
         result.append(Cluster(units, bool(collapsed[list(units)].all()), float(max(entropy, 0.0))))
     return tuple(result)

@@ -33,12 +33,14 @@ _HINT = (
 def to_object(report: Any) -> dict[str, Any]:
     """A report of any kind as its JSON object: what identifies it first, what is volatile last."""
     plain: dict[str, Any] = to_plain(report)
+    # Key order is part of what readers see; dataclass order cannot give it, as defaults come last.
     middle = [key for key in plain if key not in (*_FIRST, *_LAST)]
     return {key: plain[key] for key in (*_FIRST, *middle, *_LAST) if key in plain}
 
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, tuples and NumPy scalars as JSON types; non-finite floats become None."""
+    # NumPy scalars reach reports through estimates; msgspec does not know them.
     return _printable(msgspec.to_builtins(value, enc_hook=lambda scalar: scalar.item()))
 
 
@@ -79,6 +81,7 @@ def _restored(kind: inspect.Type, data: Any, where: str) -> Any:
     if isinstance(kind, inspect.Metadata):
         below = (kind.extra_json_schema or {}).get("null") == "-inf"
         return -math.inf if data is None and below else _restored(kind.type, data, where)
+    # Null stands for None here and for infinity below: only the declaration can tell.
     if isinstance(kind, inspect.UnionType):  # of one type and None
         inner = next(t for t in kind.types if not isinstance(t, inspect.NoneType))
         return None if data is None else _restored(inner, data, where)

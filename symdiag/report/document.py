@@ -13,6 +13,7 @@ Tone = Literal["good", "warn", "bad", "muted", "plain"]
 Severity = Literal["info", "warning", "error"]
 Outcome = Literal["passed", "failed", "skipped", "error"]
 
+# Worst first: formats that cut their output off keep what decides.
 SEVERITY_ORDER: dict[str, int] = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -92,6 +93,7 @@ class Notice:
         return tuple(text for text in (where, self.measured, self.meaning) if text)
 
 
+# A closed list on purpose: a renderer that meets a new kind of block must fail its type check.
 Block: TypeAlias = Paragraph | Facts | Bullets | Table | Bars | Notice
 
 
@@ -132,6 +134,7 @@ class Document:
     @property
     def notices(self) -> tuple[Notice, ...]:
         """Every finding in the document, worst first."""
+        # Sorting is stable: within one severity the view's own order stands.
         found = [b for s in self.sections for b in s.blocks if isinstance(b, Notice)]
         return tuple(sorted(found, key=lambda n: SEVERITY_ORDER[n.severity]))
 

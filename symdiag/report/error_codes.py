@@ -182,6 +182,10 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("broken-chain", "The layers do not fit together",
      "The outputs of one layer are not the inputs of the next.",
      "If the architecture is no plain chain, give it with --model or --spec."),
+    ("network-assumed", "The network was assumed, not known",
+     "Names and shapes fit a chain of layers, but the file does not say that it is one: in another "
+     "network the result would be wrong.",
+     "Name the network with --model or --spec, or accept the assumption with --assume-chain."),
     ("activation-unknown", "The activation is needed here",
      "Outputs cannot be computed without it.",
      "Give --activation, for example relu."),

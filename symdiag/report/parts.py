@@ -31,6 +31,7 @@ class AnyReport:
 
     tool: Tool
     run: Volatile = field(default_factory=dict)
+    # Last on purpose: `to_object` moves what identifies a report to the front.
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def looks_like_json(path: Path) -> bool:
             head = file.read(64)
     except OSError as error:
         raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
+    # A safetensors file opens with a binary length and then `{`: zero bytes tell it apart.
     return head.lstrip().startswith(b"{") and b"\0" not in head
 
 
@@ -77,6 +78,7 @@ def _parse(path: Path) -> Any:
             raise UnreadableError(f"{path} is not a file", code="not-a-file")
         if path.stat().st_size > _MAX_BYTES:
             raise UnreadableError(f"{path} is larger than any report", code="bad-report")
+        # Python would accept NaN and Infinity, which no other reader of the contract does.
         return json.loads(path.read_bytes(), parse_constant=_not_finite)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{path} is not a JSON report: {error}", code="bad-report") from error
@@ -90,6 +92,7 @@ def _not_finite(name: str) -> NoReturn:
 
 def _item(data: Any) -> Any:
     if isinstance(data, Mapping) and isinstance(data.get("error"), Mapping):
+        # Whatever was saved there is shown: it may come from a later version.
         error = {key: str(data["error"].get(key, "")) for key in ("code", "message", "hint")}
         problem = SymdiagError(error["message"], code=error["code"], hint=error["hint"])
         return Failure(str(data.get("path", "")), problem)

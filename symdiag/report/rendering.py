@@ -39,6 +39,7 @@ def entry(item: Renderable) -> Entry:
         return item
     if isinstance(item, Failure):
         return _failure_entry(item)
+    # A JSON object is shown as it came: fields of a later version survive re-rendering.
     model = from_dict(item) if isinstance(item, Mapping) else item
     data = dict(item) if isinstance(item, Mapping) else to_object(model)
     return Entry(data, document_of(model))
@@ -50,6 +51,7 @@ def _failure_entry(failure: Failure) -> Entry:
     text = f"No verdict [{error.code}]: {error.message}" + (
         f". Hint: {error.hint}" if error.hint else ""
     )
+    # A file that could not be read has no verdict: an error for CI, not a failure.
     check = Check("read", "error", f"{error.code}: {error.message}", (error.hint,))
     return Entry(data, Document(failure.path, "error", "bad", text, (), (check,)))
 

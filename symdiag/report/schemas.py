@@ -81,6 +81,7 @@ def generated_schema(name: str) -> dict[str, Any]:
     cls, title = (
         _BESIDES[name] if name in _BESIDES else (kind_class(name), f"symdiag {name} report")
     )
+    # Components by class name; the class itself becomes the top level, the others `$defs`.
     (_,), components = msgspec.json.schema_components([cls])
     made = {key: _tidied(value) for key, value in components.items()}
     top = made.pop(cls.__name__)
@@ -98,6 +99,7 @@ def _tidied(node: Any) -> Any:
         return [_tidied(item) for item in node]
     if not isinstance(node, dict):
         return node
+    # Defaults would tell writers that a field may be left out; titles repeat class names.
     made = {k: _tidied(v) for k, v in node.items() if k not in ("default", "title", "properties")}
     if "properties" in node:
         _required(made, node)
@@ -115,6 +117,7 @@ def _required(made: dict[str, Any], node: dict[str, Any]) -> None:
     for name in later:
         fields[name].pop("later")
     made["properties"] = fields
+    # A map from names to values has no fields that could be missing.
     if "additionalProperties" not in node:
         made["required"] = [name for name in fields if name not in later]
 

@@ -7,6 +7,7 @@ import unicodedata
 
 from symdiag.estimate import Estimate
 
+# In order: longer symbols (⁻¹) hold none of the shorter ones.
 _ASCII = {
     "ω": "w", "σ": "sigma", "μ": "mu", "π": "pi", "Σ": "sum", "∂": "d", "∞": "inf", "√": "sqrt",
     "τ": "tau", "δ": "delta", "≤": "<=", "≥": ">=", "≈": "~", "±": "+/-", "×": "x", "−": "-",
@@ -15,6 +16,7 @@ _ASCII = {
     "\u00a0": " ",
 }  # fmt: skip
 
+# Unicode categories that a terminal obeys or hides, bidirectional overrides (Cf) among them.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -50,8 +52,10 @@ def number(value: float | None, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     if abs(value) >= 1e6:
         return f"{value:.2e}"
+    # Digits before the point eat up those after it, so that columns stay narrow.
     whole = len(f"{abs(value):.0f}")
     text = f"{value:.{max(0, min(digits, max(4, digits + 1) - whole))}f}"
+    # A rounded −0.000 would suggest a sign that the value does not have.
     return text.lstrip("-") if float(text) == 0 else text
 
 

@@ -59,6 +59,7 @@ def find(context: Context) -> Iterator[Finding]:
 
 def _culprits(context: Context) -> list[GroupReport]:
     """Groups that pass the threshold alone; failing that, the one that holds most of the total."""
+    # H_G is at least Σ_l H_l and may exceed the threshold although no group does.
     alone = [g for g in context.groups if g.straddling_entropy.lower > context.max_straddling]
     return alone or [max(context.groups, key=lambda g: g.straddling_entropy.value)]
 
@@ -68,6 +69,7 @@ def _straddling(context: Context, group: GroupReport) -> Finding:
     active = tuple(
         n.index
         for n in sorted(group.neurons, key=lambda n: n.retention)
+        # Collapsed units are SYM003's: naming them here would bury the others.
         if n.retention < 0.5 and not n.collapsed
     )
     return Finding(

@@ -107,6 +107,7 @@ def find(context: Context) -> Iterator[Finding]:
             "see explain SYM103",
         )
     for text in context.assumptions:
+        # SYM102, SYM103 and SYM105 say these with their numbers.
         if text.startswith(_SAID_ELSEWHERE) or "deterministic tensors" in text:
             continue
         yield _finding(

@@ -46,6 +46,7 @@ def find(context: Context) -> Iterator[Finding]:
 
 
 def _is_twin(neuron: NeuronInfo) -> bool:
+    # Near is not enough: in many dimensions two near units may still keep their labels.
     close = neuron.separation is not None and neuron.separation < MIN_SEPARATION
     return close and not neuron.collapsed and neuron.retention < MAX_RETENTION
 

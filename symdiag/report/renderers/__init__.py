@@ -37,6 +37,7 @@ def format_of(filename: str) -> str:
     Raises:
         UsageError: No format claims the extension.
     """
+    # Formats are imported here only, when a file is named: `--help` stays light.
     for name in format_names():
         if filename.lower().endswith(tuple(format_module(name).EXTENSIONS)):
             return name

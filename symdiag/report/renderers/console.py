@@ -49,6 +49,7 @@ _ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True
 
 def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     """Every document one below the other, headlines first in each."""
+    # Rich reads the environment (FORCE_COLOR, COLUMNS, TERM) unless told everything.
     console = Console(
         file=io.StringIO(),
         width=options.width,
@@ -67,6 +68,7 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
                 console.print()
             for part in shown.document(entry.document):
                 console.print(part)
+    # Rich pads lines to the full width; a pipe or a file wants none of that.
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
@@ -75,6 +77,7 @@ class _Painter:
 
     def __init__(self, options: RenderOptions) -> None:
         self.options = options
+        # Names come from files: no string reaches the terminal unescaped.
         self.clean = ascii_safe if options.ascii else printable
 
     def text(self, raw: str, style: str = "") -> Text:
@@ -89,6 +92,7 @@ class _Painter:
         return parts
 
     def section(self, section: Section) -> list[RenderableType]:
+        # Bars are for formats that can draw; the numbers are in tables as well.
         blocks = [b for b in section.blocks if not isinstance(b, Bars)]
         title = [Text(""), self.text(section.title, "bold underline" if self.options.color else "")]
         return (
@@ -152,6 +156,7 @@ class _Painter:
         for column in table.columns:
             header = self.text(column.header)
             if column.numeric:
+                # Wrapping inside a number would make two numbers of it.
                 rich.add_column(header, justify="right", no_wrap=True)
             else:
                 rich.add_column(header, overflow="fold", min_width=min(_MIN_TEXT, header.cell_len))

@@ -31,8 +31,10 @@ _VERDICTS: dict[str, Severity] = {
 def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     """The verdict of each document first, then findings, worst first over all documents."""
     made = [item for entry in entries for item in _annotations(entry.document)]
+    # A stable sort: each document's verdict stays before its findings of the same severity.
     made.sort(key=lambda item: SEVERITY_ORDER[item[0]])
     lines = [line for _, line in made[:_LIMIT]]
+    # GitHub drops the eleventh annotation in silence.
     if len(made) > _LIMIT:
         more = len(made) - _LIMIT
         lines.append(

@@ -46,6 +46,7 @@ svg .good{fill:var(--good)}svg .bad{fill:var(--bad)}svg .warn{fill:var(--warn)}
 svg .muted{fill:var(--muted)}svg .plain{fill:var(--soft)}
 @media print{body{margin:0;max-width:none}.notice,tr{break-inside:avoid}details{display:block}}
 """
+# Beyond this a browser lags and nobody reads: the JSON report has every row.
 _MAX_BARS = 1024
 _MAX_ROWS = 256
 
@@ -133,6 +134,7 @@ def _bars(chart: Bars) -> str:
     bars = chart.bars[:_MAX_BARS]
     shapes = "".join(_bar(position, bar) for position, bar in enumerate(bars))
     size = f'viewBox="0 0 {10 * len(bars)} 100" style="max-width:{1.5 * len(bars):g}rem"'
+    # Stretched to any width: bars carry no text that could be distorted.
     frame = f'{size} preserveAspectRatio="none" role="img"'
     caption = _text(chart.caption)
     drawing = f'<svg {frame} aria-label="{caption}">{shapes}</svg>'
@@ -140,6 +142,7 @@ def _bars(chart: Bars) -> str:
 
 
 def _bar(position: int, bar: Bar) -> str:
+    # A bar of value 0 keeps one hundredth, or there would be nothing to hover over.
     height = max(1.0, 100 * min(1.0, max(0.0, bar.value)))
     title = f"<title>{_text(f'{bar.label}: {bar.note}')}</title>"
     place = f'x="{10 * position + 1}" y="{100 - height:.1f}" width="8" height="{height:.1f}"'

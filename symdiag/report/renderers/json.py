@@ -18,6 +18,7 @@ EXTENSIONS = (".json",)
 def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     """One object for one entry, ``{"schema_version", "reports": […]}`` for any other number."""
     objects = [entry.data for entry in entries]
+    # A lone error is the contract's error object; its path is only needed to tell many apart.
     if len(objects) == 1:
         return dumps(
             {k: v for k, v in objects[0].items() if not ("error" in objects[0] and k == "path")}

@@ -40,6 +40,7 @@ def _suite(document: Document) -> ET.Element:
         skipped=str(counts["skipped"]),
     )
     suite.extend(_case(document.subject, check) for check in document.checks)
+    # Readers show a suite's output beside its cases, whether they passed or not.
     if document.conditions:
         ET.SubElement(suite, "system-out").text = _lines(document.conditions)
     return suite

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXTENSIONS = (".md", ".markdown")
 
 _ICONS = {"good": "✅", "warn": "⚠️", "bad": "❌", "muted": "➖", "plain": ""}
+# `$` opens a formula and `@` a mention on GitHub; `|` ends a table cell.
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$@])")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
@@ -37,12 +38,14 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
 def escape(text: str) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, no mentions, no line break."""
     text = _SPECIAL.sub(r"\\\1", printable(text))
+    # Last, so that the entities' own characters are not escaped again.
     return "".join(_HTML.get(char, char) for char in text)
 
 
 def _code(text: str) -> str:
     """An inline code span around text that may hold backticks."""
     text = printable(text).replace("|", "¦")
+    # A span may hold backticks if its fence is longer than any run of them.
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"

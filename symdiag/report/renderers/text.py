@@ -17,4 +17,5 @@ EXTENSIONS = (".txt", ".log")
 
 def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     """The same blocks as the console, ASCII only."""
+    # A locale may know ASCII only, and a log file has no use for escape sequences.
     return console.render(entries, dataclasses.replace(options, color=False, ascii=True))

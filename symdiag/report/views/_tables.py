@@ -54,6 +54,7 @@ def _group_caption(report: Report) -> str:
     estimates = [g.straddling_entropy for g in report.groups] + [report.total.straddling_entropy]
     kinds = sorted({e.interval for e in estimates}, key=list(_KINDS).index)
     signs = " *: sign flips counted too." if any(group.signed for group in report.groups) else ""
+    # Explain only the kinds of interval that occur: the caption is read once per report.
     return f"{_CAPTION} Interval, {_promises(kinds)}{signs}"
 
 
@@ -148,6 +149,7 @@ def _neuron_row(group: GroupReport, neuron: NeuronInfo) -> tuple[str, ...]:
 def worst_neurons(report: Report) -> tuple[Block, ...]:
     """The neurons that lose their label most often, active ones first, and who swaps with whom."""
     straddlers = [(g, n) for g in report.groups for n in g.neurons if n.retention <= RETAINED]
+    # Collapsed units straddle by construction; an active one that does is news.
     ranked = sorted(straddlers, key=lambda pair: (pair[1].collapsed, pair[1].retention))[:WORST]
     if not ranked:
         return ()

@@ -114,6 +114,7 @@ def _groups(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
 
 
 def _unsure(group: GroupAlignment) -> str:
+    # As after collapse: listing all units would hide that the match says nothing.
     if group.ambiguous and group.least_margin == 0.0 and len(group.ambiguous) == group.width:
         return "all: every margin is zero"
     return listing(group.ambiguous) if group.ambiguous else "none"
@@ -157,6 +158,7 @@ def _path(data: OnData | None) -> tuple[Block, ...]:
 
 
 def _bar(value: float, low: float, high: float) -> str:
+    # A flat path has no shape to draw; rounding must not blow it up into one.
     share = (value - low) / (high - low) if high - low > 1e-9 * abs(high) else 0.0
     return "=" * (1 + round((_BAR - 1) * share))
 

@@ -117,6 +117,7 @@ def _meaning(code: str) -> str:
 
 def _command(hint: str, path: str) -> str:
     """A hint with its placeholder filled in, so that it can be pasted."""
+    # A function as replacement: a path may hold backslashes, which a string would interpret.
     return re.sub(r"\bMODEL\b", lambda _: shlex.quote(path), hint)
 
 
@@ -234,6 +235,7 @@ def _settings(report: Report) -> tuple[Block, ...]:
 
 def _next(report: Report) -> tuple[Block, ...]:
     """The step that the worst finding asks for; the others stand beside their findings."""
+    # Findings come worst first, so the first hint is the one that matters.
     first = next((f for f in report.findings if f.hint and f.severity != "info"), None)
     if first is None:
         return (Bullets((_default_next(report),)),)
@@ -265,6 +267,7 @@ def _checks(report: Report) -> tuple[Check, ...]:
 
 def _group_check(report: Report, group: GroupReport) -> Check:
     """A group fails with the verdict if it exceeds the limit itself, or on its own error."""
+    # The total may straddle though no single group does: then only the total's check fails.
     over = (
         group.straddling_entropy.lower > report.settings.max_straddling
         and report.verdict == "straddling"

@@ -26,6 +26,7 @@ _CAPTION = (
 
 def document(report: Comparison) -> Document:
     """Two tables, straddling entropy first."""
+    # `compare_reports` puts the total last; it alone decides the verdict.
     total = report.straddling_entropy[-1]
     headline = (
         f"{_WORDS[report.verdict]} (H(g|ω) {number(total.before)} -> {number(total.after)} nats, "

@@ -48,6 +48,7 @@ def document(report: Inspection) -> Document:
 
 
 def _headline(report: Inspection) -> str:
+    # The tensors were understood, only the network was not: not the same failure.
     if report.problem is not None and report.dialect is not None:
         weights = plural(report.parameters, "weight")
         return (

@@ -111,6 +111,7 @@ def _signed(value: float) -> str:
 
 
 def _interval(change: Change) -> str:
+    # A count such as active units has no sampling error: no interval rather than a point.
     if change.lower is None or change.upper is None or change.lower == change.upper:
         return ""
     return f"[{number(change.lower)}, {number(change.upper)}]"

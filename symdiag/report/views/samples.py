@@ -121,6 +121,7 @@ def _groups(groups: tuple[GroupSwitchingReport, ...]) -> tuple[Block, ...]:
 
 def _units(groups: tuple[GroupSwitchingReport, ...], most: int) -> tuple[Block, ...]:
     every = [(g, u) for g in groups for u in g.units if u.moved + u.flipped > 0]
+    # Most moved first; sorting is stable, so ties stay in the file's order.
     ranked = sorted(every, key=lambda pair: -(pair[1].moved + pair[1].flipped))[:most]
     rows = tuple(
         (g.name, str(u.index), percent(u.moved, 1.0), percent(u.flipped, 1.0)) for g, u in ranked
@@ -136,6 +137,7 @@ def _all_units(groups: tuple[GroupSwitchingReport, ...]) -> tuple[Block, ...]:
             tuple(
                 Bar(
                     str(u.index),
+                    # Shares of draws: rounding may carry the sum of both past 1.
                     max(0.0, 1.0 - u.moved - u.flipped),
                     f"moved {percent(u.moved, 1.0)}",
                 )
