@@ -4,20 +4,21 @@
 ``symdiag.StraddlingPenalty(model)``. Everything heavy is imported on first use.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
 from symdiag._version import __version__
 
+TYPE_CHECKING = False  # what type checkers take for True; the name in typing would show up in dir()
 if TYPE_CHECKING:
-    from symdiag.api import align, analyze, load
     from symdiag.errors import SymdiagError
+    from symdiag.formats import load, save
     from symdiag.objectives.penalty import StraddlingPenalty
     from symdiag.posterior import Posterior
-    from symdiag.report.model import Report
-    from symdiag.retraining import retrain
-    from symdiag.sampling import analyze_samples
+    from symdiag.report.kinds.analyze import Report
+    from symdiag.tasks.align import align, align_many
+    from symdiag.tasks.analyze import analyze
+    from symdiag.tasks.compare import compare
+    from symdiag.tasks.inspect import inspect
+    from symdiag.tasks.retrain import retrain
+    from symdiag.tasks.samples import analyze_samples
 
 __all__ = [
     "Posterior",
@@ -26,28 +27,40 @@ __all__ = [
     "SymdiagError",
     "__version__",
     "align",
+    "align_many",
     "analyze",
     "analyze_samples",
+    "compare",
+    "inspect",
     "load",
     "retrain",
+    "save",
 ]
 
 _HOME = {
     "Posterior": "symdiag.posterior",
-    "Report": "symdiag.report.model",
-    "SymdiagError": "symdiag.errors",
+    "Report": "symdiag.report.kinds.analyze",
     "StraddlingPenalty": "symdiag.objectives.penalty",
-    "align": "symdiag.api",
-    "analyze": "symdiag.api",
-    "analyze_samples": "symdiag.sampling",
-    "retrain": "symdiag.retraining",
-    "load": "symdiag.api",
+    "SymdiagError": "symdiag.errors",
+    "align": "symdiag.tasks.align",
+    "align_many": "symdiag.tasks.align",
+    "analyze": "symdiag.tasks.analyze",
+    "analyze_samples": "symdiag.tasks.samples",
+    "compare": "symdiag.tasks.compare",
+    "inspect": "symdiag.tasks.inspect",
+    "load": "symdiag.formats",
+    "retrain": "symdiag.tasks.retrain",
+    "save": "symdiag.formats",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'symdiag' has no attribute {name!r}")
     import importlib
 
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

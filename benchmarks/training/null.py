@@ -10,8 +10,8 @@ import sys
 from collections import Counter
 
 from benchmarks.training.problems import converged, wave_problem
-from symdiag.training.config import TrainingConfig
-from symdiag.training.evaluation import EvaluationConfig, evaluate
+from symdiag.training.config import EvaluationConfig, TrainingConfig
+from symdiag.training.evaluation import evaluate
 from symdiag.training.loop import RunSettings, train
 from symdiag.training.verdict import run_to_run_slack, symmetrized_difference, verdict_of
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.training.problems import converged, wave_problem
-from symdiag.training.config import ANNEALED_SHARE, TrainingConfig
-from symdiag.training.evaluation import EvaluationConfig, evaluate
+from symdiag.training.config import ANNEALED_SHARE, EvaluationConfig, TrainingConfig
+from symdiag.training.evaluation import evaluate
 from symdiag.training.loop import RunSettings, train
 
 OBJECTIVES = ("elbo", "annealed elbo", "infonce", "symmetrized")

@@ -1,21 +1,27 @@
-"""Where the report goes: one format on stdout, any number of files beside it."""
+"""Where the report goes: one format on stdout, any number of files beside it, progress on stderr."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from symdiag.cli._streams import is_tty, speaks_unicode, wants_color, write_stdout
+from symdiag.cli._streams import is_tty, speaks_unicode, wants_color, write_stderr, write_stdout
 from symdiag.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from symdiag.cli._options import ShownOptions
     from symdiag.report import RenderOptions
     from symdiag.report.rendering import Renderable
+    from symdiag.training.metrics import Record
+
+_EVERY = 10  # intervals between lines where the line cannot be rewritten in place
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,7 @@ class Output:
     options: RenderOptions
 
 
-def resolve_output(
-    format: str | None,
-    output: Sequence[str] = (),
-    color: str = "auto",
-    quiet: bool = False,
-    verbose: int = 0,
-    inputs: Sequence[Path] = (),
-) -> Output:
+def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> Output:
     """Check every output option before any work is done.
 
     Raises:
@@ -44,19 +43,19 @@ def resolve_output(
     from symdiag.report import RenderOptions
     from symdiag.report.renderers import format_module
 
-    if color not in ("auto", "always", "never"):
-        raise UsageError(f"unknown --color {color!r}", hint="auto, always or never")
-    paint = wants_color(color)
-    name = format or ("console" if is_tty(sys.stdout) or paint else "text")
+    if shown.color not in ("auto", "always", "never"):
+        raise UsageError(f"unknown --color {shown.color!r}", hint="auto, always or never")
+    paint = wants_color(shown.color)
+    name = shown.format or ("console" if is_tty(sys.stdout) or paint else "text")
     format_module(name)
     width = shutil.get_terminal_size().columns if is_tty(sys.stdout) else 80
     options = RenderOptions(
         color=paint and name == "console",
         ascii=not speaks_unicode(sys.stdout),
         width=max(40, min(width, 120)),
-        detail=0 if quiet else 1 + min(verbose, 1),
+        detail=0 if shown.quiet else 1 + min(shown.verbose, 1),
     )
-    return Output(name, _files(output, inputs), options)
+    return Output(name, _files(shown.files, [path for path in inputs if path]), options)
 
 
 def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Path], ...]:
@@ -109,3 +108,44 @@ def emit(output: Output, items: Sequence[Renderable]) -> None:
             overwrite=True,
         )
     write_stdout(render_all(items, output.format, output.options))
+
+
+@contextmanager
+def progress_bar(shown: ShownOptions) -> Iterator[Callable[[str, float], None] | None]:
+    """Yield a callable that moves a bar on stderr, or None where a bar would do harm.
+
+    FORCE_COLOR does not count: an animation in a CI log is noise.
+    """
+    if shown.quiet or not (is_tty(sys.stdout) and is_tty(sys.stderr)):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda stage, done: bar.update(task, description=stage, completed=done)
+
+
+def training_line(shown: ShownOptions) -> tuple[Callable[[Record], None], ...]:
+    """A sink of training metrics: one line per interval, rewritten in place on a terminal; elsewhere every tenth,
+    and each run's last. None where nobody wants to see it.
+    """
+    if shown.quiet:
+        return ()
+    live = is_tty(sys.stderr)
+    count = itertools.count(1)
+
+    def show(record: Record) -> None:
+        last = record.step >= record.steps
+        if next(count) % _EVERY != 1 and not (live or last):
+            return
+        line = (
+            f"{record.phase}: step {record.step}/{record.steps}  ELBO {record.elbo:.2f}  "
+            f"H {record.straddling_entropy:.2f}  {record.steps_per_second:.0f} steps/s  "
+            f"ETA {record.eta_seconds:.0f} s"
+        )
+        write_stderr(f"\r{line:<78}" + ("\n" if last else "") if live else f"{line}\n")
+
+    return (show,)

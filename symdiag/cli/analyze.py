@@ -2,146 +2,80 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from symdiag.cli import _options as opt
 from symdiag.cli._exits import NO_VERDICT, error_line, exit_code, explained
-from symdiag.cli._output import emit, resolve_output
-from symdiag.cli._progress import progress_bar
+from symdiag.cli._options import OutputOptions, VerdictOptions
+from symdiag.cli._output import emit, progress_bar, resolve_output
+from symdiag.cli._parameters import command
 from symdiag.cli._streams import write_stderr
-from symdiag.errors import UsageError
-
-if TYPE_CHECKING:
-    from symdiag.evidence import Data
-
-EXAMPLE = "Example: symdiag analyze posterior.pt --activation relu --format json"
+from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
+from symdiag.training.config import ModelConfig
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(
-        "analyze",
+    command(
+        app,
+        analyze,
         short_help="Diagnose what symmetry has done to trained posteriors.",
-        epilog=EXAMPLE,
-    )(analyze)
+        example="symdiag analyze posterior.pt --activation relu --format json",
+    )
 
 
 def analyze(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Checkpoints to diagnose.")
     ],
-    format: opt.Format = None,
-    output: opt.Output = None,
-    activation: opt.Activation = None,
-    scale_transform: opt.ScaleTransform = None,
-    companion: opt.Companions = None,
-    model: opt.Model = None,
-    spec: opt.Spec = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Training data: adds both ELBOs.")
-    ] = None,
-    test: Annotated[
-        Path | None, typer.Option("--test", help="Test data: adds predictive scores.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", help="Target column of csv or parquet.")
-    ] = None,
-    likelihood: Annotated[str, typer.Option("--likelihood", help=opt.LIKELIHOODS)] = "gaussian",
-    noise: Annotated[
-        float | None,
-        typer.Option("--noise", min=1e-12, help="Noise std. Default: the residuals'."),
-    ] = None,
-    prior_std: Annotated[
-        float | None,
-        typer.Option("--prior-std", min=1e-12, help="Prior std. Default: the checkpoint's prior."),
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Align to this posterior first.")
-    ] = None,
-    infonce: Annotated[
-        int | None,
-        typer.Option(
-            "--infonce", metavar="K", min=2, help="Show the paper's estimate I^K beside ours."
-        ),
-    ] = None,
-    max_straddling: opt.MaxStraddling = 1.0,
-    precision: opt.Precision = None,
-    budget: opt.Budget = None,
-    samples: opt.Samples = None,
-    seed: opt.Seed = 0,
-    device: opt.Device = "cpu",
-    exit_zero: opt.ExitZero = False,
-    strict: opt.Strict = False,
-    color: opt.Color = "auto",
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
+    shown: OutputOptions,
+    reading: ReadingOptions,
+    given: DataOptions,
+    model_config: ModelConfig,
+    diagnosis: DiagnosisOptions,
+    estimation: EstimationOptions,
+    verdict: VerdictOptions,
 ) -> int:
     """Diagnose how weight-space symmetry has affected trained posteriors.
 
     Exits 0 below the limit, 1 above it, 2 without a verdict.
     """
-    out = resolve_output(format, output or (), color, quiet, verbose, paths)
-    given: dict[str, Any] = dict(
-        activation=activation, scale_transform=scale_transform, model=model, spec=spec
+    out = resolve_output(shown, paths)
+    options = dict(
+        given=given, model_config=model_config, diagnosis=diagnosis, estimation=estimation
     )
-    given |= dict(
-        samples=samples, precision=precision, budget=budget, reference=reference, infonce=infonce
-    )
-    given |= dict(data=_data(data, test, target, likelihood, noise, prior_std))
-    chosen = {key: value for key, value in given.items() if value is not None}
-    settings = dict(seed=seed, device=device, max_straddling=max_straddling, **chosen)
-    seconds = _companions(companion, paths, reference)
     items = [
-        _analyze_one(path, {**settings, **second}, many=len(paths) > 1, quiet=quiet)
-        for path, second in zip(paths, seconds, strict=True)
+        _analyze_one(path, shown, many=len(paths) > 1, reading=own, **options)
+        for path, own in zip(paths, _readings(reading, paths, diagnosis), strict=True)
     ]
     emit(out, items)
-    return _code(items, exit_zero, strict)
+    return _code(items, verdict)
 
 
-def _companions(
-    given: list[Path] | None, paths: list[Path], reference: Path | None
-) -> list[dict[str, Any]]:
-    """For each checkpoint, the option that names its companion and that of the reference, which comes last."""
-    if not given:
-        return [{}] * len(paths)
+def _readings(
+    reading: ReadingOptions, paths: list[Path], diagnosis: DiagnosisOptions
+) -> list[ReadingOptions]:
+    """For each checkpoint, ``reading`` with its own companion and that of the reference, which comes last."""
+    if reading.companion is None:
+        return [reading] * len(paths)
     from symdiag.formats import companions_of
 
-    *seconds, last = companions_of(given, len(paths) + 1 if reference else len(paths)) + (
-        [] if reference else [None]
-    )
-    return [{"companion": [second, last]} for second in seconds]
+    last = [] if diagnosis.reference is None else [diagnosis.reference]
+    companions = companions_of(reading.companion, len(paths) + len(last))
+    shared = companions[len(paths) :]
+    return [replace(reading, companion=[own, *shared]) for own in companions[: len(paths)]]
 
 
-def _data(
-    train: Path | None,
-    test: Path | None,
-    target: str | None,
-    likelihood: str,
-    noise: float | None,
-    prior: float | None,
-) -> Data | None:
-    if train is None:
-        if test is not None:
-            raise UsageError("--test needs --data", hint="give the training data too")
-        return None
-    from symdiag.evidence import Data
-    from symdiag.training.config import ModelConfig
-
-    return Data(train, test, target, ModelConfig(likelihood, noise, prior))
-
-
-def _analyze_one(path: Path, settings: dict[str, Any], *, many: bool, quiet: bool) -> Any:
+def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any) -> Any:
     """A report; or, in a run over several files, the failure of this one, so that the others go on."""
-    from symdiag.api import analyze as run
+    from symdiag.tasks.analyze import analyze as run
 
     try:
-        with progress_bar(not quiet) as progress:
-            return run(path, progress=progress, **settings)
+        with progress_bar(shown) as progress:
+            return run(path, progress=progress, **options)
     except Exception as error:
         if not many:
             raise
@@ -152,9 +86,9 @@ def _analyze_one(path: Path, settings: dict[str, Any], *, many: bool, quiet: boo
         return failure
 
 
-def _code(items: list[Any], exit_zero: bool, strict: bool) -> int:
+def _code(items: list[Any], verdict: VerdictOptions) -> int:
     from symdiag.report import Failure
 
     if any(isinstance(item, Failure) for item in items):
         return NO_VERDICT
-    return exit_code(items, exit_zero=exit_zero, strict=strict)
+    return exit_code(items, exit_zero=verdict.exit_zero, strict=verdict.strict)

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from symdiag.cli import _options as opt
 from symdiag.cli._exits import OK
+from symdiag.cli._options import ShownOptions
 from symdiag.cli._output import emit, resolve_output
+from symdiag.cli._parameters import command
 from symdiag.errors import UsageError
 
 if TYPE_CHECKING:
     from symdiag.diagnostics.explanation import Explanation
     from symdiag.report.rendering import Entry
 
-EXAMPLE = "Example: symdiag explain SYM001"
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("explain", short_help="Explain finding and error codes.", epilog=EXAMPLE)(explain)
+    command(
+        app,
+        explain,
+        short_help="Explain finding and error codes.",
+        example="symdiag explain SYM001",
+    )
 
 
 def _codes(incomplete: str) -> list[str]:
@@ -36,12 +40,11 @@ def explain(
             metavar="[CODE]...", help="Such as SYM001 or unsafe-checkpoint.", autocompletion=_codes
         ),
     ] = None,
-    format: opt.Format = None,
-    color: opt.Color = "auto",
-    debug: opt.Debug = False,
+    *,
+    shown: ShownOptions,
 ) -> int:
     """Explain finding codes and error codes; without a code, list them all."""
-    out = resolve_output(format, color=color)
+    out = resolve_output(shown)
     catalogue = _catalogue()
     if not codes:
         emit(out, [_index(catalogue)])

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from symdiag import cli
+from symdiag import __version__, cli
 from symdiag.cli._exits import INTERRUPTED, NO_VERDICT, OK, error_line, explained
 from symdiag.cli._streams import StdoutError, write_stderr, write_stdout
 from symdiag.errors import SymdiagError, UsageError
@@ -44,9 +44,7 @@ def build_app() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        write_stdout(f"symdiag {version('symdiag')}\n")
+        write_stdout(f"symdiag {__version__}\n")
         raise typer.Exit(OK)
 
 
@@ -80,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     with _logging(args):
         try:
-            code = _dispatch(args)
+            code = _dispatch(_without_debug(args))
         except (Exception, KeyboardInterrupt) as error:
             return _fail(error, args)
     if code == INTERRUPTED:
@@ -122,6 +120,12 @@ def _print_json(problem: SymdiagError) -> None:
 
 def _debugging(args: list[str]) -> bool:
     return "--debug" in args or "-vv" in args
+
+
+def _without_debug(args: list[str]) -> list[str]:
+    """``--debug`` may stand anywhere before ``--``; commands need not know of it."""
+    end = args.index("--") if "--" in args else len(args)
+    return [arg for arg in args[:end] if arg != "--debug"] + args[end:]
 
 
 def _format_wanted(args: list[str]) -> str | None:

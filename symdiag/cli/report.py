@@ -7,17 +7,19 @@ from typing import Annotated
 
 import typer
 
-from symdiag.cli import _options as opt
 from symdiag.cli._exits import OK
+from symdiag.cli._options import OutputOptions
 from symdiag.cli._output import emit, resolve_output
-
-EXAMPLE = "Example: symdiag report report.json --format markdown -o report.html"
+from symdiag.cli._parameters import command
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("report", short_help="Show a JSON report in another format.", epilog=EXAMPLE)(
-        report
+    command(
+        app,
+        report,
+        short_help="Show a JSON report in another format.",
+        example="symdiag report report.json --format markdown -o report.html",
     )
 
 
@@ -26,12 +28,7 @@ def report(
         Path,
         typer.Argument(metavar="REPORT.json", help="Written by --format json or -o FILE.json."),
     ],
-    format: opt.Format = None,
-    output: opt.Output = None,
-    color: opt.Color = "auto",
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = 0,
-    debug: opt.Debug = False,
+    shown: OutputOptions,
 ) -> int:
     """Show a JSON report in another format; the checkpoint is not needed.
 
@@ -39,6 +36,6 @@ def report(
     """
     from symdiag.report.reading import read_reports
 
-    out = resolve_output(format, output or (), color, quiet, verbose, [path])
+    out = resolve_output(shown, [path])
     emit(out, read_reports(path))
     return OK

@@ -7,15 +7,19 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import OK
+from symdiag.cli._parameters import command
 from symdiag.cli._streams import write_stdout
 from symdiag.report.kinds import kind_names
-
-EXAMPLE = "Example: symdiag schema analyze > analyze.schema.json"
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("schema", short_help="Print the JSON Schema of a report.", epilog=EXAMPLE)(schema)
+    command(
+        app,
+        schema,
+        short_help="Print the JSON Schema of a report.",
+        example="symdiag schema analyze > analyze.schema.json",
+    )
 
 
 def schema(

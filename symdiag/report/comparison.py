@@ -22,7 +22,11 @@ DEFAULT_TOLERANCE = 0.1
 
 
 def compare_reports(
-    before: Report, after: Report, tolerance: float = DEFAULT_TOLERANCE
+    before: Report,
+    after: Report,
+    tolerance: float = DEFAULT_TOLERANCE,
+    *,
+    run: dict[str, Any] | None = None,
 ) -> Comparison:
     """Differences per group and in total; the verdict is that of the total straddling entropy.
 
@@ -53,6 +57,7 @@ def compare_reports(
         verdict=entropies[-1].outcome,
         settings=ComparisonSettings(tolerance),
         tool=after.tool,
+        run=run or {},
     )
 
 

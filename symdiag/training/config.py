@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from symdiag.errors import UsageError
-from symdiag.objectives.terms import TermOptions, check_options
+from symdiag.objectives.likelihoods import likelihood_names
+from symdiag.objectives.terms import TermOptions, check_options, objective_names
+from symdiag.options import Budget, Option, Precision, Seed, check
 
 ANNEALED_SHARE = 0.4  # of the steps, after which all weights are 1
 KL_WEIGHT_START, LONG_RUN = 0.1, 5000
@@ -44,34 +47,37 @@ class TrainingConfig:
         tolerance: Progress of the objective that counts, nats.
     """
 
-    objective: str = "symmetrized"
-    steps: int | None = None
-    learning_rate: float | None = None
+    objective: Annotated[str, Option(f"{', '.join(objective_names())}.")] = "symmetrized"
+    steps: Annotated[
+        int | None, Option("Optimiser steps. Default: 5000, or 20 epochs.", least=1)
+    ] = None
+    learning_rate: Annotated[float | None, Option("Peak rate. Default: by size.")] = None
     warmup: float = 0.02
-    batch_size: int | None = None
-    draws: int | None = None
-    seed: int = 0
-    num_elements: int | None = None
-    marginals: str | None = None
-    interval: int | None = None
+    batch_size: Annotated[int | None, Option("Default: all up to 1024, else 256.", least=1)] = None
+    draws: Annotated[int | None, Option("Weight draws per step. Default: by size.", least=1)] = None
+    seed: Seed = 0
+    num_elements: Annotated[
+        int | None, Option("Group elements of infonce. Default: 20.", flags=("--K",), least=2)
+    ] = None
+    marginals: Annotated[
+        str | None, Option("Symmetrized: auto (default), exact, mcmc or bethe.")
+    ] = None
+    interval: Annotated[int | None, Option("Steps between checkpoints.", least=1)] = None
     straddling_weight_start: float = 4.0
     kl_weight_start: float | None = None
-    patience: int = 12
+    patience: Annotated[
+        int, Option("Intervals without progress before stopping; 0: never.", least=0)
+    ] = 12
     tolerance: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "interval", "draws"):
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1")
+        check(self)
         _require(
             self.learning_rate is None or 0 < self.learning_rate <= 10,
             "learning_rate",
             "in (0, 10]",
         )
         _require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
-        elements = self.num_elements
-        _require(elements is None or elements >= 2, "num_elements", "at least 2")
-        _require(self.seed >= 0, "seed", "at least 0")
-        _require(self.patience >= 0, "patience", "at least 0")
         straddling, kl = self.straddling_weight_start, self.kl_weight_start
         _require(1 <= straddling < float("inf"), "straddling_weight_start", "at least 1")
         _require(kl is None or 0 < kl <= 1, "kl_weight_start", "in (0, 1]")
@@ -131,6 +137,25 @@ class TrainingConfig:
         return dataclasses.asdict(self)
 
 
+def parse_noise(text: str | None) -> float | str | None:
+    """``learn`` or a number; UsageError otherwise."""
+    return text if text is None or text == "learn" else _number("noise", text)
+
+
+def parse_prior_std(texts: Sequence[str] | None) -> float | dict[str, float] | None:
+    """``1.0`` and ``fc1=0.5``, as ``ModelConfig.prior_std``; the last of a name counts."""
+    pairs = (text.rpartition("=") for text in texts or ())
+    found = {name: _number("prior-std", value) for name, _, value in pairs}
+    return found.get("") if found.keys() <= {""} else found
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--{option} {text!r} is not a number", code="bad-option") from None
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """How weights become a likelihood and what the prior is.
@@ -138,20 +163,54 @@ class ModelConfig:
     Attributes:
         likelihood: Name of a module of ``symdiag.objectives.likelihoods``.
         noise: Noise std, or "learn" (what None means); refused by likelihoods that have none.
-        prior_std: Prior std of every tensor; None takes the checkpoint's prior.
-        prior_std_by_tensor: Tensor or layer name → prior std, ahead of ``prior_std``.
+        prior_std: Prior std of every tensor, or tensor or layer name → std, with "" for all others;
+            None takes the checkpoint's prior.
     """
 
-    likelihood: str = "gaussian"
-    noise: float | Literal["learn"] | None = None
-    prior_std: float | None = None
-    prior_std_by_tensor: dict[str, float] = field(default_factory=dict)
+    likelihood: Annotated[str, Option(f"{', '.join(likelihood_names())}.")] = "gaussian"
+    noise: Annotated[
+        float | Literal["learn"] | None,
+        Option(
+            "Noise std, or learn (default).",
+            kind=str | None,
+            parse=parse_noise,
+        ),
+    ] = None
+    prior_std: Annotated[
+        float | Mapping[str, float] | None,
+        Option(
+            "Prior std, or LAYER=STD; repeatable. Default: the file's.",
+            metavar="STD",
+            kind=list[str] | None,
+            parse=parse_prior_std,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if isinstance(self.noise, float):
             _require(0 < self.noise < float("inf"), "noise", "a positive number or 'learn'")
-        for value in (self.prior_std, *self.prior_std_by_tensor.values()):
-            _require(value is None or 0 < value < float("inf"), "prior_std", "a positive number")
+        for value in self.prior_by_name.values():
+            _require(0 < value < float("inf"), "prior_std", "a positive number")
+
+    @property
+    def prior_by_name(self) -> Mapping[str, float]:
+        """Name of a tensor or layer → prior std; the empty name stands for every other one."""
+        if self.prior_std is None:
+            return {}
+        return self.prior_std if isinstance(self.prior_std, Mapping) else {"": self.prior_std}
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How carefully posteriors are evaluated: draws for the likelihood, seed and budget for H."""
+
+    samples: Annotated[int, Option("Weight draws of the evaluation.", least=2)] = 1000
+    seed: Seed = 0
+    precision: Precision = None
+    budget: Budget = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def _require(holds: bool, name: str, allowed: str) -> None:

@@ -19,6 +19,7 @@ from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.training.config import EvaluationConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import generator_for
 
@@ -27,16 +28,6 @@ _CHUNK = 4_000_000  # outputs held at once
 # draws for H, and where H is so small that few draws may miss what makes it up
 _LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """How carefully posteriors are evaluated: weight draws of the fit, seed, budget for H."""
-
-    samples: int = 1000
-    seed: int = 0
-    precision: float | None = None
-    budget: float | None = None
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,7 @@ from safetensors.torch import save
 from symdiag.errors import TrainingError, UsageError
 from symdiag.formats.atomic import atomic_write
 from symdiag.objectives.variational import Variational
-from symdiag.posterior import Posterior
 from symdiag.training.config import ModelConfig, TrainingConfig, differences
-from symdiag.training.data import Dataset
 from symdiag.training.learning_problem import LearningProblem
 from symdiag.training.loop import RunSettings, RunState, train
 from symdiag.training.metrics import Sink
@@ -130,25 +128,25 @@ class _Job:
 
 
 def job_settings(
-    posterior: Posterior,
-    train_data: Dataset,
+    problem: LearningProblem,
     config: TrainingConfig,
     model: ModelConfig,
     control_runs: int,
     world: int,
 ) -> dict[str, Any]:
     """Everything the course of a job depends on: what a resumed job must repeat."""
+    posterior, data = problem.posterior, problem.train
     return {
         **config.to_dict(),
         **dataclasses.asdict(model),
         "control_runs": control_runs,
         "processes": world,
         "start": _digest(*posterior.loc.values(), *posterior.scale.values()),
-        "data": _digest(train_data.inputs, train_data.targets),
+        "data": _digest(data.inputs.cpu().numpy(), data.targets.cpu().numpy()),
     }
 
 
-def _digest(*arrays: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+def _digest(*arrays: np.ndarray[Any, np.dtype[Any]]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

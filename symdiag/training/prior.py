@@ -49,17 +49,15 @@ def resolve_prior(
 
 
 def _option(name: str, model: ModelConfig) -> float | None:
-    """The most specific option: the tensor's name, its longest dotted prefix, the default."""
-    candidate = name
-    while candidate:
-        if candidate in model.prior_std_by_tensor:
-            return model.prior_std_by_tensor[candidate]
+    """The most specific option: the tensor's name, its longest dotted prefix, the empty name."""
+    given, candidate = model.prior_by_name, name
+    while candidate and candidate not in given:
         candidate = candidate.rpartition(".")[0]
-    return model.prior_std
+    return given.get(candidate)
 
 
 def _check_names(posterior: Posterior, model: ModelConfig) -> None:
-    for wanted in model.prior_std_by_tensor:
+    for wanted in filter(None, model.prior_by_name):
         if not any(name == wanted or name.startswith(f"{wanted}.") for name in posterior.names):
             raise UsageError(
                 f"--prior-std names '{wanted}', which is no tensor and no layer",

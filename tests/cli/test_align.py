@@ -11,10 +11,6 @@ import pytest
 import torch
 
 from symdiag.cli.main import main
-from symdiag.formats import load
-from symdiag.report.align_build import align_section
-from symdiag.report.codec import to_plain
-from symdiag.symmetry.discovery import discover
 
 WIDTH, INPUTS = 8, 3
 
@@ -194,14 +190,13 @@ def test_universe_of_relabelled_copies_has_rhat_one(pair, capsys, tmp_path):
     assert [r["model"]["path"] for r in report["runs"]] == ["model.pt", "reference.pt", "third.pt"]
 
 
-def test_the_section_for_analyze_is_part_of_the_full_report(pair, capsys, tmp_path):
+def test_the_section_of_analyze_is_part_of_the_full_report(pair, capsys):
     _, report = run(capsys, "model.pt", "reference.pt")
-    model, reference = (
-        load(tmp_path / f, scale_transform="softplus") for f in ("model.pt", "reference.pt")
-    )
-    spec = discover(model, activation="tanh", generator=np.random.default_rng(0)).spec
-    section = to_plain(align_section(model, reference, spec))
-    for name in ("distance", "certificate", "groups", "verdict"):
+    reading = COMMON[:4]
+    options = ["--reference", "reference.pt", "--samples", "4", "--format", "json"]
+    assert main(["analyze", "model.pt", *reading, *options]) == 0
+    section = json.loads(capsys.readouterr().out)["alignment"]
+    for name in ("reference", "distance", "certificate", "before", "after", "groups", "verdict"):
         assert section[name] == report[name]
 
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_examples import estimate, hostile_report, report
 
-import symdiag.api
 from symdiag.cli.main import build_app, main
 from symdiag.errors import SymdiagError, UnreadableError
 from symdiag.report import Failure, RenderOptions, format_names, render, render_all
@@ -277,10 +276,11 @@ def test_compare_reads_a_checkpoint_with_the_options_given(tmp_path, monkeypatch
     seen = {}
 
     def analyze(path, **options):
-        seen.update(options, path=path)
+        seen.update(path=path, seed=options["estimation"].seed)
+        seen.update(activation=options["reading"].activation)
         return report()
 
-    monkeypatch.setattr(symdiag.api, "analyze", analyze)
+    monkeypatch.setattr("symdiag.tasks.analyze.analyze", analyze)
     assert main(["compare", "a.json", "b.pt", "--seed", "4", "--activation", "relu"]) == 0
     assert (seen["path"].name, seen["seed"], seen["activation"]) == ("b.pt", 4, "relu")
 

@@ -3,7 +3,6 @@
 import pytest
 from report_examples import report
 
-import symdiag.api
 from symdiag.cli.main import main
 
 
@@ -14,10 +13,11 @@ def used(monkeypatch):
 
     def analyze(path, **given):
         options.clear()
-        options.update(given)
+        for concern in given.values():
+            options.update(getattr(concern, "__dict__", {}))
         return report("ok", findings=())
 
-    monkeypatch.setattr(symdiag.api, "analyze", analyze)
+    monkeypatch.setattr("symdiag.tasks.analyze.analyze", analyze)
     return options
 
 

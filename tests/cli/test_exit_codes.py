@@ -8,10 +8,15 @@ import sys
 import pytest
 from report_examples import finding, report
 
-import symdiag.api
 from symdiag.cli.main import main
 from symdiag.errors import OutputError, UnreadableError
 from symdiag.report import render
+from symdiag.tasks.options import (
+    DataOptions,
+    DiagnosisOptions,
+    EstimationOptions,
+    ReadingOptions,
+)
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def outcomes(monkeypatch):
             raise outcome
         return outcome
 
-    monkeypatch.setattr(symdiag.api, "analyze", analyze)
+    monkeypatch.setattr("symdiag.tasks.analyze.analyze", analyze)
     made.update(
         ok=report("ok", findings=()),
         bad=report("straddling"),
@@ -165,16 +170,12 @@ def test_options_reach_the_analysis(outcomes):
     assert main(["analyze", "ok", *options.split()]) == 0
     ((path, options),) = outcomes["calls"]
     assert path.name == "ok"
-    options.pop("progress")
-    assert options == {
-        "seed": 3,
-        "samples": 9,
-        "activation": "tanh",
-        "max_straddling": 2.5,
-        "precision": 0.2,
-        "budget": 7.0,
-        "device": "cpu",
-    }
+    assert options["estimation"] == EstimationOptions(
+        seed=3, samples=9, precision=0.2, budget=7.0, device="cpu"
+    )
+    assert options["reading"] == ReadingOptions(activation="tanh")
+    assert options["diagnosis"] == DiagnosisOptions(max_straddling=2.5)
+    assert options["given"] == DataOptions()
 
 
 # ---------------------------------------------------------------- output files

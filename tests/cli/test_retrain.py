@@ -17,6 +17,7 @@ from symdiag import formats
 from symdiag.cli.main import main
 from symdiag.report import format_names, from_dict, render
 from symdiag.report.schemas import schema_text
+from symdiag.training.config import EvaluationConfig, TrainingConfig
 
 FAST = [
     "--activation",
@@ -182,18 +183,17 @@ def test_divergence_has_its_code_and_a_usable_state(files, capsys):
 
 
 def test_library_call_returns_report_and_posterior(files):
+
     from symdiag import retrain
-    from symdiag.retraining import Network
-    from symdiag.training.config import ModelConfig, TrainingConfig
-    from symdiag.training.evaluation import EvaluationConfig
 
     result = retrain(
         files / "model.pt",
         files / "train.npz",
         start="scratch",
         training=TrainingConfig(steps=20, draws=4, objective="infonce"),
-        model=ModelConfig("gaussian", 0.3, 1.0),
-        network=Network(activation="relu"),
+        noise=0.3,
+        prior_std=1.0,
+        activation="relu",
         evaluation=EvaluationConfig(samples=20, budget=0.2),
         control_runs=0,
     )

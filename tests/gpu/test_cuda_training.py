@@ -9,9 +9,7 @@ import pytest
 import torch
 
 import symdiag
-from symdiag.retraining import Network
-from symdiag.training.config import ModelConfig, TrainingConfig
-from symdiag.training.evaluation import EvaluationConfig
+from symdiag.training.config import EvaluationConfig, TrainingConfig
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_models"
 
@@ -34,8 +32,9 @@ def test_retraining_takes_the_same_path(objective, marginals, name, activation):
             training=TrainingConfig(
                 objective=objective, marginals=marginals, steps=20, draws=4, patience=0
             ),
-            model=ModelConfig("gaussian", 0.3, 1.0),
-            network=Network(activation=activation),
+            noise=0.3,
+            prior_std=1.0,
+            activation=activation,
             evaluation=EvaluationConfig(samples=50, budget=0.2),
             control_runs=0,
             device=device,

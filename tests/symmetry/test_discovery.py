@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "network"))
 
 from network_examples import DATA, ZOO, mlp_shapes, random_posterior
 
-from symdiag.api import analyze
+from symdiag import analyze
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.posterior import GaussianPrior, Posterior, Source
 from symdiag.symmetry.discovery import discover

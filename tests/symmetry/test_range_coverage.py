@@ -5,7 +5,7 @@ import torch
 from architectures import posterior_of_module
 from concatenations import CASES
 
-from symdiag.api import analyze
+from symdiag import analyze
 from symdiag.posterior import GaussianPrior
 from symdiag.symmetry.discovery import uncovered_tensors
 from symdiag.symmetry.spec import Group, Member, PermutationSpec

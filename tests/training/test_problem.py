@@ -36,15 +36,13 @@ def test_prior_options_outrank_the_file(checkpoint):
         )
     )
     assert resolve_prior(stored, ModelConfig()).scale["fc1.bias"][0] == 2.0
-    mixed = resolve_prior(
-        stored, ModelConfig(prior_std=3.0, prior_std_by_tensor={"fc2": 0.5, "fc1.bias": 0.1})
-    )
+    mixed = resolve_prior(stored, ModelConfig(prior_std={"": 3.0, "fc2": 0.5, "fc1.bias": 0.1}))
     assert [float(mixed.scale[n].flat[0]) for n in posterior.names] == [3.0, 0.1, 0.5, 0.5]
     with pytest.raises(UsageError) as caught:
         resolve_prior(posterior, ModelConfig())
     assert caught.value.code == "prior-unknown"
     with pytest.raises(UsageError, match="no tensor and no layer"):
-        resolve_prior(posterior, ModelConfig(prior_std_by_tensor={"fc9": 1.0}))
+        resolve_prior(posterior, ModelConfig(prior_std={"fc9": 1.0}))
 
 
 def test_a_prior_that_tells_units_apart_is_refused(problem):

@@ -13,9 +13,9 @@ from scipy.special import logsumexp
 
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
-from symdiag.training.config import ModelConfig, TrainingConfig
+from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluation import EvaluationConfig, evaluate
+from symdiag.training.evaluation import evaluate
 from symdiag.training.learning_problem import build_problem
 from symdiag.training.loop import RunSettings, train
 

@@ -1,17 +1,15 @@
-"""``symdiag.analyze_samples``: draws of a network's weights in, the same in one labelling and a report out."""
+"""``symdiag.analyze_samples``: label switching in draws of a network's weights."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from symdiag.alignment.samples import SampleAlignment, align_samples, relabelled
+from symdiag.alignment import SampleAlignment, align_samples, relabelled
 from symdiag.alignment.switching import (
     Rhat,
     Switching,
@@ -20,17 +18,18 @@ from symdiag.alignment.switching import (
     two_mode_share,
     variance_sum,
 )
-from symdiag.api import TOOL, Progress, check_options, run_info
 from symdiag.arrays import Array
-from symdiag.errors import InputError, OutputError, UsageError
+from symdiag.errors import InputError
 from symdiag.estimators import Straddling, estimate_straddling
-from symdiag.formats.atomic import atomic_write
-from symdiag.formats.containers import all_containers
-from symdiag.formats.interface import RawCheckpoint
-from symdiag.formats.weight_samples import WeightSamples, load_samples
+from symdiag.formats import (
+    RawCheckpoint,
+    WeightSamples,
+    all_containers,
+    atomic_write,
+    load_samples,
+)
 from symdiag.posterior import Posterior
-from symdiag.report.model import Uncovered
-from symdiag.report.samples_model import (
+from symdiag.report.kinds.samples import (
     DrawsInfo,
     GroupSwitchingReport,
     RhatReport,
@@ -40,9 +39,20 @@ from symdiag.report.samples_model import (
     TensorMoments,
     UnitSwitching,
 )
-from symdiag.symmetry.discovery import Symmetry, discover
+from symdiag.report.model import Uncovered
+from symdiag.symmetry.discovery import Symmetry
+from symdiag.tasks._flat import flat
+from symdiag.tasks._inputs import (
+    TOOL,
+    Progress,
+    check_output,
+    dropped_groups,
+    find_symmetry,
+    log,
+    run_info,
+)
+from symdiag.tasks.options import DrawsOptions, NetworkOptions, WrittenOptions
 
-DEFAULT_MAX_SWITCHING = 0.05
 TWO_MODES = 0.85
 """Share of the variance explained by a split from which the aligned draws count as two clusters."""
 
@@ -79,62 +89,64 @@ class SampleAnalysis:
         )
 
 
+@flat
 def analyze_samples(
     source: WeightSamples | str | Path | Sequence[str | Path],
     *,
-    chains: bool = False,
-    activation: str | None = None,
-    model: str | None = None,
-    spec: Path | None = None,
-    starts: int | None = None,
-    samples: int | None = None,
-    seed: int = 0,
-    max_switching: float = DEFAULT_MAX_SWITCHING,
+    drawing: DrawsOptions = DrawsOptions(),
+    network: NetworkOptions = NetworkOptions(),
+    written: WrittenOptions = WrittenOptions(),
     progress: Progress | None = None,
 ) -> SampleAnalysis:
     """Bring weight draws to one labelling and say how much of their spread was label switching.
 
     Args:
         source: Draws already loaded, or files: several with one draw each, or one with all (see ``load_samples``).
-        chains: Tensors of the one file have axes (chain, draw, …) and not (draw, …).
-        activation: Activation between layers; odd ones (tanh, …) add sign flips to the group.
-        model: ``package.module:factory`` of the network, where the file does not determine it.
-        spec: Hand-written permutation spec (TOML).
-        starts: Orders in which the draws are aligned; the best result counts.
-        samples: Weight draws for the straddling entropies; by default precision and budget decide.
-        seed: Seed of all randomness.
-        max_switching: Fraction of draws off the majority labelling that still counts as one labelling.
+        drawing: Chains, starts, seed, and the limit that counts as a finding.
+        network: What the files do not say about the network.
+        written: Where the draws in one labelling go, as npz.
         progress: Called with (stage, fraction done).
 
     Raises:
         SymdiagError: Bad input or options; ``code`` says which.
     """
     started = time.time()
-    check_options(samples=samples, seed=seed)
-    if not 0.0 <= max_switching <= 1.0:
-        raise UsageError(
-            f"--max-switching must lie in [0, 1], got {max_switching}", code="bad-option"
-        )
-    drawn = (
-        source
-        if isinstance(source, WeightSamples)
-        else load_samples(source, sample_axes=2 if chains else 1)
-    )
-    _check_size(drawn.draws)
+    check_output(written.output, _files(source), overwrite=written.overwrite)
+    drawn = _drawn(source, drawing.chains)
     raw = drawn.gaussian()
-    found = _symmetry(raw, chains, seed, activation=activation, model=model, spec_file=spec)
-    aligned = _aligned(drawn, found, starts, seed, progress)
+    found = _symmetry(raw, drawing, network)
+    aligned = _aligned(drawn, found, drawing, progress)
     buffers = relabelled(drawn.buffers, found.spec, aligned.actions)
     moved = replace(drawn, draws=aligned.draws, buffers=buffers)
     after = moved.gaussian()
     weights = found.spec.restricted(raw.loc)
     entropies = tuple(
-        estimate_straddling(q, weights, samples=samples, seed=seed, progress=progress)
+        estimate_straddling(
+            q, weights, samples=drawing.samples, seed=drawing.seed, progress=progress
+        )
         for q in (raw, after)
     )
-    settings = SamplesSettings(seed, starts, samples, max_switching)
-    report = _report(drawn, found, aligned, entropies, settings, started)
-    return SampleAnalysis(report, aligned, moved, raw, after)
+    report = _report(drawn, found, aligned, entropies, drawing, started)
+    done = SampleAnalysis(report, aligned, moved, raw, after)
+    if written.output is not None:
+        done.save(written.output, overwrite=written.overwrite)
+    return done
+
+
+def _files(source: WeightSamples | str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    if isinstance(source, WeightSamples):
+        return ()
+    return [source] if isinstance(source, str | Path) else source
+
+
+def _drawn(
+    source: WeightSamples | str | Path | Sequence[str | Path], chains: bool
+) -> WeightSamples:
+    if not isinstance(source, WeightSamples):
+        source = load_samples(source, sample_axes=2 if chains else 1)
+    log.debug("read %d draws of %d tensors", source.num_samples, len(source.draws))
+    _check_size(source.draws)
+    return source
 
 
 def _check_size(draws: Mapping[str, Array]) -> None:
@@ -148,12 +160,12 @@ def _check_size(draws: Mapping[str, Array]) -> None:
             )
 
 
-def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmetry:
+def _symmetry(raw: Posterior, drawing: DrawsOptions, network: NetworkOptions) -> Symmetry:
     """The network's symmetry; where none is found, a forgotten chain axis is the likeliest reason."""
     try:
-        return discover(raw, generator=np.random.default_rng([seed, 7]), **network)
+        return find_symmetry(raw, network, drawing.seed)
     except InputError as error:
-        if not chains and len({values.shape[:1] for values in raw.loc.values()}) == 1:
+        if not drawing.chains and len({values.shape[:1] for values in raw.loc.values()}) == 1:
             error.hint = (
                 f"if the axes are (chain, draw, ...), give --chains; otherwise {error.hint}"
             )
@@ -161,7 +173,7 @@ def _symmetry(raw: Posterior, chains: bool, seed: int, **network: Any) -> Symmet
 
 
 def _aligned(
-    drawn: WeightSamples, found: Symmetry, starts: int | None, seed: int, progress: Progress | None
+    drawn: WeightSamples, found: Symmetry, drawing: DrawsOptions, progress: Progress | None
 ) -> SampleAlignment:
     if not len(found.spec):
         return SampleAlignment(
@@ -169,9 +181,14 @@ def _aligned(
         )
     if progress is not None:
         progress("aligning", 0.0)
-    return align_samples(
-        drawn.draws, found.spec, starts=starts, generator=np.random.default_rng([seed, 11])
+    aligned = align_samples(
+        drawn.draws,
+        found.spec,
+        starts=drawing.starts,
+        generator=np.random.default_rng([drawing.seed, 11]),
     )
+    log.debug("aligned: %.0f %% of the starts agree", 100 * aligned.agreement)
+    return aligned
 
 
 def _report(
@@ -179,7 +196,7 @@ def _report(
     found: Symmetry,
     aligned: SampleAlignment,
     entropies: tuple[Straddling, ...],
-    settings: SamplesSettings,
+    drawing: DrawsOptions,
     started: float,
 ) -> SamplesReport:
     counts = switching(aligned.actions, found.spec)
@@ -208,8 +225,10 @@ def _report(
         converged=aligned.converged,
         agreement=aligned.agreement,
         notes=_notes(drawn, aligned, two_modes),
-        verdict=_verdict(counts, found, settings.max_switching),
-        settings=settings,
+        verdict=_verdict(counts, found, drawing.max_switching),
+        settings=SamplesSettings(
+            drawing.seed, drawing.starts, drawing.samples, drawing.max_switching
+        ),
         tool=TOOL,
         run=run_info(started),
     )
@@ -290,9 +309,6 @@ def _rhat(draws: Mapping[str, Array], chains: int | None) -> RhatReport | None:
 
 def _draws_info(drawn: WeightSamples, found: Symmetry) -> DrawsInfo:
     first = {name: values[0] for name, values in drawn.draws.items()}
-    dropped = tuple(
-        f"group {f.group} was dropped: its permutations change the outputs" for f in found.failures
-    )
     return DrawsInfo(
         paths=drawn.paths,
         sha256=drawn.sha256,
@@ -303,21 +319,5 @@ def _draws_info(drawn: WeightSamples, found: Symmetry) -> DrawsInfo:
         activation=found.activation,
         uncovered=tuple(Uncovered(*u) for u in found.uncovered),
         ignored=tuple((i.key, i.reason) for i in drawn.ignored),
-        assumptions=tuple(dict.fromkeys((*found.notes, *dropped))),
+        assumptions=tuple(dict.fromkeys((*found.notes, *dropped_groups(found)))),
     )
-
-
-def check_output(path: Path | None, inputs: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse an output file that is an input or is there already, before any work is done."""
-    if path is None:
-        return
-    if os.path.realpath(path) in {os.path.realpath(p) for p in inputs}:
-        raise UsageError(
-            f"{path} is an input", code="would-overwrite", hint="choose another -o FILE"
-        )
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} exists already", code="exists", hint="choose another name, or give --overwrite"
-        )
-    if not Path(os.path.realpath(path)).parent.is_dir():
-        raise OutputError(f"the folder of {path} does not exist", hint="create it first")

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from symdiag.alignment import Alignment, Spread, Universe, align, function_gap, path_between
-from symdiag.alignment.comparison import LogLikelihood, StraightPath, closeness, draw, judge
-from symdiag.alignment.costs import get_cost
+from symdiag.alignment import (
+    Alignment,
+    Certificate,
+    LogLikelihood,
+    Spread,
+    StraightPath,
+    Universe,
+    align,
+    closeness,
+    draw,
+    function_gap,
+    get_cost,
+    judge,
+    path_between,
+)
 from symdiag.posterior import GaussianPrior, Posterior
-from symdiag.report.align_model import (
+from symdiag.report.align_model import Side
+from symdiag.report.kinds.align import (
     Agreement,
+    AlignedTo,
     AlignReport,
     AlignSettings,
     Distance,
@@ -22,14 +35,11 @@ from symdiag.report.align_model import (
     OnData,
     PathReport,
     Proof,
-    RunAlignment,
-    Side,
-    SpreadReport,
     UnitMatch,
-    UniverseReport,
 )
-from symdiag.report.kinds.align import AlignedTo
+from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.tasks._inputs import TOOL
 
 
 def align_report(
@@ -38,58 +48,72 @@ def align_report(
     reference: Posterior,
     *,
     settings: AlignSettings,
-    tool: Mapping[str, str],
-    data: OnData | None = None,
-    assumptions: Sequence[str] = (),
-    run: Mapping[str, Any] | None = None,
+    data: OnData | None,
+    assumptions: Sequence[str],
+    run: dict[str, Any],
 ) -> AlignReport:
     """The report of one alignment. ``model`` and ``reference`` as they were read."""
-    certificate = alignment.certificate
+    before, after = (
+        Agreement(found.standard_difference, found.unexplained)
+        for found in (alignment.before, alignment.after)
+    )
     return AlignReport(
         model=side(model),
         reference=side(reference),
-        groups=tuple(_group(alignment, group.name) for group in alignment.spec),
-        distance=Distance(
-            cost=alignment.cost,
-            unit=get_cost(alignment.cost).unit,
-            before=certificate.distance_before,
-            after=certificate.distance,
-            relabelling_share=alignment.relabelling_share,
-        ),
-        certificate=Proof(
-            status=certificate.status,
-            statement=certificate.statement,
-            lower_bound=certificate.lower_bound,
-            gap=certificate.gap,
-            method=certificate.method,
-            agreement=certificate.agreement,
-            starts=certificate.starts,
-        ),
-        before=Agreement(alignment.before.standard_difference, alignment.before.unexplained),
-        after=Agreement(alignment.after.standard_difference, alignment.after.unexplained),
+        groups=_groups(alignment),
+        distance=_distance(alignment),
+        certificate=_proof(alignment.certificate),
+        before=before,
+        after=after,
         verdict=alignment.verdict(data.function_gap if data else None),
         settings=settings,
-        tool=dict(tool),
+        tool=TOOL,
         data=data,
         assumptions=tuple(assumptions),
-        run=dict(run or {}),
+        run=run,
     )
 
 
-def align_section(
-    model: Posterior,
-    reference: Posterior,
-    spec: PermutationSpec,
-    *,
-    cost: str = "w2",
-    seed: int = 0,
+def aligned_to(
+    model: Posterior, reference: Posterior, spec: PermutationSpec, *, seed: int
 ) -> AlignedTo:
-    """What ``analyze --reference`` adds to its report."""
-    alignment = align(model, reference, spec, cost=cost, generator=np.random.default_rng(seed))
-    report = align_report(
-        alignment, model, reference, settings=AlignSettings(seed, cost, None), tool={}
+    """What ``analyze --reference`` adds: the parts of an align report of the same names."""
+    alignment = align(model, reference, spec, cost="w2", generator=np.random.default_rng(seed))
+    before, after = (
+        Agreement(found.standard_difference, found.unexplained)
+        for found in (alignment.before, alignment.after)
     )
-    return AlignedTo(**{f.name: getattr(report, f.name) for f in fields(AlignedTo)})
+    return AlignedTo(
+        reference=side(reference),
+        distance=_distance(alignment),
+        certificate=_proof(alignment.certificate),
+        before=before,
+        after=after,
+        verdict=alignment.verdict(),
+        groups=_groups(alignment),
+    )
+
+
+def _distance(alignment: Alignment) -> Distance:
+    return Distance(
+        cost=alignment.cost,
+        unit=get_cost(alignment.cost).unit,
+        before=alignment.certificate.distance_before,
+        after=alignment.certificate.distance,
+        relabelling_share=alignment.relabelling_share,
+    )
+
+
+def _proof(certificate: Certificate) -> Proof:
+    return Proof(
+        status=certificate.status,
+        statement=certificate.statement,
+        lower_bound=certificate.lower_bound,
+        gap=certificate.gap,
+        method=certificate.method,
+        agreement=certificate.agreement,
+        starts=certificate.starts,
+    )
 
 
 def side(posterior: Posterior) -> Side:
@@ -98,6 +122,10 @@ def side(posterior: Posterior) -> Side:
     if source is None:
         return Side("<posterior>", "", "python")
     return Side(source.path, source.sha256, f"{source.container}/{source.dialect}")
+
+
+def _groups(alignment: Alignment) -> tuple[GroupAlignment, ...]:
+    return tuple(_group(alignment, group.name) for group in alignment.spec)
 
 
 def _group(alignment: Alignment, name: str) -> GroupAlignment:
@@ -140,14 +168,19 @@ def on_data(
     likelihood: str,
     prior: GaussianPrior | None,
     function_change: float,
-    points: int = 11,
-    samples: int = 32,
-    seed: int = 0,
+    samples: int,
+    seed: int,
 ) -> OnData:
     """Both straight paths to the reference, from the model as it was and as aligned, and the gap of the functions."""
-    settings: dict[str, Any] = dict(prior=prior, points=points, samples=samples, seed=seed)
     before, after = (
-        path_between(start, reference, log_likelihood, **settings)
+        path_between(
+            start,
+            reference,
+            log_likelihood,
+            prior=prior,
+            samples=samples,
+            seed=seed,
+        )
         for start in (model, alignment.posterior)
     )
     return OnData(
@@ -175,9 +208,8 @@ def universe_report(
     models: Sequence[Posterior],
     *,
     settings: AlignSettings,
-    tool: Mapping[str, str],
-    assumptions: Sequence[str] = (),
-    run: Mapping[str, Any] | None = None,
+    assumptions: Sequence[str],
+    run: dict[str, Any],
 ) -> UniverseReport:
     """The report of several models in one labelling; the verdict is that of the pair that differs most."""
     pairs = [closeness(a, b) for a, b in itertools.combinations(universe.posteriors, 2)]
@@ -190,9 +222,9 @@ def universe_report(
         worst_pair=max(differences, default=None),
         verdict="same mode up to symmetry" if same else "different",
         settings=settings,
-        tool=dict(tool),
+        tool=TOOL,
         assumptions=tuple(assumptions),
-        run=dict(run or {}),
+        run=run,
     )
 
 

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from symdiag.api import analyze
+from symdiag import analyze
 from symdiag.errors import UsageError
-from symdiag.evidence import Data
 from symdiag.posterior import Posterior
-from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
 
 NOISE, PRIOR, SCALE = 0.5, 2.0, 1e-5
@@ -36,8 +34,8 @@ def log_likelihoods(posterior, dataset):
 
 def test_every_term_equals_its_formula(posterior):
     train, test = data(30, 1), data(20, 2)
-    given = Data(train, test, model=ModelConfig("gaussian", NOISE, PRIOR))
-    report = analyze(posterior, activation="relu", data=given, samples=8)
+    model = {"likelihood": "gaussian", "noise": NOISE, "prior_std": PRIOR}
+    report = analyze(posterior, activation="relu", data=train, test=test, samples=8, **model)
     means = np.concatenate([v.ravel() for v in posterior.loc.values()])
     kl = (np.log(PRIOR / SCALE) + (SCALE**2 + means**2) / (2 * PRIOR**2) - 0.5).sum()
     fit = log_likelihoods(posterior, train).sum()
@@ -52,15 +50,13 @@ def test_every_term_equals_its_formula(posterior):
 
 def test_without_an_activation_there_is_no_forward_pass(posterior):
     with pytest.raises(UsageError) as caught:
-        analyze(
-            posterior, data=Data(data(5, 1), model=ModelConfig("gaussian", NOISE, PRIOR)), samples=4
-        )
+        analyze(posterior, data=data(5, 1), noise=NOISE, prior_std=PRIOR, samples=4)
     assert caught.value.code == "forward-undetermined"
 
 
 def test_without_a_prior_there_is_no_evidence(posterior):
     with pytest.raises(UsageError) as caught:
-        analyze(posterior, activation="relu", data=Data(data(5, 1)), samples=4)
+        analyze(posterior, activation="relu", data=data(5, 1), samples=4)
     assert caught.value.code == "prior-unknown"
 
 
@@ -70,6 +66,6 @@ def test_a_reference_adds_the_alignment(posterior):
     loc["fc1.weight"], loc["fc1.bias"] = loc["fc1.weight"][order], loc["fc1.bias"][order]
     loc["fc2.weight"] = loc["fc2.weight"][:, order]
     report = analyze(posterior.replace(loc=loc), activation="relu", reference=posterior, samples=4)
-    assert report.alignment["verdict"] == "same mode up to symmetry"
-    assert report.alignment["distance"]["after"] == pytest.approx(0.0, abs=1e-9)
-    assert report.alignment["distance"]["before"] > 0.1
+    assert report.alignment.verdict == "same mode up to symmetry"
+    assert report.alignment.distance.after == pytest.approx(0.0, abs=1e-9)
+    assert report.alignment.distance.before > 0.1

@@ -1,64 +1,69 @@
-"""Evidence and predictive scores of a posterior on data: what ``analyze --data`` adds to a report."""
+"""What data say of a posterior: the data sets read, the forward pass, and both evidence bounds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
 
 from symdiag.errors import UsageError
 from symdiag.estimate import Estimate
 from symdiag.posterior import Posterior
-from symdiag.report.model import Elbo
+from symdiag.report.kinds.analyze import Elbo
 from symdiag.symmetry.discovery import Symmetry
-from symdiag.training.config import ModelConfig
+from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions
+from symdiag.training.config import EvaluationConfig, ModelConfig
 from symdiag.training.data import Dataset, load_data
+from symdiag.training.evaluation import evaluate
+from symdiag.training.learning_problem import Forward, LearningProblem, build_problem
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from symdiag.training.evaluation import EvaluationConfig
-    from symdiag.training.learning_problem import Forward
+DataSource: TypeAlias = str | Path | Dataset
 
 
-@dataclass(frozen=True)
-class Data:
-    """Training data, test data and what turns outputs into a likelihood. ``target``: column of csv and parquet."""
-
-    train: str | Path | Dataset
-    test: str | Path | Dataset | None = None
-    target: str | None = None
-    model: ModelConfig = field(default_factory=ModelConfig)
-
-
-def measure_evidence(
+def problem_of(
     posterior: Posterior,
     symmetry: Symmetry,
-    data: Data,
-    config: EvaluationConfig,
+    model: ModelConfig,
+    data: DataSource,
+    held_out: HeldOutOptions,
     *,
-    device: str = "cpu",
-    entropy: Estimate | None = None,
-) -> tuple[Elbo, dict[str, float] | None]:
-    """Both evidence bounds on the training data and the scores on the test data.
-
-    The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over the data.
-    ``entropy`` is H(g|ω) where it is known already.
+    device: str,
+) -> LearningProblem:
+    """Posterior, network, likelihood, prior and data, checked against each other.
 
     Raises:
         UsageError: The forward pass is not determined, or no prior is known.
         InputError: The data do not fit the network.
     """
-    from symdiag.training.evaluation import evaluate
-    from symdiag.training.learning_problem import build_problem
-
-    train = network_data(data.train, data.target, symmetry)
-    test = None if data.test is None else network_data(data.test, data.target, symmetry)
+    train = network_data(data, held_out.target, symmetry)
+    test = None if held_out.test is None else network_data(held_out.test, held_out.target, symmetry)
     forward = forward_pass(posterior, symmetry)
-    problem = build_problem(
-        posterior, symmetry.spec, forward, data.model, train, test, device=device
+    return build_problem(posterior, symmetry.spec, forward, model, train, test, device=device)
+
+
+def measure_evidence(
+    posterior: Posterior,
+    symmetry: Symmetry,
+    given: DataOptions,
+    model: ModelConfig,
+    estimation: EstimationOptions,
+    *,
+    entropy: Estimate,
+) -> tuple[Elbo | None, dict[str, float] | None]:
+    """Both evidence bounds on the training data and the scores on the test data; None where there are no data.
+
+    The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over the data.
+    ``entropy`` is H(g|ω).
+    """
+    if given.data is None:
+        return None, None
+    problem = problem_of(posterior, symmetry, model, given.data, given, device=estimation.device)
+    config = EvaluationConfig(
+        seed=estimation.seed, precision=estimation.precision, budget=estimation.budget
     )
     found = evaluate(problem, problem.start(), config, entropy=entropy)
     elbo = Elbo(
@@ -66,7 +71,7 @@ def measure_evidence(
         symmetrized=found.symmetrized,
         expected_log_likelihood=found.log_likelihood,
         kl=found.kl,
-        likelihood=data.model.likelihood,
+        likelihood=model.likelihood,
         noise_std=found.noise_std,
     )
     if found.test is None:
@@ -81,8 +86,6 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
     Raises:
         UsageError: ``forward-undetermined``: neither the file nor the options say what the network computes.
     """
-    import torch
-
     forward = symmetry.forward
     if forward is None:
         raise UsageError(
@@ -94,6 +97,7 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
 
     def run(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         first = next(iter(weights.values()))
+        # buffers have no draw axis: every draw of the weights sees the same ones
         buffers = {
             name: value.to(first).expand(len(first), *value.shape) for name, value in stored.items()
         }
@@ -103,7 +107,7 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
     return run
 
 
-def network_data(data: str | Path | Dataset, target: str | None, symmetry: Symmetry) -> Dataset:
+def network_data(data: DataSource, target: str | None, symmetry: Symmetry) -> Dataset:
     """The data set, flattened to rows where the network is a chain that starts with a linear layer."""
     dataset = data if isinstance(data, Dataset) else load_data(data, target=target)
     if symmetry.network is not None and symmetry.network.is_mlp:

@@ -9,11 +9,12 @@ import pytest
 
 import symdiag
 from symdiag.errors import InputError, OutputError, UsageError
-from symdiag.formats.weight_samples import WeightSamples, load_samples
-from symdiag.sampling import analyze_samples, check_output
+from symdiag.formats import WeightSamples, load_samples
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
+from symdiag.tasks._inputs import check_output
+from symdiag.tasks.samples import analyze_samples
 
 SHAPES = {"fc1.weight": (5, 3), "fc1.bias": (5,), "fc2.weight": (2, 5), "fc2.bias": (2,)}
 SPEC = PermutationSpec(

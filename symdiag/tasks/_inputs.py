@@ -1,0 +1,142 @@
+"""What every task begins with: posteriors read, their symmetry found, and the note of how it all ran."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from symdiag import formats
+from symdiag._version import __version__
+from symdiag.errors import OutputError, UsageError
+from symdiag.posterior import Posterior
+from symdiag.symmetry.discovery import Symmetry, discover
+from symdiag.tasks.options import NetworkOptions, ReadingOptions
+
+Source: TypeAlias = str | Path | Posterior
+"""A checkpoint file, or a posterior already loaded."""
+
+Progress: TypeAlias = Callable[[str, float], None]
+"""``progress(stage, done)`` with ``done`` in [0, 1]."""
+
+TOOL = {"name": "symdiag", "version": __version__}
+log = logging.getLogger("symdiag")
+
+
+def read(source: Source, reading: ReadingOptions) -> Posterior:
+    """One posterior."""
+    return read_all([source], reading)[0]
+
+
+def read_all(sources: Sequence[Source], reading: ReadingOptions) -> list[Posterior]:
+    """Posteriors in their order, each with its companion file."""
+    companions = formats.companions_of(reading.companion, len(sources))
+    return [
+        _read(source, reading.scale_transform, companion)
+        for source, companion in zip(sources, companions, strict=True)
+    ]
+
+
+def _read(source: Source, scale_transform: str | None, companion: str | Path | None) -> Posterior:
+    if isinstance(source, Posterior):
+        return source
+    started = time.perf_counter()
+    found = formats.load(source, scale_transform=scale_transform, companion=companion)
+    if found.source is not None:
+        log.debug(
+            "read %s: %s/%s, %d weights in %d tensors, stds by %s (%.2f s)",
+            found.source.path,
+            found.source.container,
+            found.source.dialect,
+            found.num_parameters,
+            len(found.loc),
+            found.source.scale_transform,
+            time.perf_counter() - started,
+        )
+    return found
+
+
+def find_symmetry(posterior: Posterior, network: NetworkOptions, seed: int) -> Symmetry:
+    """The verified symmetry group; the random numbers of its verification are the same for every task."""
+    started = time.perf_counter()
+    found = discover(
+        posterior,
+        activation=network.activation,
+        model=network.model,
+        spec_file=network.spec,
+        generator=np.random.default_rng([seed, 7]),
+    )
+    log.debug(
+        "network: %s, activation %s; groups: %s (%.2f s)",
+        "not a plain chain" if found.network is None else f"{len(found.network.layers)} layers",
+        found.activation or "unknown",
+        ", ".join(f"{g.name} ({g.width}{', signed' if g.signed else ''})" for g in found.spec)
+        or "none",
+        time.perf_counter() - started,
+    )
+    for failure in found.failures:
+        log.debug("left out: %s", failure.message)
+    return found
+
+
+def dropped_groups(symmetry: Symmetry) -> tuple[str, ...]:
+    """One sentence for each group whose permutations change the network's outputs."""
+    return tuple(
+        f"group {f.group} was dropped: its permutations change the outputs"
+        for f in symmetry.failures
+    )
+
+
+def check_output(
+    path: Path | None,
+    inputs: Iterable[str | Path],
+    *,
+    overwrite: bool | None,
+    code: str = "would-overwrite",
+) -> None:
+    """Refuse a file that is an input, is there already or has no folder, before any work is done.
+
+    ``overwrite``: None where the task never replaces a file.
+
+    Raises:
+        UsageError: It is an input (``code``).
+        OutputError: ``exists``, or ``write-failed`` for a missing folder.
+    """
+    if path is None:
+        return
+    if os.path.realpath(path) in {os.path.realpath(p) for p in inputs}:
+        raise UsageError(f"{path} is an input", code=code, hint="choose another -o FILE")
+    if path.exists() and not overwrite:
+        hint = "choose another name" + ("" if overwrite is None else ", or give --overwrite")
+        raise OutputError(f"{path} exists already", code="exists", hint=hint)
+    if not Path(os.path.realpath(path)).parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist", hint="create it first")
+
+
+def run_info(started: float) -> dict[str, Any]:
+    """Everything volatile about a run that began at ``started`` (``time.time()``); torch is not imported for it."""
+    seconds = round(time.time() - started, 3)
+    log.debug("done in %.3f s", seconds)
+    return {
+        "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": _version("torch"),
+        "host": platform.platform(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

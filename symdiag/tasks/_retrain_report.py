@@ -1,0 +1,164 @@
+"""From evaluations to the retrain report: comparison, verdict, and what the evidence bound is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from symdiag.report.kinds.analyze import ModelInfo
+from symdiag.report.kinds.retrain import (
+    Bound,
+    Change,
+    Figures,
+    RetrainReport,
+    RetrainSettings,
+    RetrainVerdict,
+    TestScores,
+)
+from symdiag.tasks._inputs import TOOL
+from symdiag.tasks.options import ControlOptions
+from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
+from symdiag.training.evaluation import Evaluation
+from symdiag.training.verdict import (
+    Difference,
+    differences,
+    run_to_run_slack,
+    symmetrized_difference,
+    verdict_of,
+)
+
+_TRAINING = (
+    "objective",
+    "steps",
+    "learning_rate",
+    "batch_size",
+    "draws",
+    "seed",
+)
+"""Settings of training that the report repeats, resolved."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The evaluations of a job, and what they say: whether to write the result is decided by them."""
+
+    before: Evaluation
+    controls: tuple[Evaluation, ...]
+    after: Evaluation
+
+    @property
+    def reference(self) -> Evaluation:
+        """The first control (same seed and batches), or the checkpoint where there is none."""
+        return self.controls[0] if self.controls else self.before
+
+    @property
+    def slack(self) -> float | None:
+        """Half-width that training noise alone gives a difference in L^G."""
+        return run_to_run_slack(self.controls)
+
+    @property
+    def gain(self) -> Difference:
+        """The difference in L^G that decides the verdict."""
+        return symmetrized_difference(self.reference, self.after, self.slack or 0.0)
+
+    @property
+    def verdict(self) -> RetrainVerdict:
+        """Improved, no measurable benefit, or worse."""
+        return verdict_of(self.gain)
+
+
+def build_report(
+    outcome: Outcome,
+    *,
+    model: ModelInfo,
+    log_order: float,
+    settings: RetrainSettings,
+    output: Path | None,
+    run: dict[str, Any],
+) -> RetrainReport:
+    """The report of a finished job. ``output``: what was written, if anything."""
+    before, gain = figures("before", outcome.before), outcome.gain
+    controls = [figures("control", control) for control in outcome.controls[:1]]
+    retrained = figures("retrained", outcome.after)
+    return RetrainReport(
+        model=model,
+        log_order=log_order,
+        before=before,
+        control=controls[0] if controls else None,
+        retrained=retrained,
+        compared_with="control" if controls else "before",
+        changes=tuple(
+            _change(gain if d.name == gain.name else d)
+            for d in differences(outcome.reference, outcome.after)
+        ),
+        changes_to_before=tuple(_change(d) for d in differences(outcome.before, outcome.after)),
+        run_to_run=outcome.slack,
+        bound=evidence_bound([before, *controls, retrained]),
+        output=None if output is None else str(output),
+        verdict=outcome.verdict,
+        settings=settings,
+        tool=TOOL,
+        run=run,
+    )
+
+
+def figures(name: str, evaluation: Evaluation) -> Figures:
+    """The reported part of an evaluation."""
+    shared = {
+        f.name: getattr(evaluation, f.name)
+        for f in dataclasses.fields(Figures)
+        if f.name not in ("name", "test")
+    }
+    scores = None if evaluation.test is None else TestScores(**dataclasses.asdict(evaluation.test))
+    return Figures(name=name, test=scores, **shared)
+
+
+def evidence_bound(runs: Sequence[Figures]) -> Bound:
+    """The largest lower end of L^G: each is a lower bound on log p(Y|X), up to its own error probability."""
+    best = max(runs, key=lambda f: f.symmetrized.lower)
+    kind = best.symmetrized.interval
+    promise = {
+        "exact": "every draw's permanent is exact",
+        "certified": "H enters by an upper bound that holds for every weight draw",
+        "probability": "H enters by an upper bound that holds with high probability",
+        "expectation": "H enters by an upper bound that holds in expectation over weight draws",
+    }[kind]
+    statement = (
+        f"log p(Y|X) >= {best.symmetrized.lower:.2f} nats: the lower end of L^G of '{best.name}' "
+        f"({promise}; Monte Carlo error of two standard errors is taken off). The values of L^G themselves, "
+        "their upper ends and what the training objective showed are no bounds."
+    )
+    return Bound(best.name, best.symmetrized.lower, statement)
+
+
+def _change(difference: Difference) -> Change:
+    return Change(**dataclasses.asdict(difference))
+
+
+def settings_of(
+    config: TrainingConfig,
+    model: ModelConfig,
+    evaluation: EvaluationConfig,
+    runs: ControlOptions,
+    steps_taken: int,
+) -> RetrainSettings:
+    """Everything that was chosen, by the user or by default."""
+    by_name = dict(model.prior_by_name)
+    std = by_name.pop("", None)
+    stored = "from the checkpoint" if std is None else f"std {std:g}"
+    named = ", ".join(f"{k} {v:g}" for k, v in by_name.items())
+    return RetrainSettings(
+        **{name: getattr(config, name) for name in _TRAINING},
+        marginals=config.marginals or "auto",
+        num_elements=config.num_elements or 20,
+        steps_taken=steps_taken,
+        start=runs.start,
+        likelihood=model.likelihood,
+        noise="learned" if model.noise in (None, "learn") else f"{model.noise:g}",
+        prior=f"{stored}; {named}" if named else stored,
+        control_runs=runs.controls,
+        evaluation_samples=evaluation.samples,
+    )

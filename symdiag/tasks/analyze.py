@@ -1,0 +1,172 @@
+"""``symdiag.analyze``: how many equivalent modes does a posterior straddle?"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+
+from symdiag.diagnostics.diagnose import diagnose, straddling_verdict
+from symdiag.diagnostics.diagnosis import (
+    Context,
+    Diagnosis,
+    Dropped,
+    Finding,
+    StraddlingVerdict,
+)
+from symdiag.diagnostics.findings import collect
+from symdiag.estimators import Straddling, estimate_straddling, infonce, tractable
+from symdiag.estimators.devices import check_device
+from symdiag.posterior import Posterior
+from symdiag.report.kinds.analyze import Baseline, ModelInfo, Report, Settings
+from symdiag.symmetry.discovery import Symmetry
+from symdiag.symmetry.spec import PermutationSpec
+from symdiag.tasks._align_report import aligned_to
+from symdiag.tasks._evidence import measure_evidence
+from symdiag.tasks._flat import flat
+from symdiag.tasks._inputs import TOOL, Progress, Source, find_symmetry, log, read_all, run_info
+from symdiag.tasks._model_info import model_info
+from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
+from symdiag.training.config import ModelConfig
+
+_BASELINE_DRAWS = 64
+
+
+@flat
+def analyze(
+    source: Source,
+    *,
+    reading: ReadingOptions = ReadingOptions(),
+    given: DataOptions = DataOptions(),
+    model_config: ModelConfig = ModelConfig(),
+    estimation: EstimationOptions = EstimationOptions(),
+    diagnosis: DiagnosisOptions = DiagnosisOptions(),
+    progress: Progress | None = None,
+) -> Report:
+    """Diagnose what weight-space symmetry has done to a posterior.
+
+    Args:
+        source: Checkpoint file, or a Posterior already loaded.
+        reading: The network, and what the file leaves open.
+        given: Training and test data: they add both evidence bounds and predictive scores.
+        model_config: Likelihood, noise and prior, for the data.
+        estimation: Precision, draws and seed.
+        diagnosis: Threshold, reference to align to, and whether to show the paper's estimate.
+        progress: Called with (stage, fraction done).
+
+    Returns:
+        The report; its ``to_dict()`` is the JSON contract.
+
+    Raises:
+        SymdiagError: Bad input or options; ``code`` says which.
+    """
+    started = time.time()
+    check_device(estimation.device)
+    # a reference comes last, with a companion of its own where two are given
+    sources = [source] if diagnosis.reference is None else [source, diagnosis.reference]
+    read, *others = read_all(sources, reading)
+    posterior, marginals_only = tractable(read)
+    symmetry = find_symmetry(posterior, reading, estimation.seed)
+    # buffers move with the units, but are not random; a tied tensor is one weight, however often the file has it
+    weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
+    straddling, found = _estimated(posterior, weights, estimation, progress)
+    elbo, test = measure_evidence(
+        posterior, symmetry, given, model_config, estimation, entropy=straddling.total
+    )
+    info = model_info(posterior, symmetry)
+    verdict = straddling_verdict(
+        straddling.total, symmetry.spec.log_order, diagnosis.max_straddling
+    )
+    limit, samples, seed = diagnosis.max_straddling, straddling.samples, estimation.seed
+    baseline = _baseline(posterior, weights, diagnosis.infonce, samples, seed)
+    return Report(
+        model=info,
+        groups=found.groups,
+        total=found.total,
+        findings=_findings(info, symmetry, straddling, found, verdict, limit, marginals_only),
+        verdict=verdict,
+        settings=Settings(seed, samples, straddling.total.method, limit),
+        tool=TOOL,
+        elbo=elbo,
+        test=test,
+        baseline=baseline,
+        alignment=aligned_to(posterior, others[0], symmetry.spec, seed=seed) if others else None,
+        run=run_info(started),
+    )
+
+
+def _estimated(
+    posterior: Posterior,
+    weights: PermutationSpec,
+    estimation: EstimationOptions,
+    progress: Progress | None,
+) -> tuple[Straddling, Diagnosis]:
+    straddling = estimate_straddling(
+        posterior,
+        weights,
+        samples=estimation.samples,
+        seed=estimation.seed,
+        precision=estimation.precision,
+        budget=estimation.budget,
+        device=estimation.device,
+        progress=progress,
+    )
+    log.debug("H(g|w) by %s from %d draws", straddling.total.method, straddling.samples)
+    found = diagnose(
+        posterior,
+        weights,
+        straddling,
+        seed=estimation.seed,
+        device=estimation.device,
+        progress=progress,
+    )
+    return straddling, found
+
+
+def _findings(
+    info: ModelInfo,
+    symmetry: Symmetry,
+    straddling: Straddling,
+    found: Diagnosis,
+    verdict: StraddlingVerdict,
+    limit: float,
+    marginals_only: bool,
+) -> tuple[Finding, ...]:
+    return collect(
+        Context(
+            path=info.path,
+            groups=found.groups,
+            total=found.total,
+            verdict=verdict,
+            max_straddling=limit,
+            activation=info.activation,
+            samples=straddling.samples,
+            notes=straddling.notes,
+            dropped=tuple(Dropped(f.group, f.error, f.tolerance) for f in symmetry.failures),
+            assumptions=info.assumptions,
+            prior_not_invariant=tuple(dict.fromkeys(t for t, _ in symmetry.prior_violations)),
+            correlated=marginals_only,
+            deterministic_parameters=info.deterministic_parameters,
+            parameters=info.parameters,
+            covered_parameters=info.covered_parameters,
+        )
+    )
+
+
+def _baseline(
+    posterior: Posterior, spec: PermutationSpec, num_elements: int | None, samples: int, seed: int
+) -> Baseline | None:
+    """The paper's estimate on at most ``_BASELINE_DRAWS`` draws; None where it was not asked for or no group is found."""
+    if num_elements is None or not len(spec):
+        return None
+    found = infonce(
+        posterior,
+        spec,
+        num_elements=num_elements,
+        samples=max(2, min(samples, _BASELINE_DRAWS)),
+        generator=np.random.default_rng([seed, 11]),
+    )
+    ceiling = math.log(num_elements)
+    reached = found.value + 2.0 * (found.std_error or 0.0) >= ceiling - 1e-9
+    return Baseline(num_elements, ceiling, found, reached)

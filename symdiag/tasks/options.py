@@ -1,0 +1,255 @@
+"""What the tasks can be told, one dataclass per concern (training's own are in ``symdiag.training.config``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from symdiag.errors import UsageError
+from symdiag.objectives.likelihoods import likelihood_names
+from symdiag.options import Budget, Device, Option, Precision, Samples, Seed, check
+
+__all__ = [
+    "ComparisonOptions",
+    "ControlOptions",
+    "DataOptions",
+    "DiagnosisOptions",
+    "DrawsOptions",
+    "EstimationOptions",
+    "FileOptions",
+    "HeldOutOptions",
+    "MatchingOptions",
+    "NetworkOptions",
+    "PathOptions",
+    "ReadingOptions",
+    "WrittenOptions",
+]
+
+_LIKELIHOODS = f"{', '.join(likelihood_names())}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """What a file may not say about its network."""
+
+    activation: Annotated[
+        str | None,
+        Option(
+            "Hidden activation, such as relu or tanh. Odd ones add sign flips; unknown: permutations only.",
+            env=True,
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Option("Your model, to trace. This runs your code.", metavar="MODULE:FACTORY"),
+    ] = None
+    spec: Annotated[Path | None, Option("Hand-written permutation spec (TOML).")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(NetworkOptions):
+    """How a posterior's file is read: its network, and what its library leaves open."""
+
+    scale_transform: Annotated[
+        str | None,
+        Option(
+            "What an ambiguous scale parameter means: softplus, exp, identity, exp-half or sqrt.",
+            env=True,
+        ),
+    ] = None
+    companion: Annotated[
+        str | Path | Sequence[str | Path | None] | None,
+        Option(
+            "Second file that some libraries need: once, or once per checkpoint.",
+            metavar="FILE",
+            kind=list[Path] | None,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimationOptions:
+    """How carefully H(g|ω) is estimated."""
+
+    precision: Precision = None
+    budget: Budget = None
+    samples: Samples = None
+    seed: Seed = 0
+    device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosisOptions:
+    """What ``analyze`` judges by, and what it adds to a report."""
+
+    reference: Annotated[Any, Option("Align to this posterior first.", kind=Path | None)] = None
+    infonce: Annotated[
+        int | None, Option("Show the paper's estimate I^K beside ours.", metavar="K", least=2)
+    ] = None
+    max_straddling: Annotated[
+        float, Option("Limit on the total H(g|w), nats.", env=True, least=0)
+    ] = 1.0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutOptions:
+    """Test data, and where targets stand in either file."""
+
+    test: Annotated[
+        Any, Option("Test data: adds NLL, RMSE or accuracy, and calibration.", kind=Path | None)
+    ] = None
+    target: Annotated[str | None, Option("Target column of csv or parquet.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(HeldOutOptions):
+    """Training and test data, where a task can do without: files or ``Dataset``s."""
+
+    data: Annotated[Any, Option("Training data: adds both ELBOs.", kind=Path | None)] = None
+
+    def __post_init__(self) -> None:
+        if self.test is not None and self.data is None:
+            raise UsageError("--test needs --data", hint="give the training data too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """How units are matched."""
+
+    cost: Annotated[str, Option("w2 (means and stds), kl, hellinger or mean.", env=True)] = "w2"
+    restarts: Annotated[
+        int | None, Option("Random starts. Default: as many as are cheap, up to 48.", least=0)
+    ] = None
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathOptions:
+    """Data on which the straight path between two posteriors is measured."""
+
+    data: Annotated[
+        Any, Option("Data: adds ELBO and NLL along the straight path.", kind=Path | None)
+    ] = None
+    likelihood: Annotated[str | None, Option(_LIKELIHOODS)] = None
+    noise: Annotated[float | None, Option("Noise std. Default: 1.", least=1e-12)] = None
+    prior_std: Annotated[
+        float | None, Option("Prior std, where the checkpoint has none.", least=1e-12)
+    ] = None
+    samples: Annotated[int, Option("Weight draws at each point of the path.", least=1)] = 32
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawsOptions:
+    """How weight draws are brought to one labelling and judged."""
+
+    chains: Annotated[bool, Option("Tensors have axes (chain, draw, ...), not (draw, ...).")] = (
+        False
+    )
+    max_switching: Annotated[
+        float,
+        Option(
+            "Fraction of draws off the majority labelling that is no finding.",
+            env=True,
+            least=0,
+            most=1,
+        ),
+    ] = 0.05
+    starts: Annotated[
+        int | None, Option("Orders of the draws tried. Default: up to 6.", least=1)
+    ] = None
+    samples: Annotated[
+        int | None, Option("Weight draws from the fitted Gaussians, for H(g|w).", least=1)
+    ] = None
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions:
+    """What counts as a regression."""
+
+    tolerance: Annotated[float, Option("Nats of H that B may add.", env=True, least=0)] = 0.1
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlOptions:
+    """Where retraining starts, what it is compared with, and where it runs."""
+
+    start: Annotated[
+        Literal["checkpoint", "scratch"],
+        Option("checkpoint, or scratch: random means.", flags=("--from",), kind=str),
+    ] = "checkpoint"
+    control: Annotated[
+        bool, Option("Also train with the plain ELBO.", flags=("--control/--no-control",))
+    ] = True
+    control_runs: Annotated[int, Option("More than one measures run noise.", least=0)] = 3
+    device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.start not in ("checkpoint", "scratch"):
+            raise UsageError(
+                f"unknown --from {self.start!r}", code="bad-option", hint="checkpoint or scratch"
+            )
+
+    @property
+    def controls(self) -> int:
+        """Runs of the plain ELBO."""
+        return self.control_runs if self.control else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Where retraining puts things."""
+
+    output: Annotated[
+        Path | None, Option("Retrained checkpoint, same format.", flags=("--output", "-o"))
+    ] = None
+    state: Annotated[Path | None, Option("Where a run's state is kept. Default: OUTPUT.state.")] = (
+        None
+    )
+    resume: Annotated[bool, Option("Go on from an interrupted run's state.")] = False
+    keep_worse: Annotated[bool, Option("Write the output even if it is worse.")] = False
+    metrics: Annotated[Path | None, Option("JSON-lines file of training metrics.")] = None
+    tensorboard: Annotated[Path | None, Option("TensorBoard folder.")] = None
+
+    @property
+    def state_path(self) -> Path | None:
+        """Where the resumable state is kept, if anywhere."""
+        if self.state is not None or self.output is None:
+            return self.state
+        return self.output.with_name(f"{self.output.name}.state")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenOptions:
+    """The weights that a task writes beside its report."""
+
+    output: Annotated[
+        Path | None,
+        Option(
+            "Write the aligned weights: a posterior in its own format, draws as npz.",
+            flags=("--output", "-o"),
+            metavar="FILE",
+        ),
+    ] = None
+    overwrite: Annotated[bool, Option("Replace FILE if it is there.")] = False

@@ -1,0 +1,170 @@
+"""``symdiag.retrain``: checkpoint and data in, a posterior trained on the symmetrised objective and a report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from symdiag import formats
+from symdiag.errors import OutputError, UsageError
+from symdiag.estimators.devices import check_device
+from symdiag.posterior import Posterior
+from symdiag.report.kinds.retrain import RetrainReport
+from symdiag.tasks._evidence import DataSource, problem_of
+from symdiag.tasks._flat import flat
+from symdiag.tasks._inputs import Source, check_output, find_symmetry, log, read, run_info
+from symdiag.tasks._model_info import model_info
+from symdiag.tasks._retrain_report import Outcome, build_report, settings_of
+from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, ReadingOptions
+from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
+from symdiag.training.evaluation import evaluate
+from symdiag.training.job import JobSettings, JobState, Trained, job_settings, load_job, run_job
+from symdiag.training.learning_problem import LearningProblem, scratch
+from symdiag.training.metrics import JsonLines, Sink, TensorBoard
+from symdiag.training.processes import Workers, workers_from_environment
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """The report, and the retrained posterior (ready for ``symdiag.formats.save``)."""
+
+    report: RetrainReport
+    posterior: Posterior
+
+
+@flat
+def retrain(
+    source: Source,
+    data: DataSource,
+    *,
+    held_out: HeldOutOptions = HeldOutOptions(),
+    reading: ReadingOptions = ReadingOptions(),
+    model_config: ModelConfig = ModelConfig(),
+    training: TrainingConfig = TrainingConfig(),
+    runs: ControlOptions = ControlOptions(),
+    files: FileOptions = FileOptions(),
+    evaluation: EvaluationConfig = EvaluationConfig(),
+    sinks: Sequence[Sink] = (),
+) -> Retraining | None:
+    """Train a posterior further on the symmetrised objective and say honestly what it gained.
+
+    Args:
+        source: Checkpoint file, or a Posterior already loaded.
+        data: Training data (file or Dataset).
+        held_out: Test data, and the target column.
+        reading: The network, and what the file leaves open.
+        model_config: Likelihood, noise and prior.
+        training: Objective, steps, learning rate, ...; what is None is decided from the problem.
+        runs: Where to start, and control runs of the plain ELBO with the same steps and batches; several runs also tell
+            how much of a difference is training noise.
+        files: Output, resumable state, metrics.
+        evaluation: How carefully the results are evaluated.
+        sinks: Called with a ``Record`` at every interval.
+
+    Returns:
+        Report and posterior; None in every process but the first of a distributed run.
+
+    Raises:
+        SymdiagError: Bad input or options, divergence, write failure; ``code`` says which.
+        KeyboardInterrupt: Interrupted; the state file allows ``resume``.
+    """
+    started = time.time()
+    check_device(runs.device)
+    original = read(source, reading)
+    _check_files(files, original)
+    symmetry = find_symmetry(original, reading, training.seed)
+    start = original if runs.start == "checkpoint" else scratch(original, training.seed)
+    with workers_from_environment() as workers:
+        problem = problem_of(start, symmetry, model_config, data, held_out, device=runs.device)
+        config = training.resolved(len(problem.train), start.num_parameters)
+        state = _state(problem, config, model_config, runs.controls, files, workers)
+        job = JobSettings(
+            runs.controls, files.state_path, workers, _sinks(files, state, sinks, workers)
+        )
+        trained = run_job(problem, config, job, state)
+        if not workers.writes:
+            return None
+        outcome = _evaluated(problem, original, trained, evaluation)
+        posterior = trained.main.posterior(original)
+        written = _write(posterior, files, keep=outcome.verdict != "worse" or files.keep_worse)
+        report = build_report(
+            outcome,
+            model=model_info(original, symmetry),
+            log_order=symmetry.spec.log_order,
+            settings=settings_of(config, model_config, evaluation, runs, trained.steps),
+            output=written,
+            run=run_info(started),
+        )
+        return Retraining(report, posterior)
+
+
+def _state(
+    problem: LearningProblem,
+    config: TrainingConfig,
+    model: ModelConfig,
+    control_runs: int,
+    files: FileOptions,
+    workers: Workers,
+) -> JobState:
+    """A fresh state, or that of the interrupted run to go on with."""
+    settings = job_settings(problem, config, model, control_runs, workers.world)
+    if not files.resume:
+        return JobState(settings)
+    if files.state_path is None:
+        raise UsageError("--resume needs an output or a state file", code="bad-option")
+    return load_job(files.state_path, settings)
+
+
+def _sinks(
+    files: FileOptions, state: JobState, sinks: Sequence[Sink], workers: Workers
+) -> tuple[Sink, ...]:
+    if not workers.writes:
+        return ()
+    found = list(sinks)
+    if files.metrics is not None:
+        # the run that the state stands in, and its step: lines beyond it will be written again
+        position = [(name, run.step) for name, run in state.runs.items()][-1:]
+        found.append(JsonLines(files.metrics, resume_from=position[0] if position else None))
+    if files.tensorboard is not None:
+        found.append(TensorBoard(files.tensorboard))
+    return tuple(found)
+
+
+def _evaluated(
+    problem: LearningProblem, original: Posterior, trained: Trained, evaluation: EvaluationConfig
+) -> Outcome:
+    log.debug("trained for %d steps; evaluating with %d draws", trained.steps, evaluation.samples)
+    unchanged = dataclasses.replace(problem, posterior=original)
+    before = evaluate(unchanged, unchanged.start(), evaluation)
+    controls = tuple(evaluate(problem, q, evaluation) for q in trained.controls)
+    return Outcome(before, controls, evaluate(problem, trained.main, evaluation))
+
+
+def _write(posterior: Posterior, files: FileOptions, *, keep: bool) -> Path | None:
+    """Save what is to be kept; the state file goes once it is of no further use."""
+    if files.output is None or not keep:
+        return None
+    formats.save(posterior, files.output)
+    if files.state_path is not None:
+        files.state_path.unlink(missing_ok=True)
+    return files.output
+
+
+def _check_files(files: FileOptions, posterior: Posterior) -> None:
+    """Refuse at once what would fail after hours of training."""
+    taken = [] if posterior.source is None else [posterior.source.path]
+    state = files.state_path
+    for path in (files.output, state, files.metrics):
+        check_output(path, taken, overwrite=None if path == files.output else True)
+        taken += [] if path is None else [str(path)]
+    if files.output is not None and posterior.source is None:
+        raise UsageError("only a posterior read from a file can be written back", code="no-source")
+    if state is not None and state.exists() and not files.resume:
+        raise OutputError(
+            f"{state} holds an interrupted run",
+            code="exists",
+            hint="Go on with --resume, or delete it to start over.",
+        )
