@@ -6,13 +6,13 @@ Each is trained, written back, and loaded where it came from.
 import numpy as np
 import pytest
 import torch
+from symdiag.retraining import Files, Network
 from torch import nn
 
 import symdiag
 from symdiag import formats
 from symdiag.objectives.penalty import StraddlingPenalty
 from symdiag.posterior import Posterior
-from symdiag.retraining import Files, Network
 from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
 from symdiag.training.evaluation import EvaluationConfig
@@ -140,6 +140,7 @@ def with_sigma(width=4):
 
 def small_problem(posterior):
     from symdiag.evidence import forward_pass
+
     from symdiag.symmetry.discovery import discover
 
     found = discover(posterior, activation="tanh", generator=np.random.default_rng(0))
