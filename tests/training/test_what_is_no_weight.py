@@ -6,16 +6,14 @@ Each is trained, written back, and loaded where it came from.
 import numpy as np
 import pytest
 import torch
-from symdiag.retraining import Files, Network
 from torch import nn
 
 import symdiag
 from symdiag import formats
 from symdiag.objectives.penalty import StraddlingPenalty
 from symdiag.posterior import Posterior
-from symdiag.training.config import ModelConfig, TrainingConfig
+from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluation import EvaluationConfig
 from symdiag.training.learning_problem import build_problem
 
 TWIN = """
@@ -73,9 +71,11 @@ def test_a_batchnorm_net_is_retrained_and_loads_again(batchnorm):
     result = symdiag.retrain(
         folder / "bn.pt",
         data,
-        model=ModelConfig("categorical", prior_std=1.0),
-        network=Network(model="twin_of_bn:make"),
-        files=Files(output=folder / "out.pt", keep_worse=True),
+        likelihood="categorical",
+        prior_std=1.0,
+        model="twin_of_bn:make",
+        output=folder / "out.pt",
+        keep_worse=True,
         scale_transform="softplus",
         **FEW,
     )
@@ -139,9 +139,8 @@ def with_sigma(width=4):
 
 
 def small_problem(posterior):
-    from symdiag.evidence import forward_pass
-
     from symdiag.symmetry.discovery import discover
+    from symdiag.tasks._evidence import forward_pass
 
     found = discover(posterior, activation="tanh", generator=np.random.default_rng(0))
     rng = np.random.default_rng(1)
@@ -213,9 +212,11 @@ def test_pyro_guide_with_a_noise_latent(tmp_path):
     symdiag.retrain(
         tmp_path / "guide.pt",
         Dataset(x, np.sin(x[:, 0])),
-        model=ModelConfig("gaussian", 0.3, 1.0),
-        network=Network(activation="tanh"),
-        files=Files(output=tmp_path / "out.pt", keep_worse=True),
+        noise=0.3,
+        prior_std=1.0,
+        activation="tanh",
+        output=tmp_path / "out.pt",
+        keep_worse=True,
         **FEW,
     )
     before = {k: v.clone() for k, v in guide.state_dict().items()}
@@ -244,9 +245,11 @@ def test_numpyro_params_with_a_noise_latent(tmp_path):
     symdiag.retrain(
         tmp_path / "params.npz",
         data,
-        model=ModelConfig("gaussian", 0.3, 1.0),
-        network=Network(activation="tanh"),
-        files=Files(output=tmp_path / "out.npz", keep_worse=True),
+        noise=0.3,
+        prior_std=1.0,
+        activation="tanh",
+        output=tmp_path / "out.npz",
+        keep_worse=True,
         **FEW,
     )
     again = dict(np.load(tmp_path / "out.npz"))
