@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import sys
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,22 +18,9 @@ from symdiag.formats.containers.torch._machine import Machine, run_bytes
 from symdiag.formats.containers.torch._values import Global, Record, Tensor
 from symdiag.formats.limits import DEFAULT, Limits
 from symdiag.formats.reading import read_raw
+from tests.formats.audit_watch import Watched
 
 TORCH_TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
-# What unpickling would raise on its way to harm; reading bytes in memory raises none of them.
-ACTIONS = ("import", "exec", "compile", "open", "os.", "subprocess.", "socket.", "ctypes.", "pickle.",
-           "marshal.", "code.", "shutil.", "tempfile.", "sqlite3.", "webbrowser.", "urllib.", "pty.",
-           "signal.", "builtins.input", "builtins.breakpoint", "object.__", "sys.", "function.")  # fmt: skip
-_events: list[str] = []
-_watching = False
-
-
-def _hook(event: str, args: Any) -> None:
-    if _watching and event.startswith(ACTIONS):
-        _events.append(f"{event} {args!r:.80}")
-
-
-sys.addaudithook(_hook)  # for good: Python has no way to take one back
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,22 +34,6 @@ def everything_imported(tmp_path_factory: pytest.TempPathFactory) -> None:
         read_raw(path)
     path.write_bytes(pickle.dumps({"w": np.ones(2), "u": "é"}, protocol=0))
     read_raw(path)
-
-
-class Watched:
-    """Names of the actions taken while it is entered."""
-
-    def __enter__(self) -> list[str]:
-        global _watching
-        _events.clear()
-        self.modules = set(sys.modules)
-        _watching = True
-        return _events
-
-    def __exit__(self, *_: object) -> None:
-        global _watching
-        _watching = False
-        _events.extend(f"imported {name}" for name in set(sys.modules) - self.modules)
 
 
 def _read(data: bytes) -> str:

@@ -40,6 +40,7 @@ from symdiag.formats.tree import Path, replaced
 from symdiag.posterior import GaussianPrior, Ignored, Posterior
 
 _FILE, _MODEL = "file", "companion"
+_INNER = "model"  # where a pickled object, read as its state dict, keeps its network
 _TRANSFORM = "1/sqrt(H/(sigma_noise^2*temperature)+prior_precision)"
 
 
@@ -79,18 +80,20 @@ class Laplace:
         """
         mean = to_float64(raw.tree["mean"]).reshape(-1)
         check_finite(mean, "mean")
-        both = replace(
-            raw, tree={_FILE: raw.tree, _MODEL: options.companion.tree if options.companion else {}}
-        )
+        given, inner = options.companion, raw.tree.get(_INNER)
+        if given is None and isinstance(inner, Mapping):  # a pickled object holds its network
+            options = replace(options, companion=replace(raw, tree=inner))
+        model = options.companion.tree if options.companion else {}
+        both = replace(raw, tree={_FILE: raw.tree, _MODEL: model})
         means, rest = _tensors(both, mean, options)
         shapes = {item.name: item.loc.shape for item in means}
-        state = replace(_state(raw.tree, shapes), companion=options.companion)
+        state = replace(_state(raw.tree, shapes), companion=given)
         done = {item.name: item for item in _with_scales(means, state)}
         fields = tuple(done.get(item.name, item) for item in rest.fields) or tuple(done.values())
         ignored = [
             Ignored(key, _why(key))
             for key in raw.tree
-            if key not in ("mean", "H", "prior_precision")
+            if key not in ("mean", "H", "prior_precision", _INNER)
         ]
         draft = replace(rest, fields=fields, ignored=(*ignored, *rest.ignored), extra=state)
         posterior = assemble(
@@ -102,7 +105,10 @@ class Laplace:
         """The Laplace file's tree with new mean and curvature; the companion is
         ``write_companion``.
         """
-        return self._written(posterior)[_FILE]
+        assert posterior.source is not None
+        tree = self._written(posterior)
+        within = _INNER in raw.tree and posterior.source.template.extra.companion is None
+        return {**tree[_FILE], _INNER: tree[_MODEL]} if within else tree[_FILE]
 
     def write_companion(self, posterior: Posterior) -> RawCheckpoint | None:
         """The model's state dict, whose weights are the means; None when the posterior was read
