@@ -15,7 +15,7 @@ from symdiag.cli._parameters import command
 from symdiag.errors import UsageError
 
 if TYPE_CHECKING:
-    from symdiag.diagnostics.explanation import Explanation
+    from symdiag.errors import Explanation
     from symdiag.report.rendering import Entry
 
 
@@ -54,7 +54,7 @@ def explain(
 
 
 def _catalogue() -> dict[str, Explanation]:
-    from symdiag.diagnostics.catalogue import CATALOGUE
+    from symdiag.diagnostics.findings import CATALOGUE
     from symdiag.report.error_codes import ERROR_CODES
 
     return {**CATALOGUE, **ERROR_CODES}
@@ -72,8 +72,8 @@ def _find(catalogue: dict[str, Explanation], code: str) -> Explanation:
 
 
 def _entry(explanation: Explanation) -> Entry:
+    from symdiag.report.codec import SCHEMA_VERSION
     from symdiag.report.document import Document, Paragraph, Section
-    from symdiag.report.model import SCHEMA_VERSION
     from symdiag.report.rendering import Entry
 
     parts = {"What it means": explanation.meaning, "What to do": explanation.action}
@@ -84,8 +84,8 @@ def _entry(explanation: Explanation) -> Entry:
 
 
 def _index(catalogue: dict[str, Explanation]) -> Entry:
+    from symdiag.report.codec import SCHEMA_VERSION
     from symdiag.report.document import Column, Document, Section, Table
-    from symdiag.report.model import SCHEMA_VERSION
     from symdiag.report.rendering import Entry
 
     columns = (Column("code", numeric=False), Column("title", numeric=False))

@@ -24,7 +24,6 @@ from symdiag.alignment import (
     path_between,
 )
 from symdiag.posterior import GaussianPrior, Posterior
-from symdiag.report.align_model import Side
 from symdiag.report.kinds.align import (
     Agreement,
     AlignedTo,
@@ -38,6 +37,7 @@ from symdiag.report.kinds.align import (
     UnitMatch,
 )
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
+from symdiag.report.parts import Side
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._inputs import TOOL
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import ModelInfo
-from symdiag.report.model import LayerInfo, Uncovered
+from symdiag.report.parts import LayerInfo, Uncovered
 from symdiag.symmetry.discovery import Symmetry
 
 

@@ -11,14 +11,8 @@ from symdiag.errors import InputError, UsageError
 from symdiag.formats import atomic_write, read_header
 from symdiag.network import Network, infer_network
 from symdiag.posterior import Posterior
-from symdiag.report.inspection import (
-    GroupOutline,
-    Inspection,
-    Problem,
-    StoredTensor,
-    WeightTensor,
-)
-from symdiag.report.model import LayerInfo
+from symdiag.report.kinds.inspect import GroupOutline, Inspection, StoredTensor, WeightTensor
+from symdiag.report.parts import ErrorObject, LayerInfo
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.symmetry.specfile import format_spec, read_spec
@@ -65,7 +59,7 @@ def inspect(
         posterior = read(path, reading)
         outline = _outline(posterior, reading)
     except InputError as error:
-        problem = Problem(error.code, error.message, error.hint)
+        problem = ErrorObject(error.code, error.message, error.hint)
     if write_spec is not None and outline is not None:
         _write_spec(outline.spec, write_spec)
     container, entries, metadata = header

@@ -39,7 +39,7 @@ from symdiag.report.kinds.samples import (
     TensorMoments,
     UnitSwitching,
 )
-from symdiag.report.model import Uncovered
+from symdiag.report.parts import Uncovered
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (

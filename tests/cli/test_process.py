@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from symdiag.report.model import SCHEMA_VERSION
+from symdiag.report.codec import SCHEMA_VERSION
 
 
 def run(*arguments, stdout=subprocess.PIPE, env=None, timeout=120, code=None):
