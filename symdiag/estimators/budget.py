@@ -29,6 +29,7 @@ _SCALING = 3e-10  # s per n³ of dual scaling and block search
 _OPERATION = 1e-9  # s per step of the dynamic programme or of the sampler
 _CERTIFY = 3e-9  # s per n³ of the deterministic bounds
 _ELEMENT = 8e-4  # s per element and group of the joint sandwich, before what grows with the width
+_DECODING_STEPS = 12  # density matrices per group that decoding one draw is worth
 _ALIGNMENT_STEPS = 18  # assignment problems per group that find the sandwich's anchor
 ENUMERATION_COST = 1e-5
 """Nominal seconds per element and group of the exact joint sum."""
@@ -134,6 +135,11 @@ def sandwich_cost(posterior: Posterior, spec: PermutationSpec, elements: int) ->
     return cost
 
 
+def decoding_cost(posterior: Posterior, spec: PermutationSpec) -> float:
+    """Nominal seconds of decoding the labels of one draw."""
+    return _DECODING_STEPS * sum(_matrix_cost(posterior, group) for group in spec)
+
+
 def joint_draws(cost: float, budget: float, most: int | None = None) -> int:
     """How many draws get the joint sandwich or sum within half of the budget (0 if too few to say how they spread)."""
     count = min(most or _JOINT_DRAWS, int(0.5 * budget / cost))
@@ -141,5 +147,5 @@ def joint_draws(cost: float, budget: float, most: int | None = None) -> int:
 
 
 def chain_draws(cost: float, budget: float, pilot: int) -> int:
-    """How many draws get the coupling bound, about as dear as the groups themselves: half of the budget, at least 2."""
-    return max(2, min(pilot, _JOINT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))
+    """How many draws get the coupling bound and decoding at ``cost`` each: half of the budget, at least 4."""
+    return max(MIN_DRAWS, min(pilot, _JOINT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))

@@ -15,11 +15,9 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from symdiag.estimators.layerwise import group_values
+from symdiag.estimators.layerwise import GroupValues
 from symdiag.estimators.proposals import exclusive_tensors
 from symdiag.estimators.values import DrawValues, add
-from symdiag.permanents import Effort
-from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 
@@ -29,33 +27,11 @@ def coupled(spec: PermutationSpec) -> bool:
     return any(spec.adjacent(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :])
 
 
-def chain_orders(
-    posterior: Posterior, spec: PermutationSpec, *, both: bool
-) -> tuple[tuple[Group, ...], ...]:
-    """Orders worth trying: first to last and last to first, or only the one that drops fewer weights."""
-    forward = spec.groups
-    orders = (forward, forward[::-1])
-    return orders if both else (min(orders, key=lambda order: _dropped(posterior, order)),)
-
-
-def _dropped(posterior: Posterior, order: tuple[Group, ...]) -> int:
-    """Weights left out over all terms."""
-    names = [
-        (set(g.tensors) - set(exclusive_tensors(g, order[k + 1 :]))) for k, g in enumerate(order)
-    ]
-    return sum(posterior.loc[name].size for dropped in names for name in dropped)
-
-
 def chain_values(
     order: tuple[Group, ...],
     known: Mapping[str, DrawValues],
-    loc: Mapping[str, Tensor],
-    scale: Mapping[str, Tensor],
     draws: Mapping[str, Tensor],
-    *,
-    generator: np.random.Generator,
-    effort: Effort,
-    certify: bool,
+    values: GroupValues,
 ) -> DrawValues:
     """Σ_l H(g_l | tensors no later group touches) per draw, for one order of the groups.
 
@@ -67,18 +43,7 @@ def chain_values(
         if len(kept) == len(group.tensors):
             terms.append(known[group.name])
         elif kept:
-            terms.append(
-                group_values(
-                    group,
-                    loc,
-                    scale,
-                    draws,
-                    generator=generator,
-                    effort=effort,
-                    certify=certify,
-                    tensors=kept,
-                )
-            )
+            terms.append(values(group, draws, kept))
         else:
             count = len(next(iter(draws.values())))
             terms.append(DrawValues.of_exact(np.full(count, group.log_order), "log-order"))

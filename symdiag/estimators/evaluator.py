@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from symdiag.estimators.anchor import SMALL
-from symdiag.estimators.coupling import chain_orders, chain_values, coupled
+from symdiag.estimators.coupling import chain_values, coupled
+from symdiag.estimators.decoding import Decoder, decoded_values
 from symdiag.estimators.layerwise import group_values
 from symdiag.estimators.sandwich import JointSandwich
 from symdiag.estimators.summation import enumerable, rest_of
@@ -29,7 +30,7 @@ class Batch:
     """Values of one batch: per group on every draw, brackets of the total on the first draws only."""
 
     groups: dict[str, DrawValues]
-    chains: tuple[DrawValues, ...]  # upper bounds on the joint, one per order tried
+    chains: tuple[DrawValues, ...]  # upper bounds on the joint: by coupling, by decoding
     joint: DrawValues | None
 
 
@@ -50,7 +51,9 @@ class StraddlingEstimator:
         self.wants_joint = len(spec) > 0 and (self.coupled or not self.direct)
         self.enumerated = self.wants_joint and enumerable(rest_of(posterior, spec))
         chained = self.coupled and self.direct and not self.enumerated
-        self.orders = chain_orders(posterior, spec, both=self.small) if chained else ()
+        self.decodes = chained
+        # wide layers: what dropping tensors costs is out of proportion to what decoding does
+        self.orders = (spec.groups, spec.groups[::-1]) if chained and self.small else ()
         indirect = [g for g in spec if not (posterior.is_mean_field and g.is_matrix_permanent)]
         self.singles = {g.name: JointSandwich(posterior, PermutationSpec((g,))) for g in indirect}
 
@@ -58,6 +61,11 @@ class StraddlingEstimator:
     def joint(self) -> JointSandwich:
         """The joint sum or sandwich; made on first use, for it holds several copies of the posterior."""
         return JointSandwich(self.posterior, self.spec)
+
+    @functools.cached_property
+    def decoder(self) -> Decoder:
+        """Finds the labels of all groups; made on first use."""
+        return Decoder(self.spec, *map(self._host, (self.loc, self.scale)))
 
     def _tensor(self, array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -89,7 +97,7 @@ class StraddlingEstimator:
         joint_draws: int = 0,
     ) -> Batch:
         """Every group on all draws; coupling bounds and joint sandwich on as many of the first as asked for."""
-        groups = {g.name: self._group(g, draws, generator, certify) for g in self.spec}
+        groups = {g.name: self.one_group(g, draws, generator, certify) for g in self.spec}
         chains = (
             self._chains(groups, _first(draws, chain_draws), generator, certify)
             if chain_draws > 0
@@ -103,13 +111,15 @@ class StraddlingEstimator:
     def _host(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.cpu() for name, value in draws.items()}
 
-    def _group(
+    def one_group(
         self,
         group: Group,
         draws: Mapping[str, Tensor],
         generator: np.random.Generator,
         certify: bool,
+        tensors: Sequence[str] | None = None,
     ) -> DrawValues:
+        """One group with every other at the identity; ``tensors`` as in ``group_values``."""
         if group.name in self.singles:
             return self.singles[group.name](self._host(draws), SANDWICH_ELEMENTS, generator)
         return group_values(
@@ -120,6 +130,7 @@ class StraddlingEstimator:
             generator=generator,
             effort=self.effort,
             certify=certify,
+            tensors=tensors,
         )
 
     def _chains(
@@ -131,19 +142,17 @@ class StraddlingEstimator:
     ) -> tuple[DrawValues, ...]:
         count = len(next(iter(draws.values())))
         known = {name: values.first(count) for name, values in groups.items()}
-        return tuple(
-            chain_values(
-                order,
-                known,
-                self.loc,
-                self.scale,
-                draws,
-                generator=generator,
-                effort=self.effort,
-                certify=certify,
-            )
-            for order in self.orders
-        )
+
+        def values(
+            group: Group, draws: Mapping[str, Tensor], tensors: Sequence[str] | None
+        ) -> DrawValues:
+            return self.one_group(group, draws, generator, certify, tensors)
+
+        chains = [chain_values(order, known, draws, values) for order in self.orders]
+        if self.decodes:
+            found = self.decoder(self._host(draws), generator)
+            chains.append(decoded_values(self.spec, found, known, draws, values))
+        return tuple(chains)
 
 
 def _first(draws: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from symdiag.estimators.densities import SlotDensity, log_add, sign_entropy
 from symdiag.estimators.values import DrawValues
 from symdiag.permanents import Effort, log_permanent
 from symdiag.symmetry.spec import Group
+
+GroupValues = Callable[[Group, Mapping[str, Tensor], Sequence[str] | None], DrawValues]
+"""(group, draws, tensors) → ``group_values`` with everything else settled."""
 
 
 def group_values(

@@ -121,7 +121,10 @@ def _run(
         budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot
     )
     joint = _joint_draws(estimator, budget, pilot)
-    chain = budgets.chain_draws(cost, budget, pilot)
+    decoding = (
+        budgets.decoding_cost(estimator.posterior, estimator.spec) if estimator.decodes else 0.0
+    )
+    chain = budgets.chain_draws(cost + decoding, budget, pilot)
     runner = _Runner(estimator, seed, chunk, budgets.Allocation(certified, chain, joint), progress)
     runner.run(pilot)
     notes = (

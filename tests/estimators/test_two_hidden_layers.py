@@ -12,7 +12,7 @@ from brute_force import mlp, straddling_of
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from symdiag.estimators.coupling import chain_orders, chain_values
+from symdiag.estimators.coupling import chain_values
 from symdiag.estimators.evaluator import StraddlingEstimator
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import DrawValues, add
@@ -82,12 +82,12 @@ def test_brackets_of_widths_five_and_six(spread):
     no_more(add(list(batch.groups.values())).value, exact)
     np.testing.assert_allclose(batch.joint.value, exact, atol=1e-9)
     assert batch.joint.exact.all()
-    for order in chain_orders(posterior, spec, both=True):
-        chain = chain_values(
-            order, batch.groups, estimator.loc, estimator.scale, draws,
-            generator=np.random.default_rng(3), effort=DEFAULT, certify=True,
-        )  # fmt: skip
-        no_more(exact, chain.value)
+
+    def values(group, draws, tensors):
+        return estimator.one_group(group, draws, np.random.default_rng(3), True, tensors)
+
+    for order in (spec.groups, spec.groups[::-1]):
+        no_more(exact, chain_values(order, batch.groups, draws, values).value)
 
 
 def test_dead_ends_of_the_joint_proposal_carry_no_weight():
