@@ -136,27 +136,24 @@ _WORDS = {
     "b": "bias",
     "B": "bias",
 }
-_NUMBERED = re.compile(r"^(weights?|kernel|bias|[wWbB])_?(\d+)$")
+_NUMBERED = re.compile(r"^(weights?|kernel|bias|[wWbB])_?\d+$")
 # "in_proj_weight" of an attention layer is one name, no layer called "in_proj"
 _JOINED = re.compile(r"^(.+)(?<!proj)_(weights?|kernel|bias|[wWbB])$")
 
 
 def tidy(base: str) -> str:
-    """A tensor's name as the rest of symdiag expects it: ``fc1.W`` → ``fc1.weight``, ``fc1_b`` →
-    ``fc1.bias``.
+    """A tensor's name as the rest of symdiag expects it: ``fc1.W`` → ``fc1.weight``.
 
-    ``w2`` becomes ``2.weight``; anything else is kept.
+    ``fc1_b`` becomes ``fc1.bias``; anything else is kept, ``w1`` too: a name without a layer's is
+    the user's own.
     """
     layer, dot, leaf = base.replace("$$$", ".").rpartition(".")
-    if match := _NUMBERED.match(leaf):
-        leaf = f"{match[2]}.{_WORDS.get(match[1], match[1])}"
-    elif match := _JOINED.match(leaf):
-        leaf = f"{match[1]}.{_WORDS.get(match[2], match[2])}"
-    else:
-        leaf = _WORDS.get(leaf, leaf)
-    return f"{layer}{dot}{leaf}"
+    if match := _JOINED.match(leaf):
+        layer, dot, leaf = f"{layer}{dot}{match[1]}", ".", match[2]
+    return f"{layer}{dot}{_WORDS.get(leaf, leaf)}"
 
 
 def is_weight_like(base: str) -> bool:
     """Whether a name is one people give to weights and biases."""
-    return tidy(base).rpartition(".")[2] in ("weight", "bias")
+    leaf = tidy(base).rpartition(".")[2]
+    return leaf in ("weight", "bias") or _NUMBERED.match(leaf) is not None

@@ -118,21 +118,44 @@ def transform_named(name: str) -> Transform:
         ) from None
 
 
-def ambiguous(keys: Sequence[str], arrays: Arrays) -> UnsupportedError:
-    """The error ``ambiguous-scale-transform``, with the range of stds that each reading of ``keys``
-    would give.
+_AGREEMENT = 0.01
+"""Relative difference of two stds below which it does not matter which of them is meant."""
+
+
+def agreed(keys: Sequence[str], arrays: Arrays) -> tuple[Transform, str]:
+    """The transform of scales whose name leaves it open, where every reading gives the same stds.
+
+    Args:
+        keys: the scales that are named alike, so that one answer holds for all of them.
+        arrays: the file's arrays.
+
+    Returns:
+        The transform, and a note that says what was read and how little it matters.
+
+    Raises:
+        UnsupportedError: ``ambiguous-scale-transform``, with the range of stds of each reading.
     """
     values = np.concatenate([to_float64(arrays[key]).reshape(-1) for key in keys])
+    # a std is positive; whatever holds another number cannot be one as it stands
     candidates = [SOFTPLUS, EXP, *([IDENTITY] if np.all(values > 0) else [])]
-    ranges = []
-    for transform in candidates:
-        std = transform.forward(values)
-        ranges.append(f"{transform.name}: σ in [{std.min():.3g}, {std.max():.3g}]")
+    stds = [transform.forward(values) for transform in candidates]
+    with np.errstate(all="ignore"):
+        apart = float(np.max(np.max(stds, axis=0) / np.min(stds, axis=0), initial=1.0)) - 1.0
+    names = [transform.name for transform in candidates]
+    if apart <= _AGREEMENT:
+        return SOFTPLUS, (
+            f"{keys[0]} and scales named like it are read as softplus; {' or '.join(names)} would "
+            f"give the same stds to {100 * apart:.2g} %"
+        )
+    ranges = [
+        f"{name}: σ in [{std.min():.3g}, {std.max():.3g}]"
+        for name, std in zip(names, stds, strict=True)
+    ]
     more = f" and {len(keys) - 1} more like it" if len(keys) > 1 else ""
-    return UnsupportedError(
+    raise UnsupportedError(
         f"{keys[0]}{more} could mean different stds: {'; '.join(ranges)}",
         code="ambiguous-scale-transform",
-        hint=f"say which with --scale-transform {' or '.join(t.name for t in candidates)}",
+        hint=f"say which with --scale-transform {' or '.join(names)}",
     )
 
 

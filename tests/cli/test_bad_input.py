@@ -71,13 +71,13 @@ FAULTS = {
     ),
     "negative-std": (
         lambda path: np.savez(path, **arrays(**{"fc1.bias_std": np.full(4, -1.0)})),
-        {"bad-scale"},
+        {"ambiguous-scale-transform"},
     ),
     "infinite-std": (
         lambda path: np.savez(path, **arrays(**{"fc1.bias_std": np.full(4, np.inf)})),
         {"non-finite", "bad-scale"},
     ),
-    "unknown-rho": (renamed("_std", "_rho"), {"ambiguous-scale-transform"}),
+    "unknown-sigma": (renamed("_std", "_sigma"), {"ambiguous-scale-transform"}),
     "deterministic": (renamed("_mu", ""), {"no-scales-found", "missing-scale"}),
     "broken-chain": (
         lambda path: np.savez(

@@ -51,12 +51,11 @@ def test_words_that_settle_the_transform(loc, scale, std):
 @pytest.mark.parametrize(
     ("loc", "scale"),
     [
-        ("l.weight_mu", "l.weight_rho"),
-        ("l.W_mu", "l.W_rho"),
-        ("l.W_mean", "l.W_rho"),
-        ("l.w_mu", "l.w_rho"),
         ("l.weight_mu", "l.weight_sigma"),
         ("l.weight_mean", "l.weight_sigma"),
+        ("l.w_mu", "l.w_sigma"),
+        ("l.weight_mean", "l.weight_scale"),  # negative: no std as it stands
+        ("l.weight_mean", "l.weight_std"),
     ],
 )
 def test_words_that_do_not(loc, scale):
@@ -73,6 +72,36 @@ def test_words_that_do_not(loc, scale):
     np.testing.assert_allclose(read(tree, "exp").scale["l.weight"], np.exp(STORED - 2.0))
 
 
+@pytest.mark.parametrize(
+    ("loc", "scale"),
+    [("l.weight_mu", "l.weight_rho"), ("l.W_mean", "l.W_rho"), ("l.mu_w", "l.rho_w")],
+)
+def test_a_rho_is_softplus_and_said_to_be(loc, scale):
+    posterior = read({loc: MEAN, scale: STORED - 2.0})
+    np.testing.assert_allclose(
+        posterior.scale["l.weight"], np.log1p(np.exp(STORED - 2.0)), rtol=1e-13
+    )
+    assert any("softplus(rho)" in note and "Blundell" in note for note in posterior.source.notes)
+    told = read({loc: MEAN, scale: STORED - 2.0}, "exp")
+    np.testing.assert_allclose(told.scale["l.weight"], np.exp(STORED - 2.0), rtol=1e-13)
+    assert not any("Blundell" in note for note in told.source.notes)
+
+
+@pytest.mark.parametrize(("shift", "asked"), [(-5.0, False), (-2.0, True)])
+def test_what_is_open_is_asked_only_where_the_stds_differ(shift, asked):
+    """exp(r) / log(1 + exp(r)) = 1 + exp(r)/2 + O(exp(2r)): below 1 % at r = -4, not at -1."""
+    largest = np.exp(STORED.max() + shift)
+    assert (largest / np.log1p(largest) - 1.0 > 0.01) == asked
+    tree = {"l.weight_mu": MEAN, "l.weight_sigma": STORED + shift}
+    if asked:
+        with pytest.raises(UnsupportedError):
+            read(tree)
+        return
+    posterior = read(tree)
+    np.testing.assert_allclose(posterior.scale["l.weight"], np.exp(STORED + shift), rtol=0.01)
+    assert any("same stds to" in note for note in posterior.source.notes)
+
+
 def test_identity_is_a_candidate_where_all_values_are_positive():
     tree = {"l.weight_mu": MEAN, "l.weight_sigma": STORED}
     with pytest.raises(UnsupportedError) as error:
@@ -84,9 +113,9 @@ def test_identity_is_a_candidate_where_all_values_are_positive():
 def test_the_range_covers_all_ambiguous_tensors():
     tree = {
         "a.weight_mu": MEAN,
-        "a.weight_rho": STORED,
+        "a.weight_sigma": STORED,
         "b.weight_mu": MEAN,
-        "b.weight_rho": STORED - 9.0,
+        "b.weight_sigma": STORED - 9.0,
     }
     with pytest.raises(UnsupportedError) as error:
         read(tree)
@@ -98,7 +127,7 @@ def test_a_std_that_is_negative_is_refused_and_may_be_named_a_rho():
     tree = {"l.weight_mean": MEAN, "l.weight_sd": STORED - 3.0}
     with pytest.raises(InputError) as error:
         read(tree)
-    assert error.value.code == "bad-scale"
+    assert error.value.code == "ambiguous-scale-transform"
     np.testing.assert_allclose(
         read(tree, "softplus").scale["l.weight"], np.log1p(np.exp(STORED - 3.0))
     )
@@ -172,8 +201,8 @@ def test_priors_of_full_size_are_not_read_as_posteriors():
         ("fc1.b", "fc1.bias"),
         ("fc1_w", "fc1.weight"),
         ("fc1_bias", "fc1.bias"),
-        ("w2", "2.weight"),
-        ("b_10", "10.bias"),
+        ("w2", "w2"),
+        ("net.b_10", "net.b_10"),
         ("net$$$fc.kernel", "net.fc.weight"),
         ("attn.in_proj_weight", "attn.in_proj_weight"),
         ("lstm.weight_ih_l0", "lstm.weight_ih_l0"),

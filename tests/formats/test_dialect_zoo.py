@@ -137,8 +137,6 @@ def test_optimizer_moments_are_listed_not_read():
     [
         ("nasty-plain-mlp.pt", "no-scales-found"),
         ("nasty-nan-means.pt", "non-finite"),
-        ("handmade-mu-rho-mlp2.pt", "ambiguous-scale-transform"),
-        ("well-separated.pt", "ambiguous-scale-transform"),
         ("laplace-diag-mlp1.bin", "needs-model-shapes"),
     ],
 )

@@ -15,7 +15,7 @@ from symdiag.arrays import Arrays
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.keyed import KeyedDialect, Pair
 from symdiag.formats.state_dict import tidy
-from symdiag.formats.transforms import SOFTPLUS, Transform, ambiguous, constraint_of, transform_of
+from symdiag.formats.transforms import SOFTPLUS, Transform, agreed, constraint_of, transform_of
 from symdiag.formats.tree import Path
 
 _LOC = re.compile(r"^(?P<guide>(?:.*\.)?)locs\.(?P<site>.+?)(?P<end>_unconstrained)?$")
@@ -49,7 +49,7 @@ class Pyro(KeyedDialect):
             return transform_of(constraint)
         if pair.scale.endswith("_unconstrained"):
             return self.transform
-        raise ambiguous([pair.scale], arrays)
+        return agreed([pair.scale], arrays)[0]
 
     def notes(self, arrays: Arrays) -> tuple[str, ...]:
         """The assumption that a state dict forces on us."""

@@ -1,0 +1,85 @@
+"""The words people put into keys for a mean and a scale, and what each says of the std."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from symdiag.arrays import Arrays
+from symdiag.formats.transforms import (
+    EXP,
+    EXP_HALF,
+    IDENTITY,
+    SOFTPLUS,
+    SQRT,
+    Transform,
+    agreed,
+)
+
+LOC_WORDS = ("mu", "mean", "loc")
+SCALE_WORDS: dict[str, Transform | None] = {
+    **dict.fromkeys(
+        ("log_sigma", "logsigma", "log_std", "logstd", "log_sd", "logsd", "log_scale", "logscale"),
+        EXP,
+    ),
+    **dict.fromkeys(("log_var", "logvar", "log_variance", "logvariance"), EXP_HALF),
+    **dict.fromkeys(("std", "stddev", "sd", "scale"), IDENTITY),
+    **dict.fromkeys(("var", "variance"), SQRT),
+    "rho": SOFTPLUS,
+    **dict.fromkeys(("sigma", "p"), None),  # a std in some code, a rho in other
+}
+"""Word → transform, None where different code means different things by it."""
+
+RHO = (
+    "std = softplus(rho): what rho means since Blundell et al. (2015), assumed; "
+    "--scale-transform says otherwise"
+)
+_AS_IT_STANDS = "scale is taken as the std itself; --scale-transform says otherwise"
+_NOT_A_POSTERIOR = re.compile(r"prior|running_(mean|var)$|_sampler\.|(^|[._])eps([._]|$)", re.I)
+
+
+def splitter(words: Sequence[str]) -> re.Pattern[str]:
+    """The pattern of keys that hold one of ``words`` before or after the tensor's own name."""
+    either = "|".join(sorted(words, key=len, reverse=True))  # log_sigma before sigma
+    before, after = (
+        rf"(?P<pre>{either})_(?P<rest>[^.]+)",
+        rf"(?:(?P<base>[^.]+?)_)??(?P<post>{either})",
+    )
+    return re.compile(rf"^(?P<head>(?:.*\.)?)_?(?:{before}|{after})$")
+
+
+LOC, SCALE = splitter(LOC_WORDS), splitter(tuple(SCALE_WORDS))
+
+
+def split(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
+    """(name of the tensor, word) of a key such as ``fc1.weight_mu`` or ``fc1.mu_weight``.
+
+    The name is empty for a key that is the word alone.
+    """
+    match = pattern.match(key)
+    if match is None or _NOT_A_POSTERIOR.search(key):
+        return None
+    if match["pre"]:
+        return match["head"] + match["rest"], match["pre"]
+    return f"{match['head']}{match['base'] or ''}".rstrip("._"), match["post"]
+
+
+def meaning(word: str, keys: Sequence[str], arrays: Arrays) -> tuple[Transform, str]:
+    """The transform that ``word`` stands for, and what a reader of the stds should know of it.
+
+    Args:
+        word: one of `SCALE_WORDS`.
+        keys: all scales of the file that it names.
+        arrays: the file's arrays, finite.
+
+    Raises:
+        UnsupportedError: ``ambiguous-scale-transform`` where word and numbers leave it open.
+    """
+    declared = SCALE_WORDS[word]
+    if declared is IDENTITY and any(np.any(arrays[key] < 0) for key in keys):
+        declared = None  # called a std, but no std: whatever makes it positive is in the code
+    if declared is None:
+        return agreed(keys, arrays)
+    return declared, {"rho": RHO, "scale": _AS_IT_STANDS}.get(word, "")
