@@ -131,3 +131,10 @@ class OutputError(SymdiagError):
     """The result could not be written; nothing was left half written."""
 
     default_code = "write-failed"
+
+
+class ContradictionError(RuntimeError):
+    """Two bounds on one quantity exclude each other by more than their errors: a bug of symdiag.
+
+    Not a ``SymdiagError``: nothing the caller did causes it, and no number may be reported after it.
+    """

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.paper.nets import Net, Schedule, State, Task
-from symdiag.objectives.swaps import swap_marginals
+from symdiag.permanents import swap_marginals
 from symdiag.permanents.exact import exact_marginals
 
 Array = NDArray[np.float64]

@@ -13,8 +13,13 @@ import numpy as np
 from benchmarks.permanents import contenders
 from benchmarks.permanents.cases import EXACT, LARGE, WIDEST, Case
 from symdiag.arrays import Array
-from symdiag.permanents import Effort, log_permanent, swap_mcmc
-from symdiag.permanents.exact import exact_log_permanent, exact_marginals
+from symdiag.permanents import (
+    Effort,
+    exact_log_permanent,
+    exact_marginals,
+    log_permanent,
+    swap_chain,
+)
 
 SEEDS = 6
 
@@ -30,7 +35,7 @@ def warm_up() -> None:
     matrix = LARGE[3].matrix(0)[:60, :60].copy()
     log_permanent(matrix, generator=generator)
     exact_marginals(matrix[None, :5, :5])
-    swap_mcmc(matrix, steps=10, generator=generator)
+    swap_chain(matrix, steps=10, generator=generator)
 
 
 def exact_times() -> list[str]:

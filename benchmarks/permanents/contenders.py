@@ -10,10 +10,9 @@ import numpy as np
 
 from symdiag.arrays import Array
 from symdiag.permanents import smc
-from symdiag.permanents.bethe import beliefs
-from symdiag.permanents.rounding import bethe_lower, round_to_doubly_stochastic
+from symdiag.permanents.bounds.bethe import beliefs, bethe_lower
+from symdiag.permanents.doubly_stochastic import round_to_doubly_stochastic, sinkhorn
 from symdiag.permanents.scaling import dual_scale
-from symdiag.permanents.sinkhorn import sinkhorn
 
 
 def infonce(matrix: Array, generator: np.random.Generator, seconds: float) -> tuple[float, int]:

@@ -18,7 +18,7 @@ from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
 from symdiag.estimators.log_ratio import LogRatio
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
-from symdiag.permanents.scaling import best_assignment
+from symdiag.permanents import best_assignment
 from symdiag.symmetry.elements import Element, act_on_axis
 from symdiag.symmetry.spec import Group, PermutationSpec
 

@@ -10,8 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from symdiag.permanents import DEFAULT, Effort
-from symdiag.permanents.planner import sampling_steps
+from symdiag.permanents import DEFAULT, Effort, sampling_steps
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 

@@ -23,11 +23,11 @@ from scipy.optimize import brentq
 from symdiag.arrays import Array
 from symdiag.estimators.densities import unit_blocks
 from symdiag.permanents.blocks import block_structure, small_blocks
-from symdiag.permanents.bregman import bregman_upper
+from symdiag.permanents.bounds.entropy import entropy_upper
+from symdiag.permanents.bounds.macmahon import macmahon_upper
+from symdiag.permanents.doubly_stochastic import sinkhorn
 from symdiag.permanents.exact import scaled_permanent
-from symdiag.permanents.macmahon import macmahon_upper
 from symdiag.permanents.scaling import dual_scale
-from symdiag.permanents.sinkhorn import sinkhorn
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group
 
@@ -236,7 +236,7 @@ def _block_upper(log_block: Array) -> float:
     sums = [float(np.log(weights.sum(axis)).sum()) + 1e-14 * n for axis in (0, 1)]
     best: float = min(math.lgamma(n + 1) + 1e-12, macmahon_upper(log_block), *sums)
     if n <= _ENTROPY_ROWS and best > _CLOSED:
-        best = min(best, bregman_upper(log_block, sinkhorn(weights).weights, sweeps=2, refine=1))
+        best = min(best, entropy_upper(log_block, sinkhorn(weights).weights, sweeps=2, refine=1))
     return best
 
 

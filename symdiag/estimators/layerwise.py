@@ -68,7 +68,9 @@ def permanent_values(
     sure = certify | result.exact
     return DrawValues(
         value=result.value,
-        averaged=np.where(np.isfinite(result.averaged), result.averaged, result.value),
+        rao_blackwellised=np.where(
+            np.isfinite(result.rao_blackwellised), result.rao_blackwellised, result.value
+        ),
         certified_lower=np.where(sure, result.certified_lower, unknown),
         certified_upper=np.where(sure, result.certified_upper, unknown),
         expected_lower=result.expected_lower,

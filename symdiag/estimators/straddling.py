@@ -223,7 +223,9 @@ class _Runner:
 
     def spread(self) -> tuple[float, float]:
         """Mean and standard deviation over draws of the total so far."""
-        totals = np.concatenate([add(list(b.groups.values())).averaged for b in self.batches])
+        totals = np.concatenate(
+            [add(list(b.groups.values())).rao_blackwellised for b in self.batches]
+        )
         mean, error = mean_and_error(totals)
         return mean, 0.0 if error is None else error * float(np.sqrt(len(totals)))
 

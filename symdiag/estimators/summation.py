@@ -17,7 +17,7 @@ from torch import Tensor
 from symdiag.arrays import Array
 from symdiag.estimators.densities import SlotDensity
 from symdiag.estimators.log_ratio import LogRatio, act_on_draw
-from symdiag.permanents.small import WIDEST, small_log_permanents
+from symdiag.permanents import SMALL, small_log_permanents
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group, PermutationSpec
@@ -28,7 +28,7 @@ MAX_ENUMERATED = 1000
 def summed_groups(posterior: Posterior, spec: PermutationSpec) -> tuple[Group, ...]:
     """The groups to sum by permanents: independent given the rest; the largest are taken first."""
     fit = [
-        g for g in spec if posterior.is_mean_field and g.is_matrix_permanent and g.width <= WIDEST
+        g for g in spec if posterior.is_mean_field and g.is_matrix_permanent and g.width <= SMALL
     ]
     taken: list[Group] = []
     for group in sorted(fit, key=lambda g: -g.log_order):

@@ -55,10 +55,13 @@ def _exact_total(layerwise: DrawValues, joint: DrawValues, log_order: float) -> 
     count = len(joint)
     gaps = joint.value - layerwise.value[:count]
     if count == len(layerwise):
-        value, error = mean_and_error(layerwise.averaged + gaps)
+        value, error = mean_and_error(layerwise.rao_blackwellised + gaps)
         margin = math.inf if error is None else slack(count) * error
     else:
-        (centre, error), (gap, gap_error) = mean_and_error(layerwise.averaged), mean_and_error(gaps)
+        (centre, error), (gap, gap_error) = (
+            mean_and_error(layerwise.rao_blackwellised),
+            mean_and_error(gaps),
+        )
         value, margin = centre + gap, combined(error, len(layerwise), gap_error, count)
         error = None if error is None or gap_error is None else math.hypot(error, gap_error)
     value = min(max(value, 0.0), log_order)
@@ -82,9 +85,11 @@ def upper_from_part(layerwise: DrawValues, part: DrawValues, *, averaged: bool) 
     """
     if not np.isfinite(part.expected_upper).all():
         return math.inf
-    centre, error = mean_and_error(layerwise.averaged)
+    centre, error = mean_and_error(layerwise.rao_blackwellised)
     gaps = part.expected_upper - layerwise.value[: len(part)]
     if averaged:
-        gaps += (part.averaged - part.value) - (layerwise.averaged - layerwise.value)[: len(part)]
+        gaps += (part.rao_blackwellised - part.value) - (
+            layerwise.rao_blackwellised - layerwise.value
+        )[: len(part)]
     gap, gap_error = mean_and_error(gaps)
     return centre + gap + combined(error, len(layerwise), gap_error, len(part))

@@ -16,7 +16,7 @@ from symdiag.estimate import Bracket, Estimate, Interval
 
 _SUMMED = (
     "value",
-    "averaged",
+    "rao_blackwellised",
     "certified_lower",
     "certified_upper",
     "expected_lower",
@@ -37,7 +37,7 @@ class DrawValues:
     """
 
     value: Array  # (S,)
-    averaged: Array  # (S,)
+    rao_blackwellised: Array  # (S,)
     certified_lower: Array  # (S,) rigorous per draw
     certified_upper: Array  # (S,)
     expected_lower: Array  # (S,) hold in expectation over ω ~ q
@@ -120,9 +120,9 @@ def _bound(values: DrawValues, ends: Array, sign: float) -> float:
     if not np.isfinite(ends[known]).all():
         return sign * np.inf
     if known.all():
-        centre, error = mean_and_error(values.averaged + (ends - values.value))
+        centre, error = mean_and_error(values.rao_blackwellised + (ends - values.value))
         return sign * np.inf if error is None else centre + sign * slack(len(ends)) * error
-    centre, error = mean_and_error(values.averaged)
+    centre, error = mean_and_error(values.rao_blackwellised)
     gap, gap_error = mean_and_error(ends[known] - values.value[known])
     return centre + gap + sign * combined(error, len(values), gap_error, int(known.sum()))
 
@@ -133,7 +133,7 @@ def summarise(values: DrawValues, ceiling: float) -> Estimate:
     Brackets of every kind are kept apart; the headline interval is the exact one, else the certified one
     where it is as tight as the sandwich, else the sandwich (valid because ω ~ q; Sobolev & Vetrov 2019).
     """
-    centre, error = mean_and_error(values.averaged)
+    centre, error = mean_and_error(values.rao_blackwellised)
     brackets = [
         _bracket("certified", values, values.certified_lower, values.certified_upper, ceiling)
     ]

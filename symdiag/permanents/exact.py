@@ -12,10 +12,13 @@ import numpy as np
 
 from symdiag.arrays import Array, IntArray
 from symdiag.errors import UsageError
-from symdiag.permanents.kernels import compiled
+from symdiag.permanents.loops import subset_permanent
 from symdiag.permanents.scaling import dual_scale
 
 LARGEST = 24
+"""Rows up to which 2^n numbers are worth holding."""
+SMALL = 8
+"""Rows up to which ``small_log_permanents`` beats one compiled call per matrix."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -31,44 +34,12 @@ def scaled_permanent(weights: Array, *, with_marginals: bool = False) -> tuple[f
     n = len(weights)
     if n > LARGEST:
         raise UsageError(f"exact permanents go up to {LARGEST} x {LARGEST}, not {n} x {n}")
-    kernel = compiled("subset_permanent")
-    if kernel is None:
-        return _numpy_permanent(weights, with_marginals)
     size = 1 << n
     marginals = np.zeros((n, n))
     backward = np.empty(size if with_marginals else 0)
-    value = float(
-        kernel(np.ascontiguousarray(weights), np.empty(size), backward, _popcounts(n), marginals)
-    )
+    forward, contiguous = np.empty(size), np.ascontiguousarray(weights)
+    value = float(subset_permanent(contiguous, forward, backward, _popcounts(n), marginals))
     return value, marginals / value if with_marginals else None
-
-
-def _numpy_permanent(weights: Array, with_marginals: bool) -> tuple[float, Array | None]:
-    """The same sums, layer by layer of equal subset size."""
-    n = len(weights)
-    counts = _popcounts(n)
-    layers = [np.flatnonzero(counts == size) for size in range(n + 1)]
-    forward = np.zeros(1 << n)
-    forward[0] = 1.0
-    for row in range(n):
-        for j in range(n):
-            masks = layers[row + 1]
-            masks = masks[(masks >> j) & 1 == 1]
-            forward[masks] += weights[row, j] * forward[masks ^ (1 << j)]
-    value = float(forward[-1])
-    if not with_marginals:
-        return value, None
-    backward = np.zeros(1 << n)
-    backward[-1] = 1.0
-    marginals = np.zeros((n, n))
-    for row in range(n - 1, -1, -1):
-        for j in range(n):
-            masks = layers[row]
-            masks = masks[(masks >> j) & 1 == 0]
-            terms = weights[row, j] * backward[masks | (1 << j)]
-            backward[masks] += terms
-            marginals[row, j] = forward[masks] @ terms
-    return value, marginals / value
 
 
 def exact_log_permanent(log_weights: Array) -> Array:
@@ -100,3 +71,22 @@ def _single(matrix: Array, *, with_marginals: bool) -> tuple[float, Array]:
     if marginals is not None:
         result[:, scaled.columns] = marginals
     return scaled.offset + float(np.log(value)), result
+
+
+def small_log_permanents(log_weights: Array) -> Array:
+    """log perm (B,) in nats of (B, n, n) log weights; -inf where the permanent is zero. Cost B n 2^n log-additions.
+
+    No dual scaling: sums are of logarithms, so nothing overflows, and the error is n roundings of the largest entry.
+    """
+    count, n, _ = log_weights.shape
+    sizes = np.array([mask.bit_count() for mask in range(1 << n)])
+    forward = np.full((1 << n, count), -np.inf)
+    forward[0] = 0.0
+    for row in range(n):
+        masks = np.flatnonzero(sizes == row + 1)
+        for j in range(n):
+            holding: IntArray = masks[(masks >> j) & 1 == 1]
+            forward[holding] = np.logaddexp(
+                forward[holding], forward[holding ^ (1 << j)] + log_weights[:, row, j]
+            )
+    return np.asarray(forward[-1])

@@ -1,6 +1,6 @@
-"""The hot loops, compiled by numba at their first call and cached on disk; imported through ``kernels`` only.
+"""The hot loops, compiled by numba at their first call and cached on disk.
 
-Each has a NumPy twin beside its caller that gives the same results. One specialisation each: float64, C-contiguous.
+One specialisation each: float64, C-contiguous.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import numpy as np
 from symdiag.arrays import Array, ByteArray, IntArray
 
 F = TypeVar("F", bound=Callable[..., object])
+_MANTISSA = 2.0**-53
+_SCRAMBLE = np.uint64(0x2545F4914F6CDD1D)  # xorshift64*: the output is the state times this
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
 _STRIPE = 64  # columns per partial sum: a pick scans one stripe instead of the row
 
 
@@ -22,6 +26,11 @@ def _jit(function: F) -> F:
     return cast(
         F, numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})(function)
     )
+
+
+def _jit_exact(function: F) -> F:
+    # comparisons with nan decide here, and seeds must reproduce: no freedom for the compiler
+    return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
 @_jit
@@ -95,7 +104,18 @@ def advance(
     log_weight: Array,
     log_proposal: Array,
 ) -> None:
-    """Let every particle take a column for each of a few rows; see ``smc.advance``."""
+    """Let every SMC particle take a column for each of r rows.
+
+    Args:
+        free: (K, n) 1 where a particle has not used a column yet; updated in place.
+        odds: (r, n) of these rows.
+        log_h: (r, n) look-ahead after each of these rows.
+        uniforms: (r, K).
+        forced: (r, F) columns the first F particles must take.
+        choices: (r, K) columns taken; filled.
+        log_weight: (K,) grows by log of the sum of odds and log h at the pick; -inf at a dead end.
+        log_proposal: (K,) grows by the log probability of the pick.
+    """
     stripes = np.zeros((odds.shape[1] + _STRIPE - 1) // _STRIPE)
     for t in range(odds.shape[0]):
         for k in range(free.shape[0]):
@@ -122,7 +142,7 @@ def advance(
                 log_proposal[k] = -np.inf
 
 
-@_jit
+@_jit_exact
 def _find(cumulative: Array, goal: float) -> int:
     low = 0
     high = cumulative.shape[0] - 1
@@ -135,48 +155,84 @@ def _find(cumulative: Array, goal: float) -> int:
     return low
 
 
-@_jit
-def swap_chain(
+@_jit_exact
+def _next(state: np.uint64) -> np.uint64:
+    """One step of xorshift64 (Marsaglia 2003)."""
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    state ^= state << np.uint64(17)
+    return state
+
+
+@_jit_exact
+def _pair(bits: np.uint64, n: int) -> tuple[np.int64, np.int64]:
+    """Two different indices below n, by multiply and shift (division is slow)."""
+    i = np.int64(((bits >> _HALF) * np.uint64(n)) >> _HALF)
+    k = np.int64(((bits & _LOW) * np.uint64(n - 1)) >> _HALF)
+    return i, k + 1 if k >= i else k
+
+
+@_jit_exact
+def _uniform(bits: np.uint64) -> float:
+    return np.float64(bits >> np.uint64(11)) * _MANTISSA
+
+
+@_jit_exact
+def swap_loop(
     log_weights: Array,
     cumulative: Array,
     proposal: Array,
-    uniforms: Array,
-    state: IntArray,
-    occupation: Array,
+    seed: np.uint64,
+    steps: int,
     burn: int,
+    held: IntArray,
+    occupation: Array,
 ) -> int:
-    """Metropolis swaps on ``state`` in place; adds the time spent at each (row, column) after ``burn`` steps."""
-    n = state.shape[0]
-    steps = uniforms.shape[0]
+    """Metropolis swaps on ``held`` in place; adds the time spent at each (row, column) after ``burn``.
+
+    A row and the column to move it to are proposed with odds ``proposal`` (running sums
+    ``cumulative``), or two rows uniformly where these are empty; returns the swaps accepted.
+    """
+    n = held.shape[0]
+    informed = cumulative.shape[0] > 0
     holder = np.empty(n, dtype=np.int64)
     since = np.full(n, burn)
-    for i in range(n):
-        holder[state[i]] = i
+    for row in range(n):
+        holder[held[row]] = row
     accepted = 0
+    state = seed
     for t in range(steps):
-        i = int(uniforms[t, 0] * n)
-        j = _find(cumulative[i], uniforms[t, 1] * cumulative[i, n - 1])
-        k = holder[j]
-        c = state[i]
-        if k == i:
-            continue
-        gain = log_weights[i, j] + log_weights[k, c] - log_weights[i, c] - log_weights[k, j]
-        forth = proposal[i, j] + proposal[k, c]
-        back = proposal[i, c] + proposal[k, j]
-        if uniforms[t, 2] * forth >= np.exp(min(gain, 700.0)) * back:
-            continue
+        state = _next(state)
+        i, k = _pair(state * _SCRAMBLE, n)
+        if informed:
+            state = _next(state)
+            goal = _uniform(state * _SCRAMBLE) * cumulative[i, n - 1]
+            k = holder[_find(cumulative[i], goal)]
+            if k == i:
+                continue
+        a = held[i]
+        c = held[k]
+        gain = log_weights[i, c] + log_weights[k, a] - log_weights[i, a] - log_weights[k, c]
+        if informed:  # the same swap can be proposed from either row, there and back
+            forth = proposal[i, c] + proposal[k, a]
+            gain += np.log((proposal[i, a] + proposal[k, c]) / forth)
+        if not gain >= 0.0:  # a loss, or nan: forbidden twice over
+            state = _next(state)
+            # below the resolution of the random number nothing is accepted
+            if not (gain > -37.0 and _uniform(state * _SCRAMBLE) < np.exp(gain)):
+                continue
         accepted += 1
-        if t >= burn:
-            occupation[i, c] += t - since[i]
-            occupation[k, j] += t - since[k]
+        if t > burn:
+            occupation[i, a] += t - since[i]
+            occupation[k, c] += t - since[k]
             since[i] = t
             since[k] = t
-        state[i] = j
-        state[k] = c
-        holder[j] = i
-        holder[c] = k
-    for i in range(n):
-        occupation[i, state[i]] += max(steps - since[i], 0)
+        held[i] = c
+        held[k] = a
+        holder[c] = i
+        holder[a] = k
+    for row in range(n):
+        occupation[row, held[row]] += max(steps - since[row], 0)
     return accepted
 
 

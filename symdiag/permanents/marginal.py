@@ -9,13 +9,13 @@ import numpy as np
 
 from symdiag.arrays import Array, IntArray
 from symdiag.errors import UsageError
-from symdiag.permanents.batches import per_matrix
-from symdiag.permanents.bethe import beliefs
+from symdiag.permanents.bounds.bethe import beliefs
+from symdiag.permanents.doubly_stochastic import sinkhorn
 from symdiag.permanents.exact import scaled_permanent
-from symdiag.permanents.mcmc import swap_mcmc
-from symdiag.permanents.plan import check, local_identity, plan
+from symdiag.permanents.planner import check, split
 from symdiag.permanents.results import DEFAULT, Effort, Marginals
-from symdiag.permanents.sinkhorn import sinkhorn
+from symdiag.permanents.swaps import swap_chain
+from symdiag.permanents.threads import per_matrix
 
 Method = Literal["auto", "exact", "bethe", "mcmc"]
 _FLAT = 0.2  # below this largest Sinkhorn marginal Bethe errs less than any affordable chain
@@ -60,20 +60,19 @@ def _one(
 ) -> tuple[Array, str]:
     n = len(matrix)
     result = np.zeros((n, n))
-    planned = plan(matrix, effort)
-    if not math.isfinite(planned.scaled.offset):
+    found = split(matrix, effort)
+    if not math.isfinite(found.scaled.offset):
         return result, "exact"
-    identity = planned.identity()
     used = {"exact"}
-    for block in planned.structure.blocks:
-        log_block = planned.block(block)
+    for block in found.structure.blocks:
+        log_block = found.block(block)
         if len(block) <= effort.max_exact:
             _, local = scaled_permanent(np.exp(log_block), with_marginals=True)
         else:
-            start = local_identity(identity, block)
+            start = found.identity_in(block)
             local, how = _large(log_block, start, generator, method, effort)
             used.add(how)
-        result[np.ix_(block, planned.scaled.columns[block])] = local
+        result[np.ix_(block, found.scaled.columns[block])] = local
     return result, "+".join(sorted(used - {"exact"})) or "exact"
 
 
@@ -92,7 +91,7 @@ def _large(
     balanced = sinkhorn(np.exp(log_block), tolerance=1e-3).weights
     if method == "bethe" or (method == "auto" and (start is None or float(balanced.max()) < _FLAT)):
         return beliefs(balanced), "bethe"
-    chain = swap_mcmc(
+    chain = swap_chain(
         log_block,
         steps=effort.particles * len(log_block),
         generator=generator,

@@ -1,8 +1,10 @@
-"""What the planner is told and what it gives back."""
+"""What the planner is told, what it gives back, and the pieces in between."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from symdiag.arrays import Array, BoolArray
 
@@ -14,22 +16,64 @@ class Effort:
     Attributes:
         max_exact: largest block evaluated exactly (up to 24).
         particles: particles of each SMC run; a quarter of them where small pilot runs agree already.
-        runs: plain SMC runs per block; one conditional run comes on top. Where pilot runs disagree, a quarter of the
-            runs get 3/4 ``runs`` times the particles each.
-        seconds: time budget per matrix for refining beyond the first pair of runs; None is unlimited.
+        runs: plain SMC runs per block; one conditional run comes on top. Where pilot runs
+            disagree, a quarter of the runs get 3/4 ``runs`` times the particles each.
         delta: chance that ``probable_lower`` fails.
-        certify: whether to compute the dearer certified bounds (Bethe, entropy) on large blocks.
+        certify: whether to compute the dearer deterministic bounds on large blocks.
     """
 
     max_exact: int = 20
     particles: int = 128
     runs: int = 8
-    seconds: float | None = None
     delta: float = 1e-3
     certify: bool = True
 
 
 DEFAULT = Effort()
+
+
+class Ends(NamedTuple):
+    """A lower and an upper end, nats; infinite where nothing is known."""
+
+    lower: float = -math.inf
+    upper: float = math.inf
+
+
+NOTHING_KNOWN = Ends()
+
+
+@dataclass(frozen=True)
+class Part:
+    """log perm of one block or of a whole matrix with its bounds, nats; names as in ``LogPermanent``.
+
+    ``weight`` is the mean log weight of the permutations that ``rao_blackwellised`` of the whole
+    matrix averages over; NaN when nobody asked.
+    """
+
+    value: float
+    certified: Ends
+    expected: Ends
+    probable_lower: float
+    exact: bool
+    method: str
+    reason: str
+    weight: float = math.nan
+    operations: float = 0.0
+
+    @classmethod
+    def certain(
+        cls,
+        value: float,
+        slack: float,
+        method: str,
+        reason: str,
+        *,
+        weight: float = math.nan,
+        operations: float = 0.0,
+    ) -> Part:
+        """Known to within ``slack`` nats."""
+        ends, point = Ends(value - slack, value + slack), Ends(value, value)
+        return cls(value, ends, point, value, True, method, reason, weight, operations)
 
 
 @dataclass(frozen=True)
@@ -41,17 +85,19 @@ class LogPermanent:
         certified_lower: holds for the matrix given.
         certified_upper: holds for the matrix given; inf where none was computed.
         expected_lower: plain SMC, E[.] <= log perm; equals ``value`` where exact.
-        expected_upper: conditional SMC seeded with the identity, E[.] >= E log perm when the identity is a posterior
-            draw; equals ``value`` where exact, inf when not computed.
+        expected_upper: conditional SMC seeded with the identity, E[.] >= E log perm when the
+            identity is a posterior draw; equals ``value`` where exact, inf when not computed.
         probable_lower: holds with probability 1 - delta (Markov); -inf when not computed.
-        averaged: log perm less the mean log weight of the permutations that a kernel which leaves
-            P(pi) proportional to prod_i A_{i, pi(i)} invariant reaches from the identity; NaN when not asked for. The
-            entropy of P where the matrix was evaluated whole; otherwise its mean is the entropy's when the identity is
-            a draw from P (docs/theory/permanents.md, 11).
+        rao_blackwellised: log perm less the mean log weight of the permutations that a kernel
+            which leaves P(pi) proportional to prod_i A_{i, pi(i)} invariant reaches from the
+            identity; NaN when not asked for. The entropy of P where the matrix was evaluated
+            whole; otherwise its mean is the entropy's when the identity is a draw from P
+            (docs/theory/permanents.md, 11).
         exact: whether ``value`` is exact to rounding.
         method: what the planner picked.
         reason: why.
-        operations: steps of the dynamic programme or of the sampler, a machine-independent measure of cost.
+        operations: steps of the dynamic programme or of the sampler, a machine-independent
+            measure of cost.
     """
 
     value: Array
@@ -60,7 +106,7 @@ class LogPermanent:
     expected_lower: Array
     expected_upper: Array
     probable_lower: Array
-    averaged: Array
+    rao_blackwellised: Array
     exact: BoolArray
     method: tuple[str, ...]
     reason: tuple[str, ...]

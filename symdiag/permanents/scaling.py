@@ -6,17 +6,17 @@ So ``1 <= perm <= n!``: nothing can overflow, and underflow is below 1e-270 rela
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from symdiag.arrays import Array, IntArray
-from symdiag.permanents.chunks import row_chunks
 
-_COMPENSATED_BELOW = (
-    64  # where values are exact, differences must be too; larger matrices are estimated anyway
-)
+# where values are exact, differences must be too; larger matrices are estimated anyway
+_COMPENSATED_BELOW = 64
+_CELLS = 1 << 16  # of temporaries in elementwise work: they stay in the cache, memory stays flat
 
 
 @dataclass(frozen=True)
@@ -122,3 +122,19 @@ def _compensated(permuted: Array, best: Array, potential: Array) -> Array:
     )
     second, e3 = _two_sum(first, shift)
     return np.where(finite, second + (e1 + e2 + e3), -np.inf)
+
+
+def row_chunks(matrix: Array) -> Iterator[slice]:
+    """Slices over the rows of a matrix, about 65 000 cells each."""
+    rows, columns = matrix.shape
+    step = max(1, _CELLS // max(columns, 1))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def by_rows(function: Callable[[Array], Array], matrix: Array) -> Array:
+    """``function`` applied to chunks of rows and put together again; it must work row by row."""
+    result = np.empty_like(matrix)
+    for rows in row_chunks(matrix):
+        result[rows] = function(matrix[rows])
+    return result

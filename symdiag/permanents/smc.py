@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symdiag.arrays import Array, ByteArray, IntArray
-from symdiag.permanents.kernels import compiled
+from symdiag.arrays import Array, IntArray
+from symdiag.permanents.doubly_stochastic import DoublyStochastic, sinkhorn
+from symdiag.permanents.loops import advance
 from symdiag.permanents.scaling import dual_scale
-from symdiag.permanents.sinkhorn import DoublyStochastic, sinkhorn
 
 _FLOOR = -200.0  # keeps the odds representable; look-ahead below e^-200 carries no information
 _CHECKS = 128  # times per run that weights are compared, about
@@ -71,17 +71,14 @@ class Run:
     log_proposal: Array
 
 
-def prepare(log_weights: Array, *, temper: float = 1.0) -> Proposal:
+def prepare(log_weights: Array) -> Proposal:
     """Proposal for one (n, n) log-weight matrix with a nonzero permanent."""
     scaled = dual_scale(log_weights)
-    return prepare_scaled(
-        sinkhorn(np.exp(scaled.log_scaled)), scaled.offset, scaled.columns, temper=temper
-    )
+    balanced = sinkhorn(np.exp(scaled.log_scaled))
+    return prepare_scaled(balanced, scaled.offset, scaled.columns)
 
 
-def prepare_scaled(
-    balanced: DoublyStochastic, offset: float, columns: IntArray, *, temper: float = 1.0
-) -> Proposal:
+def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray) -> Proposal:
     """Proposal from an already balanced matrix; ``columns`` are the original columns of its positions."""
     weights = balanced.weights
     rows = np.argsort(_entropies(weights), kind="stable").astype(np.int64)
@@ -91,7 +88,7 @@ def prepare_scaled(
     np.cumsum(odds[:0:-1], axis=0, out=left[-2::-1])
     start = np.log(np.maximum(left[0] + odds[0], 1e-300))
     for t in range(len(rows)):  # row by row: no temporaries beyond the cache
-        log_h = temper * (np.log(np.maximum(left[t], 1e-300)) - start)
+        log_h = np.log(np.maximum(left[t], 1e-300)) - start
         left[t] = np.maximum(log_h, _FLOOR)
         odds[t] *= np.exp(-left[t])
     return Proposal(odds, left, rows, columns, offset + balanced.log_factor)
@@ -191,72 +188,6 @@ def log_prob(proposal: Proposal, permutations: IntArray) -> Array:
     return run(
         proposal, forced.shape[1], np.random.default_rng(0), forced=forced, resample=False
     ).log_proposal
-
-
-def lineages(result: Run) -> IntArray:
-    """Choices (n, K) of every final particle, traced back through the resampling steps."""
-    n, particles = result.choices.shape
-    traced = np.empty((n, particles), dtype=np.int64)
-    index = np.arange(particles)
-    for t in range(n - 1, -1, -1):
-        if result.ancestors[t, 0] >= 0:
-            index = result.ancestors[t, index]
-        traced[t] = result.choices[t, index]
-    return traced
-
-
-def advance(
-    free: ByteArray,
-    odds: Array,
-    log_h: Array,
-    uniforms: Array,
-    forced: IntArray,
-    choices: IntArray,
-    log_weight: Array,
-    log_proposal: Array,
-) -> None:
-    """Let every particle take a column for each of r rows; the last four arguments' arrays are updated in place.
-
-    Args:
-        free: (K, n) 1 where a particle has not used a column yet; updated in place.
-        odds: (r, n) of these rows.
-        log_h: (r, n) look-ahead after each of these rows.
-        uniforms: (r, K).
-        forced: (r, F) columns the first F particles must take.
-        choices: (r, K) columns taken.
-        log_weight: (K,) grows by log of the sum of odds and log h at the pick; -inf at a dead end.
-        log_proposal: (K,) grows by the log probability of the pick.
-    """
-    loop = compiled("advance") or _numpy_advance
-    loop(free, odds, log_h, uniforms, forced, choices, log_weight, log_proposal)
-
-
-def _numpy_advance(
-    free: ByteArray,
-    odds: Array,
-    log_h: Array,
-    uniforms: Array,
-    forced: IntArray,
-    choices: IntArray,
-    log_weight: Array,
-    log_proposal: Array,
-) -> None:
-    """``loops.advance`` with the particles vectorised."""
-    everyone = np.arange(len(free))
-    for t in range(len(odds)):
-        running = np.cumsum(free * odds[t], axis=1)
-        total = running[:, -1]
-        pick = np.argmax(running > (uniforms[t] * total)[:, None], axis=1)
-        dead = total <= 0.0
-        pick[dead] = np.argmax(free[dead] > 0, axis=1)
-        pick[: forced.shape[1]] = forced[t]
-        choices[t] = pick
-        taken = odds[t, pick] * free[everyone, pick]
-        free[everyone, pick] = 0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            alive = taken > 0.0
-            log_weight[:] = np.where(alive, log_weight + np.log(total) + log_h[t, pick], -np.inf)
-            log_proposal[:] = np.where(alive, log_proposal + np.log(taken) - np.log(total), -np.inf)
 
 
 def _resample(

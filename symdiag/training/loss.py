@@ -127,7 +127,7 @@ class Monitor:
             values = group_values(
                 group, loc, scale, named, generator=generator, effort=_EFFORT, certify=False
             )
-            total += float(np.mean(values.averaged))
+            total += float(np.mean(values.rao_blackwellised))
         return total
 
 

@@ -13,8 +13,8 @@ from scipy.special import logsumexp
 
 from symdiag.estimators import estimate_straddling, summation
 from symdiag.estimators.sandwich import JointSandwich
+from symdiag.permanents import small_log_permanents
 from symdiag.permanents.exact import exact_log_permanent
-from symdiag.permanents.small import small_log_permanents
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
@@ -121,7 +121,7 @@ def test_sampled_bounds_enclose_the_exact_sum(name, summed, monkeypatch):
     exact = JointSandwich(posterior, spec)(draws, 2, np.random.default_rng(0))
     assert exact.exact.all()
     monkeypatch.setattr(summation, "MAX_ENUMERATED", 1)
-    monkeypatch.setattr(summation, "WIDEST", summed)
+    monkeypatch.setattr(summation, "SMALL", summed)
     sandwich = JointSandwich(posterior, spec)
     if sandwich.sum.enumerable:
         pytest.skip("nothing left to sample")

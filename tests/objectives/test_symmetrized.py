@@ -9,9 +9,9 @@ import torch
 from scipy.special import logsumexp
 
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.objectives.swaps import bethe_functional, swap_marginals
 from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized, find_marginals
 from symdiag.objectives.variational import Variational
+from symdiag.permanents import bethe_functional, swap_marginals
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import Group, Member, PermutationSpec

@@ -17,6 +17,8 @@ REGIMES = (
     "range-1e5",
     "no-diagonal",
     "few-types",
+    "signed",
+    "block-diagonal",
 )
 
 
@@ -66,6 +68,15 @@ def regime(name, n, rng):
         return matrix
     if name == "few-types":
         return 2 * rng.normal(size=(2, n))[rng.integers(0, 2, n)] + rng.normal(size=(n, 1))
+    if name == "signed":  # a sum over both signs in every entry: the diagonal is not 0
+        kept, flipped = (gaussian(n, d, 0.7 * unit, rng) for _ in range(2))
+        return np.logaddexp(kept, flipped - rng.exponential(size=(n, n)))
+    if name == "block-diagonal":
+        matrix = np.full((n, n), -np.inf if rng.random() < 0.5 else -45.0)
+        order, cut = rng.permutation(n), int(rng.integers(1, n)) if n > 1 else 1
+        for part in (order[:cut], order[cut:]):
+            matrix[np.ix_(part, part)] = rng.normal(size=(len(part), len(part)))
+        return matrix
     raise ValueError(name)
 
 

@@ -6,10 +6,11 @@ from permanent_cases import REGIMES, gaussian, regime
 
 from symdiag.permanents import Effort, block_structure, log_permanent
 from symdiag.permanents.blocks import small_blocks
+from symdiag.permanents.bounds.rank_one import rank_one_interval
+from symdiag.permanents.doubly_stochastic import sinkhorn
+from symdiag.permanents.estimators.repeated_rows import count_log_permanent, row_types
 from symdiag.permanents.exact import exact_log_permanent
-from symdiag.permanents.identical import count_log_permanent, rank_one_interval, row_types
 from symdiag.permanents.scaling import centre, dual_scale
-from symdiag.permanents.sinkhorn import sinkhorn
 
 
 @pytest.mark.parametrize("counts", [[6], [3, 5], [2, 3, 4], [1, 1, 8], [5, 5]])

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from permanent_cases import gaussian
 
-from symdiag.permanents import smc
+from symdiag.permanents import loops, smc
 from symdiag.permanents.exact import _popcounts
-
-loops = pytest.importorskip("symdiag.permanents.loops")
 
 
 @pytest.fixture
@@ -42,13 +40,12 @@ def _advance(module):
     return choices, log_weight, log_proposal
 
 
-def _chain(module):
+def _chain(module, *, informed):
     matrix = gaussian(8, 5, 0.5, np.random.default_rng(3))
-    proposal = np.random.default_rng(4).random((8, 8))
+    proposal = np.random.default_rng(4).random((8 if informed else 0, 8))
     state, occupation = np.arange(8), np.zeros((8, 8))
-    uniforms = np.random.default_rng(5).random((400, 3))
-    accepted = module.swap_chain(
-        matrix, proposal.cumsum(axis=1), proposal, uniforms, state, occupation, 40
+    accepted = module.swap_loop(
+        matrix, proposal.cumsum(axis=1), proposal, np.uint64(5), 400, 40, state, occupation
     )
     return accepted, state, occupation
 
@@ -59,8 +56,17 @@ def _bethe(module):
     return module.bethe_sweeps(weights, rows, columns, 300, 0.0), rows, columns
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # uint64 arithmetic wraps, as meant
 @pytest.mark.parametrize(
-    "call", [lambda m: _subset(m, False), lambda m: _subset(m, True), _advance, _chain, _bethe]
+    "call",
+    [
+        lambda m: _subset(m, False),
+        lambda m: _subset(m, True),
+        _advance,
+        lambda m: _chain(m, informed=True),
+        lambda m: _chain(m, informed=False),
+        _bethe,
+    ],
 )
 def test_compiled_equals_source(call, request):
     compiled = call(loops)

@@ -3,8 +3,9 @@ import pytest
 from permanent_cases import gaussian, regime
 
 from symdiag.errors import UsageError
-from symdiag.permanents import Effort, marginals, swap_mcmc
-from symdiag.permanents.bethe import beliefs
+from symdiag.permanents import Effort, marginals, swap_chain
+from symdiag.permanents.bounds.bethe import beliefs
+from symdiag.permanents.doubly_stochastic import sinkhorn
 from symdiag.permanents.exact import exact_marginals
 
 SMALL_BLOCKS = Effort(max_exact=3, particles=4000)
@@ -28,44 +29,49 @@ def test_swap_chain_and_bethe_against_exact(d, spread, bethe_error):
         np.testing.assert_allclose(found.probabilities[0].sum(axis=1), 1, atol=1e-3)
 
 
-def test_swap_chain_from_a_posterior_draw_is_unbiased():
+@pytest.mark.parametrize("informed", [False, True])
+def test_swap_chain_from_a_posterior_draw_is_unbiased(informed):
     # average over weight draws: the mean of chain marginals equals the mean of exact ones within its error
     rng = np.random.default_rng(2)
     difference = []
     for _ in range(300):
         matrix = gaussian(6, 10, 0.5, rng)
-        chain = swap_mcmc(matrix, steps=60, generator=rng)
+        proposal = sinkhorn(np.exp(matrix)).weights if informed else None
+        # uniform proposals are taken less often: it takes longer to forget the identity
+        chain = swap_chain(matrix, steps=60 if informed else 1500, generator=rng, proposal=proposal)
         difference.append(np.diagonal(chain.marginals - exact_marginals(matrix[None])[1][0]))
     difference = np.array(difference).mean(axis=1)
     assert abs(difference.mean()) <= 4 * difference.std() / np.sqrt(300)
 
 
-def test_swap_chain_visits_only_possible_permutations(backend):
+@pytest.mark.parametrize("informed", [False, True])
+def test_long_swap_chains_find_the_marginals_from_any_start(informed):
+    rng = np.random.default_rng(9)
+    matrix = rng.normal(size=(6, 6))
+    proposal = rng.random((6, 6)) + 0.1 if informed else None
+    exact = exact_marginals(matrix[None])[1][0]
+    chains = np.array(
+        [
+            swap_chain(
+                matrix, steps=4000, generator=rng, start=rng.permutation(6), proposal=proposal
+            ).marginals
+            for _ in range(100)
+        ]
+    )
+    error = chains.std(axis=0, ddof=1) / 10
+    assert (np.abs(chains.mean(axis=0) - exact) <= 5 * error).all()
+    assert error.max() < 0.01
+
+
+@pytest.mark.parametrize("informed", [False, True])
+def test_swap_chain_visits_only_possible_permutations(informed):
     rng = np.random.default_rng(3)
     matrix = regime("holes", 12, rng)
-    chain = swap_mcmc(matrix, steps=3000, generator=rng)
+    proposal = np.exp(np.maximum(matrix, -9.0)) if informed else None
+    chain = swap_chain(matrix, steps=3000, generator=rng, proposal=proposal)
     assert np.isfinite(matrix[np.arange(12), chain.permutation]).all()
     assert (chain.marginals[np.isneginf(matrix)] == 0).all()
     np.testing.assert_allclose(chain.marginals.sum(axis=1), 1)
-
-
-def test_chain_and_bethe_are_the_same_with_and_without_numba(monkeypatch):
-    pytest.importorskip("numba")
-    matrix = gaussian(30, 10, 0.5, np.random.default_rng(4))
-    results = []
-    for disabled in ("", "1"):
-        monkeypatch.setenv("SYMDIAG_NO_NUMBA", disabled)
-        chain = swap_mcmc(matrix, steps=2000, generator=np.random.default_rng(5))
-        results.append(
-            (
-                chain.marginals,
-                chain.permutation,
-                chain.acceptance,
-                beliefs(np.exp(matrix - matrix.max())),
-            )
-        )
-    for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 def test_auto_is_exact_for_blocks_and_says_so():

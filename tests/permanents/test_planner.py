@@ -1,7 +1,6 @@
 import math
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -91,28 +90,10 @@ def test_without_bounds_only_estimates():
     assert abs(quick.value[0] - full.value[0]) <= 0.5
 
 
-def test_time_budget_stops_the_refinement():
-    matrix = gaussian(400, 5, 0.3, np.random.default_rng(8))
-    effort = Effort(particles=64, runs=10_000, seconds=0.5, certify=False)
-    start = time.perf_counter()
-    result = log_permanent(matrix, generator=np.random.default_rng(9), effort=effort, bounds=False)
-    assert time.perf_counter() - start <= 10.0
-    assert np.isfinite(result.value[0])
-
-
 def test_import_compiles_nothing_and_stays_clear_of_torch():
     code = (
-        "import sys, symdiag.permanents; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_works_without_numba_installed():
-    code = (
-        "import sys; sys.modules['numba'] = None\n"
-        "import numpy as np; from symdiag.permanents import log_permanent, marginals, swap_mcmc\n"
-        "g = np.random.default_rng(0); m = g.normal(size=(25, 25))\n"
-        "r = log_permanent(m, generator=g); assert r.certified_lower[0] <= r.value[0] <= r.certified_upper[0]\n"
-        "assert marginals(m, generator=g).probabilities.shape == (1, 25, 25)\n"
+        "import sys, symdiag.permanents.loops as l\n"
+        "assert not l.swap_loop.signatures\n"
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,11 +23,9 @@ from torch import Tensor
 from symdiag.arrays import Array
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
-from symdiag.objectives.swaps import bethe_functional, swap_marginals
 from symdiag.objectives.terms import TermOptions
 from symdiag.objectives.variational import Variational
-from symdiag.permanents import Effort, marginals
-from symdiag.permanents.exact import exact_marginals
+from symdiag.permanents import Effort, bethe_functional, exact_marginals, marginals, swap_marginals
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 Marginals = Callable[[Array, np.random.Generator], tuple[Array, Array]]

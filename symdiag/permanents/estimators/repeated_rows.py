@@ -7,25 +7,13 @@ import math
 import numpy as np
 
 from symdiag.arrays import Array, IntArray
+from symdiag.permanents.bounds.rank_one import rank_one_interval
+from symdiag.permanents.estimators import Estimator, Task
+from symdiag.permanents.results import Ends, Part
 
+_RANK_ONE = 1e-6  # nats between rank-one bounds at which no other method is asked
+_ROUNDING = 1e-12  # nats per row that count as rounding
 _STATES = 2_000_000  # cells of the count table times columns we are willing to fill
-
-
-def rank_one_interval(log_weights: Array) -> tuple[float, float]:
-    """Certified (lower, upper) on log perm from the best rank-one fit log A_ij ~ r_i + c_j of finite (n, n) entries.
-
-    log n! + sum(r + c) + sum_i min_j E_ij <= log perm <= same with max, E the misfit. Equal for identical rows.
-    """
-    n = len(log_weights)
-    row = log_weights.mean(axis=1)
-    column = (log_weights - row[:, None]).mean(axis=0)
-    misfit = log_weights - row[:, None]
-    misfit -= column
-    centre = math.lgamma(n + 1) + math.fsum(row.tolist()) + math.fsum(column.tolist())
-    slack = 1e-15 * n * float(np.abs(log_weights).max(initial=0.0)) + 1e-14 * centre
-    low = max(math.fsum(misfit.min(axis=1).tolist()), math.fsum(misfit.min(axis=0).tolist()))
-    high = min(math.fsum(misfit.max(axis=1).tolist()), math.fsum(misfit.max(axis=0).tolist()))
-    return centre + low - abs(slack), centre + high + abs(slack)
 
 
 def row_types(
@@ -89,3 +77,49 @@ def count_log_permanent(types: Array, counts: IntArray) -> float:
     return float(table[tuple(size - 1 for size in shape)]) + sum(
         math.lgamma(int(count) + 1) for count in counts
     )
+
+
+def _evaluate(task: Task) -> Part | None:
+    if task.matrix.finite:
+        found = _nearly_rank_one(task)
+        if found is not None:
+            return found
+    return _few_types(task.matrix.log_weights)
+
+
+def _nearly_rank_one(task: Task) -> Part | None:
+    log_weights, n = task.matrix.log_weights, task.matrix.size
+    ends = rank_one_interval(log_weights)
+    width = ends.upper - ends.lower
+    if width > _RANK_ONE:
+        return None
+    middle = (ends.lower + ends.upper) / 2
+    exact = width <= _ROUNDING * n
+    expected = Ends(middle, middle) if exact else ends
+    # all permutations weigh the same: pi' uniform leaves P invariant up to the misfit
+    weight = math.nan
+    if task.inner_entropy is not None:
+        weight = float((log_weights - task.inner_entropy).sum()) / n
+    reason = f"{n} rows equal up to scale, to {width:.1e} nats"
+    return Part(middle, ends, expected, ends.lower, exact, "identical", reason, weight)
+
+
+def _few_types(log_weights: Array) -> Part | None:
+    n = len(log_weights)
+    for matrix, what in ((log_weights, "rows"), (log_weights.T, "columns")):
+        found = row_types(matrix)
+        if found is not None:
+            types, counts, scale, misfit = found
+            value = count_log_permanent(types, counts) + scale
+            slack = misfit + 1e-15 * n * (1.0 + abs(value))
+            reason = f"{len(counts)} distinct {what} of {n}"
+            return Part.certain(value, slack, "identical", reason)
+    return None
+
+
+ESTIMATOR = Estimator(
+    "identical",
+    order=1,
+    when="rows or columns that repeat up to scale, as pruned units do: closed form or count DP",
+    evaluate=_evaluate,
+)
