@@ -90,7 +90,7 @@ def one_case(regime: str, width: int, size: int) -> tuple[str, bool | None]:
     )
     seconds = time.perf_counter() - start
     value, low, high = (
-        float(a[0]) for a in (found.value, found.expected_lower, found.expected_upper)
+        float(a[0]) for a in (found.value, found.expectation.lower, found.expectation.upper)
     )
     ours = max(abs(high - low), 1e-3)
     other, count = infonce_within(matrix[0].numpy(), seconds, np.random.default_rng(4))
@@ -195,7 +195,9 @@ def sandwiches(
         start = time.perf_counter()
         found = sandwich(draws, count, np.random.default_rng(8))
         seconds = (time.perf_counter() - start) / len(found) if count == 64 else seconds
-        cells.append(f"[{found.expected_lower.mean():.3f}, {found.expected_upper.mean():.3f}]")
+        cells.append(
+            f"[{found.expectation.lower.mean():.3f}, {found.expectation.upper.mean():.3f}]"
+        )
     summation.MAX_ENUMERATED = usual
     return cells, seconds
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from symdiag.estimators.densities import SlotDensity, log_add, sign_entropy
-from symdiag.estimators.values import DrawValues
+from symdiag.estimators.values import DrawEnds, DrawValues
 from symdiag.permanents import Effort, log_permanent
 from symdiag.symmetry.spec import Group
 
@@ -64,18 +64,15 @@ def permanent_values(
         effort=dataclasses.replace(effort, certify=certify),
         inner_entropy=inner,
     )
-    unknown = np.full(len(matrices), np.nan)
-    sure = certify | result.exact
+    averaged = result.rao_blackwellised
+    certified = DrawEnds.of(result.certified_lower, result.certified_upper)
+    never = np.full(len(matrices), np.inf)  # Markov's inequality says nothing above
     return DrawValues(
         value=result.value,
-        rao_blackwellised=np.where(
-            np.isfinite(result.rao_blackwellised), result.rao_blackwellised, result.value
-        ),
-        certified_lower=np.where(sure, result.certified_lower, unknown),
-        certified_upper=np.where(sure, result.certified_upper, unknown),
-        expected_lower=result.expected_lower,
-        expected_upper=result.expected_upper,
-        probable_lower=result.probable_lower,
+        rao_blackwellised=np.where(np.isfinite(averaged), averaged, result.value),
+        certified=certified.where(certify | result.exact),
+        expectation=DrawEnds.of(result.expected_lower, result.expected_upper),
+        probability=DrawEnds.of(result.probable_lower, never),
         exact=result.exact,
         operations=result.operations,
         methods=tuple(dict.fromkeys(result.method)),

@@ -24,7 +24,7 @@ from symdiag.estimators.anchor import Anchor
 from symdiag.estimators.log_ratio import act_on_draw
 from symdiag.estimators.proposals import ProposalFamily
 from symdiag.estimators.summation import GroupSum
-from symdiag.estimators.values import DrawValues
+from symdiag.estimators.values import DrawEnds, DrawValues
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import PermutationSpec
@@ -67,17 +67,10 @@ class JointSandwich:
             ]
         )
         lower, upper = ends.reshape(-1, 2).T
-        unknown = np.full(count, np.nan)
-        never = np.zeros(count, dtype=bool)
-        method = f"sandwich-K{num_elements}"
-        free = np.zeros(count)  # budgeted by the number of elements
-        most = (
-            self.spec.log_order
-        )  # an end may be infinite where τ misses what matters; the value stays finite
+        # an end may be infinite where τ misses what matters; the value stays finite
+        most = self.spec.log_order
         value = 0.5 * (np.clip(lower, -most, most) + np.clip(upper, -most, most))
-        return DrawValues(
-            value, value, unknown, unknown, lower, upper, unknown, never, free, (method,)
-        )
+        return DrawValues.of_brackets(value, DrawEnds.of(lower, upper), f"sandwich-K{num_elements}")
 
     def _ends(
         self,

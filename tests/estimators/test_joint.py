@@ -127,10 +127,10 @@ def test_sampled_bounds_enclose_the_exact_sum(name, summed, monkeypatch):
         pytest.skip("nothing left to sample")
     found = sandwich(draws, 128, np.random.default_rng(2))
     assert not found.exact.any()
-    low, high = exact.value - found.expected_lower, found.expected_upper - exact.value
+    low, high = exact.value - found.expectation.lower, found.expectation.upper - exact.value
     assert low.mean() > -3 * low.std() / math.sqrt(count) - 1e-9
     assert high.mean() > -3 * high.std() / math.sqrt(count) - 1e-9
-    assert (found.expected_upper - found.expected_lower).mean() < closes_to
+    assert (found.expectation.upper - found.expectation.lower).mean() < closes_to
 
 
 def test_bounds_tighten_with_more_elements(monkeypatch):
@@ -141,7 +141,7 @@ def test_bounds_tighten_with_more_elements(monkeypatch):
     widths = []
     for count in (2, 16, 128):
         found = sandwich(draws, count, np.random.default_rng(2))
-        widths.append((found.expected_upper - found.expected_lower).mean())
+        widths.append((found.expectation.upper - found.expectation.lower).mean())
     assert widths[0] > widths[1] > widths[2]
 
 

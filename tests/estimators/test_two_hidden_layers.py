@@ -15,7 +15,7 @@ from scipy.stats import norm
 from symdiag.estimators.coupling import chain_values
 from symdiag.estimators.evaluator import StraddlingEstimator
 from symdiag.estimators.total import total_estimate
-from symdiag.estimators.values import DrawValues, add
+from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents import DEFAULT
 
 
@@ -104,13 +104,15 @@ def test_dead_ends_of_the_joint_proposal_carry_no_weight():
     )
     layerwise = add(list(batch.groups.values()))
     assert np.isfinite(batch.joint.value).all()
-    assert (batch.joint.expected_lower < spec.log_order).all()
-    assert abs((batch.joint.expected_lower - layerwise.value).mean()) < 3.0
+    assert (batch.joint.expectation.lower < spec.log_order).all()
+    assert abs((batch.joint.expectation.lower - layerwise.value).mean()) < 3.0
 
 
 def test_infinite_ends_leave_the_total_bracketed_by_the_group_order():
     layerwise = DrawValues.of_exact(np.array([1.0, 2.0, 3.0]), "exact-dp")
-    unbounded = dataclasses.replace(layerwise, expected_upper=np.array([1.0, np.inf, 3.0]))
+    unbounded = dataclasses.replace(
+        layerwise, expectation=DrawEnds.of(layerwise.value, np.array([1.0, np.inf, 3.0]))
+    )
     unbounded = dataclasses.replace(unbounded, exact=np.zeros(3, dtype=bool))
     total = total_estimate(layerwise, [unbounded], unbounded, 10.0, coupled=True)
     assert total.upper == 10.0
