@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.arrays import Array, BoolArray, IntArray
+from symdiag.arrays import Array, BoolArray
 from symdiag.estimators.anchor import best_elements
 from symdiag.estimators.densities import SlotDensity
 from symdiag.estimators.layerwise import GroupValues
 from symdiag.estimators.proposals import exclusive_tensors, own_tensors
-from symdiag.estimators.values import DrawValues, add
+from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -34,7 +34,6 @@ _PROGRESS = 0.02  # of that number, which a round must gain for another one to f
 _BALANCING = 8  # row and column normalisations of the soft labels of one round
 _POLISH = 3  # rounds of assignment problems afterwards
 _DOUBT = (1e-9, 0.1)  # least and most weight in τ of the law that needs no decoder
-_ENDS = ("value", "averaged", "lower", "upper")  # what the columns that hold nats end with
 _FLOOR = 1e-6  # of a tensor's mean second moment, below which no soft variance falls
 
 
@@ -247,7 +246,7 @@ def decoded_values(
         elements = {g.name: found.elements[g.name] for g in later}
         term = known[group.name]
         if later:
-            term = _plus(term, -np.log1p(-found.doubt))
+            term = term.plus(-np.log1p(-found.doubt))
         wrong = np.flatnonzero(_moves(list(elements.values()), len(term)))
         if len(wrong):
             rows = torch.from_numpy(wrong)
@@ -256,7 +255,7 @@ def decoded_values(
             kept = exclusive_tensors(group, later)
             blind = values(group, some, kept) if kept else _no_information(group, len(wrong))
             mixed = _mixture(values(group, moved, None), blind, found.doubt[wrong], group)
-            term = _replaced(term, wrong, mixed)
+            term = term.replaced(wrong, mixed)
         terms.append(term)
     return add(terms)
 
@@ -274,12 +273,6 @@ def _moves(elements: Sequence[Element], count: int) -> BoolArray:
     return moves
 
 
-def _plus(values: DrawValues, shift: Array) -> DrawValues:
-    names = [f.name for f in dataclasses.fields(DrawValues)]
-    moved = {n: getattr(values, n) + shift for n in names if n.split("_")[-1] in _ENDS}
-    return dataclasses.replace(values, **moved)
-
-
 def _mixture(seen: DrawValues, blind: DrawValues, doubt: Array, group: Group) -> DrawValues:
     """−log[(1 − doubt) e^{−seen} + doubt e^{−blind}]; −log(1 − doubt) + seen, up to log|G|, where sampled.
 
@@ -289,27 +282,14 @@ def _mixture(seen: DrawValues, blind: DrawValues, doubt: Array, group: Group) ->
     first = seen.value - np.log1p(-doubt)
     value = -np.logaddexp(-first, np.log(doubt) - blind.value)
     most = group.log_order - np.log(doubt)
-    sampled = np.minimum(seen.expected_upper - np.log1p(-doubt), most)
+    sampled = np.minimum(seen.expectation.upper - np.log1p(-doubt), most)
     value = np.where(both, value, np.minimum(first, most))
     upper = np.where(both, value, sampled)
     return dataclasses.replace(
         seen,
         value=value,
-        averaged=value,  # a wrongly decoded draw has no average over labellings
-        certified_lower=value,
-        certified_upper=upper,
-        expected_lower=value,
-        expected_upper=upper,
-        probable_lower=value,
+        rao_blackwellised=value,  # a wrongly decoded draw has no average over labellings
+        certified=DrawEnds.of(value, upper),
+        expectation=DrawEnds.of(value, upper),
+        probability=DrawEnds.of(value, upper),
     )
-
-
-def _replaced(values: DrawValues, where: IntArray, by: DrawValues) -> DrawValues:
-    """``values`` with those of draws ``where`` replaced."""
-    changes = {}
-    for field in dataclasses.fields(DrawValues):
-        if field.name != "methods":
-            column = getattr(values, field.name).copy()
-            column[where] = getattr(by, field.name)
-            changes[field.name] = column
-    return dataclasses.replace(values, **changes)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from symdiag.arrays import Array, BoolArray
+from symdiag.arrays import Array, BoolArray, IntArray
 from symdiag.errors import ContradictionError
 from symdiag.estimate import Bracket, Estimate, Interval
 
@@ -96,6 +96,31 @@ class DrawValues:
     def first(self, count: int) -> DrawValues:
         """The first ``count`` draws."""
         return _joined([self], lambda arrays: arrays[0][:count])
+
+    def plus(self, shift: Array) -> DrawValues:
+        """All values and ends raised by ``shift`` (S,), which is known exactly."""
+
+        def raised(ends: DrawEnds) -> DrawEnds:
+            return DrawEnds(ends.lower + shift, ends.upper + shift, ends.known)
+
+        return dataclasses.replace(
+            self,
+            value=self.value + shift,
+            rao_blackwellised=self.rao_blackwellised + shift,
+            certified=raised(self.certified),
+            expectation=raised(self.expectation),
+            probability=raised(self.probability),
+        )
+
+    def replaced(self, where: IntArray, by: DrawValues) -> DrawValues:
+        """With those of draws ``where`` taken from ``by``, one of its draws for each."""
+
+        def mixed(arrays: Sequence[Any]) -> Any:
+            result = arrays[0].copy()
+            result[where] = arrays[1]
+            return result
+
+        return dataclasses.replace(_joined([self, by], mixed), methods=self.methods)
 
 
 def concatenate(parts: Sequence[DrawValues]) -> DrawValues:

@@ -35,7 +35,7 @@ def bounded(posterior, spec, draws, seed):
         return estimator.one_group(group, draws, rng, True, names)
 
     found = decoded_values(spec, decoder(tensors, rng), groups, tensors, values)
-    return found.expected_upper, np.sum([v.value for v in groups.values()], axis=0)
+    return found.expectation.upper, np.sum([v.value for v in groups.values()], axis=0)
 
 
 @pytest.mark.parametrize("signed", [False, True])
