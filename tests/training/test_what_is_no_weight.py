@@ -106,7 +106,7 @@ def test_statistics_are_named_and_move_with_their_units(batchnorm):
             for name, value in posterior.buffers.items()
         },
     )
-    aligned = symdiag.align(moved, posterior, module="twin_of_bn:make").posterior
+    aligned = symdiag.align(moved, posterior, model="twin_of_bn:make").posterior
     np.testing.assert_array_equal(
         aligned.buffers["bn1.running_mean"], posterior.buffers["bn1.running_mean"]
     )
