@@ -1,4 +1,4 @@
-"""symdiag: what weight-space symmetry has done to a trained Bayesian neural network, and how to fix it.
+"""symdiag: what weight-space symmetry has done to a trained Bayesian neural network.
 
 ``symdiag.load(path)``, ``symdiag.analyze(path)``, ``symdiag.align``, ``symdiag.retrain`` and
 ``symdiag.StraddlingPenalty(model)``. Everything heavy is imported on first use.

@@ -1,4 +1,4 @@
-"""Options, each declared once: the command line, the Python calls and the range checks all read the same declaration.
+"""Options, each declared once for the command line, the Python calls and the range checks.
 
 An options dataclass is frozen; a field that users may set is ``Annotated[type, Option(...)]``.
 """
@@ -83,7 +83,7 @@ def is_options(value: Any) -> bool:
 
 
 def check(options: Any) -> None:
-    """Refuse numbers outside their declared range; called by the ``__post_init__`` of options dataclasses.
+    """Refuse numbers outside their declared range; ``__post_init__`` of options calls it.
 
     Raises:
         UsageError: ``bad-option``, naming the field and the range.

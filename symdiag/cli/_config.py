@@ -1,4 +1,4 @@
-"""Settings from ``symdiag.toml`` or ``[tool.symdiag]``: below the command line and the environment."""
+"""Settings from ``symdiag.toml`` or ``[tool.symdiag]``; command line and environment win."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ONE_COMMAND_ONLY = frozenset({"output", "report"})
 
 
 def find_config(start: Path) -> Path | None:
-    """The nearest ``symdiag.toml``, or ``pyproject.toml`` with ``[tool.symdiag]``, from ``start`` upwards."""
+    """The nearest ``symdiag.toml``, or ``pyproject.toml`` with ``[tool.symdiag]``, upwards."""
     for folder in (start, *start.parents):
         own = folder / "symdiag.toml"
         if own.is_file():
@@ -60,7 +60,7 @@ def _read(path: Path) -> dict[str, Any]:
 def default_map(
     settings: Mapping[str, Any], commands: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Command → parameter → value, for click. Top-level keys hold for every command that has the option.
+    """Command → parameter → value, for click; a top-level key holds for all that have it.
 
     Raises:
         UsageError: An unknown key, with the nearest known one.

@@ -32,7 +32,7 @@ def explained(error: BaseException) -> SymdiagError:
         return error
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return SymdiagError("interrupted", code="interrupted")
-    # Typer 0.26 and later bring their own copy of click: recognise its exceptions by what they offer.
+    # Typer 0.26 and later bring their own click: know its exceptions by what they offer.
     if hasattr(error, "format_message"):
         return _usage(error)
     if isinstance(error, MemoryError):
@@ -52,7 +52,7 @@ def _usage(error: Any) -> UsageError:
 
 
 def error_line(error: SymdiagError, path: str = "") -> str:
-    """``error[code]: message. Hint: …`` on one line, whatever the message quotes; names ``path`` if it does not."""
+    """``error[code]: message. Hint: …`` on one line; names ``path`` if the message does not."""
     from symdiag.report.text import printable, sentence
 
     where = f"{path}: " if path and path not in error.message else ""

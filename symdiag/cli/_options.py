@@ -1,4 +1,4 @@
-"""Options of the command line alone: how the report is shown, where it goes, and what the exit code says."""
+"""Options of the command line alone: how and where a report is shown, and the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the report goes: one format on stdout, any number of files beside it, progress on stderr."""
+"""Where the report goes: one format on stdout, files beside it, progress on stderr."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
     """Check every output option before any work is done.
 
     Raises:
-        UsageError: Unknown format or colour choice, ambiguous or duplicate file, or a file that is an input.
+        UsageError: Unknown format or colour choice, ambiguous or duplicate file, or a file that is
+            an input.
         OutputError: The folder of a file does not exist.
     """
     from symdiag.report import RenderOptions
@@ -129,8 +130,9 @@ def progress_bar(shown: ShownOptions) -> Iterator[Callable[[str, float], None] |
 
 
 def training_line(shown: ShownOptions) -> tuple[Callable[[Record], None], ...]:
-    """A sink of training metrics: one line per interval, rewritten in place on a terminal; elsewhere every tenth,
-    and each run's last. None where nobody wants to see it.
+    """Sinks of training metrics: a line per interval, rewritten in place on a terminal.
+
+    Elsewhere every tenth line and each run's last; no sink where nobody wants to see it.
     """
     if shown.quiet:
         return ()

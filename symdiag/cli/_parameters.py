@@ -1,4 +1,4 @@
-"""Options dataclasses as parameters of a typer command: their fields, from their one declaration."""
+"""Options dataclasses as parameters of a typer command."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from symdiag.options import Option, declared, is_options
 def command(app: typer.Typer, run: Callable[..., int], *, short_help: str, example: str) -> None:
     """Add ``run`` to the application under its own name.
 
-    A parameter of ``run`` that is an options dataclass becomes one option per declared field, and ``run`` gets the
-    dataclass; an option that several of them declare is one option, and each gets its value.
+    A parameter of ``run`` that is an options dataclass becomes one option per declared field, and
+    ``run`` gets the dataclass; an option that several of them declare is one option, and each gets its value.
     """
     app.command(run.__name__, short_help=short_help, epilog=f"Example: {example}")(_spread(run))
 
@@ -46,7 +46,7 @@ def _spread(run: Callable[..., int]) -> Callable[..., int]:
 
 
 def _filled(cls: type, values: dict[str, Any]) -> Any:
-    """An instance of ``cls`` from what typer read; a repeatable option that was not given is None."""
+    """An instance of ``cls`` from what typer read; no value of a repeatable option is None."""
     given = {}
     for name, (_, option) in declared(cls).items():
         value = None if values[name] == [] else values[name]

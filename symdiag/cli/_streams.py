@@ -29,7 +29,7 @@ def speaks_unicode(stream: TextIO | None) -> bool:
 
 
 def wants_color(choice: str) -> bool:
-    """Whether stdout gets colour: ``--color`` first, then NO_COLOR, then FORCE_COLOR, then the terminal."""
+    """Whether stdout gets colour: ``--color``, else NO_COLOR, FORCE_COLOR, the terminal."""
     if choice != "auto":
         return choice == "always"
     if os.environ.get("NO_COLOR"):

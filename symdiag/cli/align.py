@@ -43,7 +43,7 @@ def align(
     reading: ReadingOptions,
     shown: ReportOptions,
 ) -> int:
-    """Permute (and sign-flip) MODEL's units onto REFERENCE's; or several models to a common labelling.
+    """Permute (and sign-flip) MODEL's units onto REFERENCE's; or several to one labelling.
 
     Exits 0 with a report, 2 without one. `--strict` exits 1 on "different" or an uncertified match.
     """

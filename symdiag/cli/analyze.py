@@ -58,7 +58,7 @@ def analyze(
 def _readings(
     reading: ReadingOptions, paths: list[Path], diagnosis: DiagnosisOptions
 ) -> list[ReadingOptions]:
-    """For each checkpoint, ``reading`` with its own companion and that of the reference, which comes last."""
+    """For each checkpoint, ``reading`` with its own companion and the reference's, the last."""
     if reading.companion is None:
         return [reading] * len(paths)
     from symdiag.formats import companions_of
@@ -70,7 +70,7 @@ def _readings(
 
 
 def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any) -> Any:
-    """A report; or, in a run over several files, the failure of this one, so that the others go on."""
+    """A report; among several files, this one's failure instead, so that the others go on."""
     from symdiag.tasks.analyze import analyze as run
 
     try:

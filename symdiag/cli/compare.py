@@ -39,7 +39,7 @@ def compare(
 ) -> int:
     """Compare the straddling of two posteriors of one architecture.
 
-    Exits 1 if B regressed beyond the tolerance and three standard errors, 2 if the two cannot be compared.
+    Exits 1 if B regressed beyond the tolerance and three standard errors, 2 if they do not compare.
     """
     out = resolve_output(shown, [before, after])
     from symdiag.tasks.compare import compare as run

@@ -1,4 +1,4 @@
-"""``symdiag inspect``: what a checkpoint holds and which symmetries it has, without estimating anything."""
+"""``symdiag inspect``: what a checkpoint holds and its symmetries, without estimates."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def inspect(
 ) -> int:
     """Show container, tensors, posterior stds, architecture and symmetry groups of a checkpoint.
 
-    Exits 2 when the file is no posterior that can be read; what could be seen is shown all the same.
+    Exits 2 when the file is no posterior that can be read; what could be seen is shown.
     """
     out = resolve_output(shown, [path])
     from symdiag.tasks.inspect import inspect as run

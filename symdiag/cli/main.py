@@ -24,10 +24,11 @@ _FIRST = ("analyze", "inspect", "compare", "align", "retrain", "samples")
 
 
 def build_app() -> typer.Typer:
-    """The application with every command module of this package registered, in the order a user needs them."""
+    """The application: every command module of this package, in the order users need them."""
     app = typer.Typer(
         name="symdiag",
-        help="Tells what weight-space symmetry has done to a trained Bayesian neural network, and fixes it.",
+        help="Tells what weight-space symmetry has done to a trained Bayesian neural network, "
+        "and fixes it.",
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
@@ -73,7 +74,8 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1, 2 or 130, never an exception."""
-    # threads that spin while they wait cost a busy machine several times the work itself; read when torch is loaded
+    # threads that spin while they wait cost a busy machine several times the work itself; the
+    # variable is read when torch is loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = list(sys.argv[1:] if argv is None else argv)
     with _logging(args):
@@ -91,7 +93,7 @@ def _dispatch(args: list[str]) -> int:
     try:
         result = command.main(args=args, prog_name="symdiag", standalone_mode=False)
     except SystemExit as stop:
-        # Typer exits by itself for completion scripts, and with 1 when the reader of --help has gone.
+        # typer exits by itself for completion scripts, and with 1 when --help's reader has gone
         gone = isinstance(stop.__context__, BrokenPipeError)
         return OK if gone or stop.code is None else int(stop.code)
     write_stdout("")

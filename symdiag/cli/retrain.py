@@ -45,7 +45,8 @@ def retrain(
 ) -> int:
     """Retrain a posterior on the symmetrised objective and say what it gained.
 
-    Exits 0 when improved or without measurable benefit, 1 when worse (nothing is written then), 2 on failure.
+    Exits 0 when improved or without measurable benefit, 1 when worse (nothing is written then), 2
+    on failure.
     """
     out = resolve_output(shown, [path, data, held_out.test, files.output])
     from symdiag.tasks.retrain import retrain as run

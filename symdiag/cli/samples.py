@@ -35,7 +35,9 @@ def samples(
     shown: ReportOptions,
     finding: FindingOptions,
 ) -> int:
-    """Bring weight draws (an ensemble, HMC or SGLD) to one labelling; say how much of their spread was relabelling.
+    """Bring weight draws (an ensemble, HMC or SGLD) to one labelling.
+
+    Says how much of their spread was relabelling.
 
     Exits 1 when more draws than --max-switching are off the majority labelling, 2 without a report.
     """

@@ -30,7 +30,8 @@ def schema(
 ) -> int:
     """Print the JSON Schema of a report.
 
-    `list` is what several inputs in one call give, `error` what stands in place of a report when there is no verdict.
+    `list` is what several inputs in one call give, `error` what stands in place of a report when
+    there is no verdict.
     """
     from symdiag.report.schemas import schema_text
 

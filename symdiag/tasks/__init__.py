@@ -1,1 +1,1 @@
-"""One module per task: typed inputs in, a report out. The command line and the Python calls both use them as they are."""
+"""One module per task: typed inputs in, a report out, for the command line and Python alike."""

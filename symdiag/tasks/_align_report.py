@@ -171,7 +171,7 @@ def on_data(
     samples: int,
     seed: int,
 ) -> OnData:
-    """Both straight paths to the reference, from the model as it was and as aligned, and the gap of the functions."""
+    """Both straight paths to the reference, before and after alignment, and the functions' gap."""
     before, after = (
         path_between(
             start,
@@ -211,7 +211,7 @@ def universe_report(
     assumptions: Sequence[str],
     run: dict[str, Any],
 ) -> UniverseReport:
-    """The report of several models in one labelling; the verdict is that of the pair that differs most."""
+    """The report of several models in one labelling; the pair that differs most decides."""
     pairs = [closeness(a, b) for a, b in itertools.combinations(universe.posteriors, 2)]
     same = all(judge(pair) == "same mode up to symmetry" for pair in pairs)
     differences = [p.standard_difference for p in pairs if p.standard_difference is not None]

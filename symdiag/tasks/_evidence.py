@@ -54,9 +54,10 @@ def measure_evidence(
     *,
     entropy: Estimate,
 ) -> tuple[Elbo | None, dict[str, float] | None]:
-    """Both evidence bounds on the training data and the scores on the test data; None where there are no data.
+    """Both evidence bounds and the test scores; None where there are no data.
 
-    The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over the data.
+    The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over
+    the data.
     ``entropy`` is H(g|ω).
     """
     if given.data is None:
@@ -84,14 +85,16 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
     """The forward pass with the checkpoint's buffers alongside the drawn weights.
 
     Raises:
-        UsageError: ``forward-undetermined``: neither the file nor the options say what the network computes.
+        UsageError: ``forward-undetermined``: neither the file nor the options say what the network
+            computes.
     """
     forward = symmetry.forward
     if forward is None:
         raise UsageError(
             "the network's outputs cannot be computed from the file alone",
             code="forward-undetermined",
-            hint="give --activation for a plain chain, or the module with --model package.module:factory",
+            hint="give --activation for a plain chain, or the module with --model "
+            "package.module:factory",
         )
     stored = {name: torch.from_numpy(value) for name, value in posterior.buffers.items()}
 
@@ -108,7 +111,7 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
 
 
 def network_data(data: DataSource, target: str | None, symmetry: Symmetry) -> Dataset:
-    """The data set, flattened to rows where the network is a chain that starts with a linear layer."""
+    """The data set, flattened to rows where the network is a chain of linear layers."""
     dataset = data if isinstance(data, Dataset) else load_data(data, target=target)
     if symmetry.network is not None and symmetry.network.is_mlp:
         return dataclasses.replace(dataset, inputs=dataset.inputs.reshape(len(dataset), -1))

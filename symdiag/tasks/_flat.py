@@ -1,4 +1,4 @@
-"""Options of a task as keywords of the Python call: each by its own name, or its dataclass as a whole."""
+"""Options of a task as keywords of the Python call: by name, or a dataclass as a whole."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ R = TypeVar("R")
 def flat(task: Callable[..., R]) -> Callable[..., R]:
     """``task`` with the fields of its options dataclasses as keywords too.
 
-    A parameter whose default is an options dataclass may be given as a whole or field by field; a field that several
-    of them have goes to each. Signature and docstring show the fields, from their one declaration.
+    A parameter whose default is an options dataclass may be given as a whole or field by field; a
+    field that several of them have goes to each. Signature and docstring show the fields.
     """
     signature = inspect.signature(task)
     groups = {

@@ -1,4 +1,4 @@
-"""What every task begins with: posteriors read, their symmetry found, and the note of how it all ran."""
+"""What every task begins with: posteriors read, symmetry found, the note of how it ran."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from symdiag import formats
 from symdiag._version import __version__
 from symdiag.errors import OutputError, UsageError
 from symdiag.posterior import Posterior
+from symdiag.report.kinds.analyze import ModelInfo
+from symdiag.report.parts import LayerInfo, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.tasks.options import NetworkOptions, ReadingOptions
 
@@ -65,7 +67,7 @@ def _read(source: Source, scale_transform: str | None, companion: str | Path | N
 
 
 def find_symmetry(posterior: Posterior, network: NetworkOptions, seed: int) -> Symmetry:
-    """The verified symmetry group; the random numbers of its verification are the same for every task."""
+    """The verified symmetry group; its verification draws the same numbers in every task."""
     started = time.perf_counter()
     found = discover(
         posterior,
@@ -122,7 +124,7 @@ def check_output(
 
 
 def run_info(started: float) -> dict[str, Any]:
-    """Everything volatile about a run that began at ``started`` (``time.time()``); torch is not imported for it."""
+    """Everything volatile about a run that began at ``started``; torch is not imported for it."""
     seconds = round(time.time() - started, 3)
     log.debug("done in %.3f s", seconds)
     return {
@@ -140,3 +142,30 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
+    """What was read, and how much of it the symmetry group covers."""
+    source = posterior.source
+    random = np.concatenate([s[s > 0] for s in posterior.scale.values()] or [np.zeros(0)])
+    network = symmetry.network
+    layers = (
+        () if network is None else tuple(LayerInfo(x.name, x.kind, x.shape) for x in network.layers)
+    )
+    return ModelInfo(
+        path=source.path if source else "<posterior>",
+        sha256=source.sha256 if source else "",
+        format=f"{source.container}/{source.dialect}" if source else "python",
+        parameters=posterior.num_parameters,
+        covered_parameters=sum(
+            v.size - symmetry.spec.left_out(n, v.shape) for n, v in posterior.loc.items()
+        ),
+        activation=symmetry.activation,
+        layers=layers,
+        scale_transform=source.scale_transform if source else "",
+        scale_range=(float(random.min()), float(random.max())) if random.size else None,
+        deterministic_parameters=posterior.num_parameters - random.size,
+        uncovered=tuple(Uncovered(*u) for u in symmetry.uncovered),
+        ignored=tuple((i.key, i.reason) for i in source.ignored) if source else (),
+        assumptions=tuple(dict.fromkeys((source.notes if source else ()) + symmetry.notes)),
+    )

@@ -1,4 +1,4 @@
-"""Pointwise log-likelihoods of weight draws on a data set, for the straight path between posteriors."""
+"""Pointwise log-likelihoods of weight draws on data, for the path between posteriors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class Evaluator:
     """The network's outputs and likelihood on one data set.
 
     Args:
-        forward: ``Symmetry.forward``: (weights with a leading draw axis, inputs (N, ...)) → outputs (S, N, d).
+        forward: ``Symmetry.forward``: (weights with a leading draw axis, inputs (N, ...)) → outputs
+            (S, N, d).
         posterior: tells the number of outputs.
         data: inputs and targets.
-        likelihood: name of a likelihood; None takes categorical for integer labels of several classes, else gaussian.
+        likelihood: name of a likelihood; None takes categorical for integer labels of several
+            classes, else gaussian.
         noise: noise std, where the likelihood has one; 1 by default.
 
     Raises:

@@ -43,7 +43,7 @@ _TRAINING = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The evaluations of a job, and what they say: whether to write the result is decided by them."""
+    """The evaluations of a job; they decide whether its result is written."""
 
     before: Evaluation
     controls: tuple[Evaluation, ...]
@@ -117,7 +117,7 @@ def figures(name: str, evaluation: Evaluation) -> Figures:
 
 
 def evidence_bound(runs: Sequence[Figures]) -> Bound:
-    """The largest lower end of L^G: each is a lower bound on log p(Y|X), up to its own error probability."""
+    """The largest lower end of L^G: each bounds log p(Y|X), up to its own error probability."""
     best = max(runs, key=lambda f: f.symmetrized.lower)
     kind = best.symmetrized.interval
     promise = {
@@ -128,8 +128,8 @@ def evidence_bound(runs: Sequence[Figures]) -> Bound:
     }[kind]
     statement = (
         f"log p(Y|X) >= {best.symmetrized.lower:.2f} nats: the lower end of L^G of '{best.name}' "
-        f"({promise}; Monte Carlo error of two standard errors is taken off). The values of L^G themselves, "
-        "their upper ends and what the training objective showed are no bounds."
+        f"({promise}; Monte Carlo error of two standard errors is taken off). "
+        "The values of L^G themselves, their upper ends and what the training objective showed are no bounds."
     )
     return Bound(best.name, best.symmetrized.lower, statement)
 

@@ -1,4 +1,4 @@
-"""``symdiag.align`` and ``symdiag.align_many``: one posterior onto another, or several to one labelling."""
+"""``symdiag.align``: one posterior onto another; ``align_many``: several to one labelling."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Aligned:
         return _settled(self.report.verdict, [self.report.certificate.status])
 
     def apply(self, tensors: Mapping[str, T], *, flip: bool = True) -> dict[str, T]:
-        """The same relabelling of any arrays or tensors under the posterior's names (stds: ``flip=False``)."""
+        """The same relabelling of any arrays or tensors by name (of stds: ``flip=False``)."""
         return self.alignment.apply(tensors, flip=flip)
 
 
@@ -109,7 +109,8 @@ def align(
         written: Where the aligned posterior goes, in the format it was read from.
 
     Returns:
-        ``.report``, ``.posterior``, ``.certificate``, and ``.apply(tensors)`` for any dict of arrays.
+        ``.report``, ``.posterior``, ``.certificate``, and ``.apply(tensors)`` for any dict of
+        arrays.
 
     Raises:
         SymdiagError: Bad input or options; ``code`` says which.
@@ -147,7 +148,7 @@ def align_many(
     matching: MatchingOptions = MatchingOptions(),
     reading: ReadingOptions = ReadingOptions(),
 ) -> AlignedMany:
-    """Bring several posteriors of one architecture to a common labelling; the first one's network counts."""
+    """Bring posteriors of one architecture to one labelling; the first one's network counts."""
     started = time.time()
     posteriors, symmetry = _read(sources, reading, matching.seed)
     universe = align_posteriors_many(
@@ -186,7 +187,7 @@ def _save(posterior: Posterior, written: WrittenOptions, reading: ReadingOptions
 def _read(
     sources: Sequence[Source], reading: ReadingOptions, seed: int
 ) -> tuple[list[Posterior], Symmetry]:
-    """All posteriors, and the symmetry of the first (one architecture: ``align`` checks the shapes)."""
+    """All posteriors, and the symmetry of the first: ``align`` checks that shapes agree."""
     posteriors = read_all(sources, reading)
     symmetry = find_symmetry(posteriors[0], reading, seed)
     if not len(symmetry.spec):

@@ -25,8 +25,16 @@ from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
 from symdiag.tasks._evidence import measure_evidence
 from symdiag.tasks._flat import flat
-from symdiag.tasks._inputs import TOOL, Progress, Source, find_symmetry, log, read_all, run_info
-from symdiag.tasks._model_info import model_info
+from symdiag.tasks._inputs import (
+    TOOL,
+    Progress,
+    Source,
+    find_symmetry,
+    log,
+    model_info,
+    read_all,
+    run_info,
+)
 from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
 from symdiag.training.config import ModelConfig
 
@@ -68,7 +76,8 @@ def analyze(
     read, *others = read_all(sources, reading)
     posterior, marginals_only = tractable(read)
     symmetry = find_symmetry(posterior, reading, estimation.seed)
-    # buffers move with the units, but are not random; a tied tensor is one weight, however often the file has it
+    # buffers move with the units, but are not random; a tied tensor is one weight, however often
+    # the file has it
     weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
     straddling, found = _estimated(posterior, weights, estimation, progress)
     elbo, test = measure_evidence(
@@ -157,7 +166,7 @@ def _findings(
 def _baseline(
     posterior: Posterior, spec: PermutationSpec, num_elements: int | None, samples: int, seed: int
 ) -> Baseline | None:
-    """The paper's estimate on at most ``_BASELINE_DRAWS`` draws; None where it was not asked for or no group is found."""
+    """The paper's estimate, from few draws; None where not asked for or no group is found."""
     if num_elements is None or not len(spec):
         return None
     found = infonce(

@@ -1,4 +1,4 @@
-"""``symdiag.inspect``: what a checkpoint holds and which symmetries it has, without estimating anything."""
+"""``symdiag.inspect``: what a checkpoint holds and its symmetries, without estimates."""
 
 from __future__ import annotations
 

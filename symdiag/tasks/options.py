@@ -1,4 +1,4 @@
-"""What the tasks can be told, one dataclass per concern (training's own are in ``symdiag.training.config``)."""
+"""What tasks can be told, a dataclass per concern (training's: ``symdiag.training.config``)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class NetworkOptions:
     activation: Annotated[
         str | None,
         Option(
-            "Hidden activation, such as relu or tanh. Odd ones add sign flips; unknown: permutations only.",
+            "Hidden activation, such as relu or tanh. Odd ones add sign flips; "
+            "unknown: permutations only.",
             env=True,
         ),
     ] = None

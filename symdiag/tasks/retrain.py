@@ -1,4 +1,4 @@
-"""``symdiag.retrain``: checkpoint and data in, a posterior trained on the symmetrised objective and a report out."""
+"""``symdiag.retrain``: a posterior trained further on the symmetrised objective."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
 from symdiag.tasks._evidence import DataSource, problem_of
 from symdiag.tasks._flat import flat
-from symdiag.tasks._inputs import Source, check_output, find_symmetry, log, read, run_info
-from symdiag.tasks._model_info import model_info
+from symdiag.tasks._inputs import (
+    Source,
+    check_output,
+    find_symmetry,
+    log,
+    model_info,
+    read,
+    run_info,
+)
 from symdiag.tasks._retrain_report import Outcome, build_report, settings_of
 from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, ReadingOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
@@ -58,7 +65,8 @@ def retrain(
         reading: The network, and what the file leaves open.
         model_config: Likelihood, noise and prior.
         training: Objective, steps, learning rate, ...; what is None is decided from the problem.
-        runs: Where to start, and control runs of the plain ELBO with the same steps and batches; several runs also tell
+        runs: Where to start, and control runs of the plain ELBO with the same steps and batches;
+            several runs also tell
             how much of a difference is training noise.
         files: Output, resumable state, metrics.
         evaluation: How carefully the results are evaluated.

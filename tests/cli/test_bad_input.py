@@ -1,4 +1,4 @@
-"""Faulty files through the real analysis: one line, a code, exit 2, and JSON in JSON mode; nothing executed."""
+"""Faulty files through the real analysis: one line, a code, exit 2; nothing executed."""
 
 import json
 import os

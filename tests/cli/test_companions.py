@@ -1,4 +1,4 @@
-"""Posteriors in two files each (laplace-torch's and its model's): a companion for all checkpoints, or one for each."""
+"""Posteriors in two files each (laplace-torch's): one companion for all, or one for each."""
 
 import json
 

@@ -203,7 +203,7 @@ def test_library_call_returns_report_and_posterior(files):
 
 
 def test_the_users_module_computes_the_outputs(files, capsys, monkeypatch):
-    """A module that hands its inputs through makes the log-likelihood a closed form; no activation is asked for."""
+    """A module that hands its inputs through makes the log-likelihood a closed form."""
     (files / "handing_through.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
         "class Net(nn.Module):\n"

@@ -1,4 +1,4 @@
-"""``analyze_samples``: what it reports of planted switching, of one mode, of two, of an ensemble and of an HMC run."""
+"""``analyze_samples`` on planted switching, one mode, two modes, an ensemble and an HMC run."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def regression_energy(inputs, targets, shapes, noise=0.3):
 
 
 def test_chains_of_a_real_sampler():
-    """Four HMC chains on a tanh net: predictions cannot tell labels, weights can, and alignment removes most of it."""
+    """Four HMC chains on a tanh net: alignment removes most of what tells labels apart."""
     generator = np.random.default_rng(6)
     shapes = {"fc1.weight": (3, 1), "fc1.bias": (3,), "fc2.weight": (1, 3), "fc2.bias": (1,)}
     inputs = generator.uniform(-2, 2, (40, 1))

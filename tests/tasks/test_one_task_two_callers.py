@@ -1,4 +1,4 @@
-"""The command line and the Python call of a task are one: same options, same defaults, same report outside ``run``."""
+"""A task's command and its Python call are one: options, defaults, report outside ``run``."""
 
 import dataclasses
 import inspect
