@@ -160,7 +160,7 @@ def test_whole_module_gives_its_state_dict(way: str, tmp_path: Path):
     assert list(raw.tree) == list(state)
     for key, value in state.items():
         assert _bits(raw.tree[key]) == _bits(value.numpy())
-    module.load_state_dict({key: torch.from_numpy(value) for key, value in raw.tree.items()})
+    module.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in raw.tree.items()})
     described = raw.modules[""]
     assert described.class_name == f"{__name__}._Odd"
     assert list(described.children) == ["first", "body", "again"]

@@ -147,10 +147,4 @@ def test_some_hundred_pickles():
 def test_twenty_thousand_pickles(seed: int):
     outcomes = _fuzz(5_000, seed)
     assert outcomes.total() == 5_000
-    assert outcomes.keys() >= {
-        "read",
-        "corrupt",
-        "unsafe-checkpoint",
-        "unsupported",
-        "limit-exceeded",
-    }
+    assert outcomes.keys() >= {"read", "corrupt", "unsafe-checkpoint", "unsupported"}

@@ -56,7 +56,10 @@ def nbytes(storage: Storage) -> int:
 
 
 def tensor_values(spec: Tensor) -> NDArray[Any]:
-    """A checked tensor's values, in an array of its own; foreign dtypes as float32."""
+    """A checked tensor's values, read-only; foreign dtypes as float32.
+
+    A contiguous tensor is a view of the file's own bytes: a large checkpoint is not copied.
+    """
     storage = spec.storage
     assert storage is not None
     block = storage.root.block
@@ -77,7 +80,11 @@ def tensor_values(spec: Tensor) -> NDArray[Any]:
         flat = np.frombuffer(raw, stored.newbyteorder(">" if storage.root.big_endian else "<"))
     strides = tuple(step * flat.itemsize for step in spec.stride)
     view = np.lib.stride_tricks.as_strided(flat, spec.shape, strides, writeable=False)
-    return np.array(view, dtype=flat.dtype.newbyteorder("="))
+    if view.flags.c_contiguous and view.flags.aligned and view.dtype.isnative:
+        return view
+    own = np.array(view, dtype=flat.dtype.newbyteorder("="))
+    own.flags.writeable = False
+    return own
 
 
 def numpy_dtype(array: Array) -> np.dtype[Any] | None:

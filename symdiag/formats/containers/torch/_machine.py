@@ -7,6 +7,7 @@ tensors as descriptions, and records of everything else.
 
 from __future__ import annotations
 
+import codecs
 import io
 import pickletools
 from collections.abc import Callable
@@ -25,6 +26,11 @@ from symdiag.formats.containers.torch._values import (
     reference,
 )
 from symdiag.formats.limits import Limits
+
+# Python loads a codec's module when it first decodes with it: done here, so that no file is what
+# makes anything be imported.
+for _codec in ("raw-unicode-escape", "unicode-escape", "ascii", "latin-1"):
+    codecs.lookup(_codec)
 
 Persistent = Callable[[Any], Any]
 _LONGEST_INT = 255  # bytes; what follows (printing, hashing) is slow on longer ones
