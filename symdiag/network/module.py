@@ -1,22 +1,36 @@
-"""The user's own module: loaded only on the explicit ``--model`` option, matched to the file's tensors."""
+"""The user's own module, as it is: loaded only on their wish, matched to the tensors of a posterior.
+
+A module, a class or function that makes one, or ``package.module:factory``; deterministic or Bayesian.
+A Bayesian module runs at its means (``symdiag.network.noise``), its means set to the weights asked for.
+"""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from symdiag.errors import UnsupportedError, UsageError
+from symdiag.network.library_modules import made_plain
+from symdiag.network.matching import match_names, match_posterior
+from symdiag.network.noise import running
 from symdiag.posterior import Posterior
 
-_FACTORY_HINT = "--model package.module:factory names a function without arguments that returns the plain torch module"
+ModelSource: TypeAlias = "str | nn.Module | type[nn.Module] | Callable[[], Any]"
+"""``package.module:factory``, a module, or what makes one when called without arguments."""
+
+_FACTORY_HINT = (
+    "--model package.module:factory names a module, a class or a function without arguments that "
+    "returns the torch module, or (module, example_input)"
+)
 _OUTPUT_HINT = (
     "its forward must return the outputs as a tensor, or a tuple, list or dict of tensors"
 )
@@ -25,11 +39,15 @@ _SPATIAL_SIZES = (8, 16, 28, 32, 64, 96, 224)
 
 @dataclass(frozen=True)
 class UserModel:
-    """A module in evaluation mode, float64, one call's inputs, and the file's name of each of its tensors."""
+    """A module in evaluation mode, float64, one call's inputs, and the file's name of its tensors.
+
+    ``names`` lists a Bayesian module's means, not its scales; ``samples`` says that it is one.
+    """
 
     module: nn.Module
     example_inputs: tuple[Any, ...]
     names: Mapping[str, str]
+    samples: bool = False
 
     def forward(self, weights: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """Outputs with the given weights and buffers (names of the file), others as the factory left them.
@@ -48,7 +66,8 @@ class UserModel:
         if 0 not in axes.values():
             return self._call(mine, arguments)
         try:
-            return torch.func.vmap(self._call, in_dims=(axes, None))(mine, arguments)
+            run = torch.func.vmap(self._call, in_dims=(axes, None), randomness="same")
+            return run(mine, arguments)
         except RuntimeError:  # the module does something vmap has no rule for
             count = next(mine[own].shape[0] for own, axis in axes.items() if axis == 0)
             one = [
@@ -58,9 +77,7 @@ class UserModel:
 
     def all_outputs(self, weights: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
         """Every number the module returns, in whichever output, as one vector; for weights without a draw axis."""
-        results = _tensors_in(
-            torch.func.functional_call(self.module, self._mine(weights), inputs, tie_weights=True)
-        )
+        results = self._run(self._mine(weights), inputs)
         return torch.cat([result.detach().double().reshape(-1) for result in results])
 
     @property
@@ -83,9 +100,16 @@ class UserModel:
         return getattr(self.module.get_submodule(owner), last)  # type: ignore[no-any-return]
 
     def _call(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> Tensor:
-        return _tensors_in(
-            torch.func.functional_call(self.module, tensors, arguments, tie_weights=True)
-        )[0]
+        return self._run(tensors, arguments)[0]
+
+    def _run(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> list[Tensor]:
+        """The outputs; of a Bayesian module the first alone, as others are divergences and the like."""
+        shaped = {own: _as_stored(value, self._tensor(own)) for own, value in tensors.items()}
+        with running(samples=self.samples):
+            found = _tensors_in(
+                torch.func.functional_call(self.module, shaped, arguments, tie_weights=True)
+            )
+        return found[:1] if self.samples else found
 
 
 def _tensors_in(result: Any) -> list[Tensor]:
@@ -105,10 +129,12 @@ def _tensors_in(result: Any) -> list[Tensor]:
 
 
 def load_factory(target: str) -> Any:
-    """The object that ``package.module:factory`` names; imports the user's code, so only ever on their explicit wish.
+    """The object that ``package.module:factory`` names; imports the user's code, on their explicit wish.
+
+    Their folder stays on the import path: a factory or a forward may import from it when it runs.
 
     Raises:
-        UsageError: ``bad-model-option`` when it cannot be imported or is not callable.
+        UsageError: ``bad-model-option`` when it cannot be imported or is neither module nor callable.
     """
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
@@ -116,119 +142,66 @@ def load_factory(target: str) -> Any:
             f"'{target}' is not package.module:factory", code="bad-model-option", hint=_FACTORY_HINT
         )
     here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
+    if here not in sys.path:
         sys.path.insert(0, here)
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the user's module may fail in any way
         message = f"cannot import '{target}': {_first_line(error)}"
         raise UsageError(message, code="bad-model-option", hint=_FACTORY_HINT) from error
-    finally:
-        if added:
-            sys.path.remove(here)
     if not callable(factory):
         raise UsageError(f"'{target}' is not callable", code="bad-model-option", hint=_FACTORY_HINT)
     return factory
 
 
-def user_model(factory: Any, posterior: Posterior) -> UserModel:
-    """The module a factory builds, with the posterior's tensors matched to it by name and shape.
+def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
+    """The user's module, with the posterior's tensors matched to it by name and shape.
 
     Args:
-        factory: returns a module, or ``(module, example_input)``; the example may be a tuple of arguments.
-        posterior: the tensors the module must hold.
+        source: the module, or where it comes from; a live module is copied, never changed. What makes
+            one may return ``(module, example_input)``; the example may be a tuple of arguments.
+        posterior: the tensors the module must hold, deterministic or as means and scales.
 
     Raises:
         UsageError: ``bad-model-option`` when the factory fails or returns something else.
         UnsupportedError: ``model-mismatch`` when names or shapes differ; ``example-input-needed``.
     """
-    try:
-        built = factory()
-    except Exception as error:  # the user's code may raise anything
-        message = f"the model factory failed: {_first_line(error)}"
-        raise UsageError(message, code="bad-model-option", hint=_FACTORY_HINT) from error
+    module, example = _built(source)
+    module = made_plain(_copied(module)).eval().double()
+    matched = match_posterior(module, posterior)
+    names = match_names(module, posterior) if matched is None else matched
+    model = UserModel(module, (), names, samples=matched is not None)
+    inputs = _as_arguments(example) if example is not None else _guess_inputs(model)
+    return replace(model, example_inputs=inputs)
+
+
+def _built(source: ModelSource) -> tuple[nn.Module, Any]:
+    """The module, and the example input that came with it."""
+    factory = load_factory(source) if isinstance(source, str) else source
+    built: Any = factory
+    if not isinstance(factory, nn.Module):
+        try:
+            built = factory()
+        except Exception as error:  # the user's code may raise anything
+            message = f"the model factory failed: {_first_line(error)}"
+            raise UsageError(message, code="bad-model-option", hint=_FACTORY_HINT) from error
     module, example = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
     if not isinstance(module, nn.Module):
         message = f"the model factory returned {type(module).__name__}, not a torch.nn.Module"
         raise UsageError(message, code="bad-model-option", hint=_FACTORY_HINT)
-    module = module.eval().double()
-    names = match_names(module, posterior)
-    inputs = _as_arguments(example) if example is not None else _guess_inputs(module)
-    return UserModel(module, inputs, names)
+    return module, example
 
 
-def match_names(module: nn.Module, posterior: Posterior) -> dict[str, str]:
-    """Module tensor → the file's name for it: the same name, or the same with a prefix on one side.
-
-    Raises:
-        UnsupportedError: ``model-mismatch`` naming the first tensors that do not fit.
-    """
-    own = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
-    buffers = {name: tuple(b.shape) for name, b in module.named_buffers(remove_duplicate=False)}
-    theirs = {
-        **posterior.shapes,
-        **{name: value.shape for name, value in posterior.buffers.items()},
-    }
-    names = _by_prefix(own, theirs)
-    names |= {k: v for k, v in _by_prefix(buffers, theirs).items() if k not in names}
-    tied = _tied_names(module, names)
-    missing = [name for name in own if name not in names and name not in tied]
-    unused = [name for name in posterior.names if name not in set(names.values())]
-    wrong = [n for n, t in names.items() if {**own, **buffers}[n] != theirs[t]]
-    if missing or unused or wrong:
-        raise UnsupportedError(
-            _mismatch(
-                missing, unused, wrong, {**own, **buffers}, {n: theirs[names[n]] for n in wrong}
-            ),
-            code="model-mismatch",
-            hint="the factory must build a plain torch module with the file's tensor names and shapes",
-        )
-    return names
+def _copied(module: nn.Module) -> nn.Module:
+    """A copy on the CPU. Results of earlier calls that layers keep (blitz) are copied without their graph."""
+    kept = [value for part in module.modules() for value in tree_leaves(vars(part))]
+    memo = {id(v): v.detach().clone() for v in kept if isinstance(v, Tensor) and not v.is_leaf}
+    return copy.deepcopy(module, memo).cpu()
 
 
-def _mismatch(
-    missing: Sequence[str],
-    unused: Sequence[str],
-    wrong: Sequence[str],
-    own: Mapping[str, Any],
-    theirs: Mapping[str, Any],
-) -> str:
-    parts = [
-        f"{name} is {own[name]} in the module and {theirs[name]} in the file" for name in wrong[:2]
-    ]
-    parts += [f"the file lacks {', '.join(missing[:3])}"] if missing else []
-    parts += [f"the module lacks {', '.join(unused[:3])}"] if unused else []
-    return "the module does not fit the file: " + "; ".join(parts)
-
-
-def _by_prefix(own: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
-    """The matching by name that covers most tensors, over prefixes seen on either side."""
-    best = {name: name for name in own if name in theirs}
-    for name in own:
-        for other in theirs:
-            if other != name and other.endswith("." + name):
-                prefix = other[: -len(name)]
-                found = {n: prefix + n for n in own if prefix + n in theirs}
-            elif other != name and name.endswith("." + other):
-                prefix = name[: -len(other)]
-                found = {
-                    n: n[len(prefix) :]
-                    for n in own
-                    if n.startswith(prefix) and n[len(prefix) :] in theirs
-                }
-            else:
-                continue
-            best = max(best, found, key=len)
-        if len(best) == len(own):
-            break
-    return best
-
-
-def _tied_names(module: nn.Module, names: Mapping[str, str]) -> set[str]:
-    """Module names that share a tensor with one the file holds."""
-    held = {id(p) for n, p in module.named_parameters(remove_duplicate=False) if n in names}
-    return {n for n, p in module.named_parameters(remove_duplicate=False) if id(p) in held}
+def _as_stored(value: Tensor, own: Tensor) -> Tensor:
+    """``value`` in the shape in which the module holds it: a posterior may drop axes of length one."""
+    return value if value.shape == own.shape else value.reshape(own.shape)
 
 
 def _as_arguments(example: Any) -> tuple[Any, ...]:
@@ -238,12 +211,12 @@ def _as_arguments(example: Any) -> tuple[Any, ...]:
     )
 
 
-def _guess_inputs(module: nn.Module) -> tuple[Any, ...]:
+def _guess_inputs(model: UserModel) -> tuple[Any, ...]:
     """A batch of two that the module accepts, from its first layer; spatial sizes are tried in turn."""
-    for candidate in _candidates(module):
+    for candidate in _candidates(model.module):
         try:
-            with torch.no_grad():
-                module(candidate)
+            with torch.no_grad(), running(samples=model.samples):
+                model.module(candidate)
         except Exception:  # noqa: S112 - any failure means: not this shape
             continue
         return (candidate,)
@@ -254,34 +227,44 @@ def _guess_inputs(module: nn.Module) -> tuple[Any, ...]:
     )
 
 
-def _candidates(module: nn.Module) -> list[Tensor]:
-    first = next(
-        (
-            m
-            for m in module.modules()
-            if isinstance(m, (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd))
-        ),
-        None,
-    )
-    if isinstance(first, nn.Linear):
-        return [
-            torch.zeros(2, first.in_features).double(),
-            torch.zeros(2, 3, first.in_features).double(),
-        ]
-    if isinstance(first, nn.Embedding):
-        tokens = (
-            torch.arange(10).reshape(2, 5) % first.num_embeddings
-        )  # differing: equal ones would hide attention
-        return [tokens, tokens[:, 0]]
-    if first is not None:
-        rank = len(first.kernel_size)
-        return [
-            torch.zeros(2, first.in_channels, *(size,) * rank).double() for size in _SPATIAL_SIZES
-        ]
-    parameter = next((p for p in module.parameters() if p.ndim == 2), None)
-    return [
-        torch.zeros(2, size).double() for size in (parameter.shape if parameter is not None else ())
-    ]
+def _candidates(module: nn.Module) -> Iterator[Tensor]:
+    """What the first layer may take: its attributes say so, in PyTorch's layers and in everyone's copies."""
+    generator = torch.Generator().manual_seed(
+        0
+    )  # equal or vanishing inputs would hide dependencies
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+
+    for part in module.modules():
+        features, channels = _count(part, "in_features"), _count(part, "in_channels")
+        vocabulary = _count(part, "num_embeddings")
+        if features:
+            yield from (noise(features), noise(3, features))
+        if channels:
+            yield from (noise(channels, *(size,) * _spatial(part)) for size in _SPATIAL_SIZES)
+        if vocabulary:
+            tokens = torch.arange(10).reshape(2, 5) % vocabulary
+            yield from (tokens, tokens[:, 0])
+        if features or channels or vocabulary:
+            return
+    first = next((p for p in module.parameters() if p.ndim > 1), None)
+    for size in () if first is None else first.shape[1::-1]:  # (out, in, ...) or (in, out)
+        spatial = first.ndim - 2 if first is not None else 0
+        yield from (noise(size, *(side,) * spatial) for side in _SPATIAL_SIZES[: 1 + 9 * spatial])
+
+
+def _count(module: nn.Module, name: str) -> int:
+    value = getattr(module, name, None)
+    return value if isinstance(value, int) else 0
+
+
+def _spatial(convolution: nn.Module) -> int:
+    """Axes that a convolution slides over; its kernel's size may be one number for all of them."""
+    size = getattr(convolution, "kernel_size", ())
+    if isinstance(size, tuple) and size:
+        return len(size)
+    return max((p.ndim for p in convolution.parameters()), default=4) - 2
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -103,8 +104,7 @@ class AxisTable(Units):
             second.inner,
             self.size(second),
         ):
-            self.pin([first, second], reason)
-            return None
+            return self._unify_flattened(first, second, reason)
         if self.find(first.variable) == self.find(second.variable):
             return first
         for one, other in ((first, second), (second, first)):
@@ -115,6 +115,23 @@ class AxisTable(Units):
         for a, b in zip(self.leaves(first.variable), self.leaves(second.variable), strict=True):
             self._unify_leaves(a, b, reason)
         return first
+
+    def _unify_flattened(self, first: Label, second: Label, reason: str) -> Label | None:
+        """An axis taken as units of its own turns out to be (outer, units, inner): a flatten before it."""
+        for whole, other in ((first, second), (second, first)):
+            plain = whole.outer == whole.inner == 1 and len(self.leaves(whole.variable)) == 1
+            if not plain or self.length(whole) != self.length(other):
+                continue
+            sizes = (other.outer, self.size(other), other.inner)
+            parts = self.split(whole, [size for size in sizes if size > 1])
+            if parts is None or 1 in sizes[1:2]:
+                break
+            before = int(other.outer > 1)
+            # positions are fixed: only the units among them may be reordered
+            self.pin([*parts[:before], *parts[before + 1 :]], FIXED)
+            return self.unify(Label(other.variable), parts[before], reason) and other
+        self.pin([first, second], reason)
+        return None
 
     def _unify_sums(self, first: Label, second: Label, reason: str) -> Label | None:
         """Piece by piece, after whole sets of units have been cut where the pieces of the other side end."""
@@ -190,7 +207,7 @@ class AxisTable(Units):
                 for name in aliases.get(tensor, (tensor,)):
                     member = Member(name, axis, outer, inner, flips, None if whole else start)
                     members.setdefault(leaf, []).append(member)
-        return _distinct([self._group(root, members[root]) for root in sorted(members)])
+        return distinct([self._group(root, members[root]) for root in sorted(members)])
 
     def _settle(self) -> None:
         """Hold what cannot be grouped on some axis: single units that cannot flip, and units within units."""
@@ -258,14 +275,15 @@ class AxisTable(Units):
         return tuple(dict.fromkeys(f"{v.name}: units held fixed, {v.pinned}" for v in told))
 
 
-def _distinct(groups: Sequence[Group]) -> tuple[Group, ...]:
+def distinct(groups: Sequence[Group]) -> tuple[Group, ...]:
     """The groups under names of their own: one module can hold several parameters used by hand."""
     seen: Counter[str] = Counter()
     result = []
     for group in groups:
-        seen[group.name] += 1
-        again = seen[group.name] > 1
-        result.append(replace(group, name=f"{group.name} ({seen[group.name]})") if again else group)
+        name = re.sub(r" \(\d+\)$", "", group.name)  # numbered before, when others were among them
+        seen[name] += 1
+        number = f" ({seen[name]})" if seen[name] > 1 else ""
+        result.append(replace(group, name=name + number))
     return tuple(result)
 
 

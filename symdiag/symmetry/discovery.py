@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +19,14 @@ from symdiag.network import (
     states_chain,
 )
 from symdiag.posterior import Posterior
+from symdiag.symmetry.axes import distinct
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import Member, PermutationSpec
 from symdiag.symmetry.specfile import read_spec
 from symdiag.symmetry.verification import Failure, ForwardFn, prior_violations, verify
+
+if TYPE_CHECKING:
+    from symdiag.network.module import ModelSource
 
 Uncovered = tuple[str, int, str]
 """``(tensor, number of parameters, reason)``: how much of a tensor no group touches, and why."""
@@ -85,7 +90,7 @@ def discover(
     posterior: Posterior,
     *,
     activation: str | None = None,
-    model: str | None = None,
+    model: ModelSource | None = None,
     spec_file: Path | None = None,
     assume_chain: bool = False,
     generator: np.random.Generator,
@@ -97,7 +102,8 @@ def discover(
     Args:
         posterior: the tensors.
         activation: activation between layers, if known.
-        model: ``package.module:factory`` of the user's own module. Imports that code.
+        model: the user's own module, deterministic or Bayesian, what makes it, or
+            ``package.module:factory``, which imports that code.
         spec_file: a hand-written spec (docs/spec-file.md).
         assume_chain: the user vouches for the chain where the file does not determine it.
         generator: random inputs, perturbations and group elements of the verification.
@@ -194,25 +200,27 @@ def _from_file(
 def _from_model(
     posterior: Posterior,
     activation: str | None,
-    model: str,
+    model: ModelSource,
     spec_file: Path | None,
     generator: np.random.Generator,
 ) -> _Found:
     """Groups by tracing the user's module, or from a spec file checked against it."""
-    from symdiag.network.module import load_factory, user_model
+    from symdiag.network.module import user_model
     from symdiag.symmetry.probing import model_probe
     from symdiag.symmetry.tracing import trace_spec
 
-    user = user_model(load_factory(model), posterior)
+    user = user_model(model, posterior)
     reasons: dict[str, str] = {}
     if spec_file is not None:
         spec = read_spec(spec_file, posterior)
     else:
-        trace = trace_spec(user.module, user.example_inputs)
+        trace = trace_spec(user.module, user.example_inputs, samples=user.samples)
         spec = renamed(trace.spec, user.names)
-        reasons = {
-            user.names[name]: why for name, why in trace.reasons.items() if name in user.names
-        }
+        modules = _module_names(user.names)
+        for name, why in trace.reasons.items():
+            if name in user.names:
+                owner, _, rest = why.partition(": ")
+                reasons[user.names[name]] = f"{modules.get(owner, owner)}: {rest}"
     network = _network_or_none(posterior, activation)
     if network is not None:
         network = replace(network, notes=())
@@ -225,23 +233,35 @@ def _from_model(
         ),
     )
     repeated = tuple(name for name, _ in user.repeated)
-    how = "traced" if spec_file is None else f"checked against {spec_file.name}"
-    known = Provenance("module", f"{how} from the module {model}")
+    how = "traced through" if spec_file is None else f"as {spec_file.name} says, checked on"
+    what = model if isinstance(model, str) else type(user.module).__name__
+    known = Provenance("module", f"{how} the module {what}")
     return _Found(
         network, spec, probe, user.forward, reasons, notes, activation or _TRACED, known, repeated
     )
 
 
 def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:
-    """``spec`` with the module's tensor names replaced by the file's; members the file lacks are dropped."""
+    """``spec`` in the file's tensor names; members the file lacks are dropped, and groups follow their module."""
+    modules = _module_names(names)
     groups = []
     for group in spec:
-        members = tuple(
-            replace(m, tensor=names[m.tensor]) for m in group.members if m.tensor in names
-        )
-        if members:
-            groups.append(replace(group, members=members))
-    return PermutationSpec(tuple(groups), spec.notes)
+        members = (replace(m, tensor=names[m.tensor]) for m in group.members if m.tensor in names)
+        kept = tuple(dict.fromkeys(members))  # several names of one mean (blitz) are one member
+        if kept:
+            own = re.sub(r" \(\d+\)$", "", group.name)
+            name = modules.get(own, names.get(own, own))
+            groups.append(replace(group, name=name, members=kept))
+    return PermutationSpec(distinct(groups), spec.notes)
+
+
+def _module_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Module that owns a tensor → what the file calls that module."""
+    return {
+        own.rpartition(".")[0]: theirs.rpartition(".")[0]
+        for own, theirs in names.items()
+        if "." in theirs
+    }
 
 
 def _network_or_none(posterior: Posterior, activation: str | None) -> Network | None:

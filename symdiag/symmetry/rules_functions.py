@@ -79,6 +79,18 @@ def _broadcast(table: AxisTable, call: FunctionCall, reason: str, *, scale: bool
     return tuple(result)
 
 
+def broadcast(table: AxisTable, call: FunctionCall) -> Any:
+    """broadcast_tensors: each keeps its units where it keeps its size; stretched axes have none."""
+    results = []
+    for (labels, shape), wide in zip(call.tensors, call.output_shape, strict=True):
+        added = len(wide) - len(shape)
+        kept = [a == b for a, b in zip(shape, wide[added:], strict=True)]
+        table.pin([x for x, same in zip(labels, kept, strict=True) if not same], SINGLE)
+        mine = (x if same else None for x, same in zip(labels, kept, strict=True))
+        results.append((*(None for _ in range(added)), *mine))
+    return tuple(results)
+
+
 def reshape(table: AxisTable, call: FunctionCall) -> Labels:
     """view, reshape, flatten, and axes of size one that come and go."""
     return reshape_labels(table, call.labels, call.shape, call.output_shape)
@@ -312,6 +324,7 @@ RULES: dict[str, FunctionRule] = {
     **_names("layer_norm rms_norm", layer_norm),
     **_names("conv1d conv2d conv3d", convolution),
     **_names("scaled_dot_product_attention", attention),
+    **_names("broadcast_tensors", broadcast),
     **_names("cat concat concatenate", concatenate),
     **_names("hstack", hstack),
     **_names("narrow", narrow),

@@ -6,6 +6,7 @@ Here every operation is also run on the example, and whatever it returns that is
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
+
+from symdiag.network.noise import NoNoise
 
 _FROM_VALUES = frozenset({"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"})
 """Numbers read off a tensor's entries, not its shape: what follows would hold for the example alone."""
@@ -48,8 +51,16 @@ class _Seen(fx.Proxy):
 class ExampleTracer(fx.Tracer):
     """Traces a module along ``examples``; ``is_leaf`` says which torch modules are kept whole."""
 
-    def __init__(self, examples: Sequence[Any], is_leaf: Callable[[nn.Module], bool]) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Any],
+        is_leaf: Callable[[nn.Module], bool],
+        silenced: NoNoise | None = None,
+    ) -> None:
         super().__init__()
+        self.silenced = (
+            silenced  # for modules that sample: what is multiplied with noise is left out
+        )
         self.examples = tuple(a.clone() if isinstance(a, Tensor) else a for a in examples)
         self.is_leaf = is_leaf
         self._running = False
@@ -63,6 +74,8 @@ class ExampleTracer(fx.Tracer):
         if parametrised or isinstance(
             m, (nn.Sequential, nn.ModuleList, parametrize.ParametrizationList)
         ):
+            return False
+        if self.silenced is not None and not _is_as_torch_made_it(m):
             return False
         return self.is_leaf(m) or super().is_leaf_module(m, module_qualified_name)
 
@@ -86,9 +99,13 @@ class ExampleTracer(fx.Tracer):
         value = self._run(
             kind, target, *(fx.node.map_aggregate(part, _value) for part in (args, kwargs))
         )
+        name = target if isinstance(target, str) else getattr(target, "__name__", "")
+        if self.silenced is not None and kind in {"call_function", "call_method"}:
+            reduced = self.silenced.without_noise(name, [args, kwargs], value)
+            if reduced is not None:
+                return reduced
         if _has_tensor(value):
             return self._symbol(kind, target, args, kwargs, value)
-        name = target if isinstance(target, str) else getattr(target, "__name__", "")
         if name in _FROM_VALUES:
             raise fx.proxy.TraceError(
                 f"its course depends on values ('{name}'), not on shapes alone"
@@ -123,7 +140,7 @@ class ExampleTracer(fx.Tracer):
     def _run(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
         self._running = True
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self.silenced or contextlib.nullcontext():
                 return self._result(kind, target, args, kwargs)
         finally:
             self._running = False
@@ -136,6 +153,12 @@ class ExampleTracer(fx.Tracer):
             return getattr(self.root.get_submodule(owner), last)
         function = self.root.get_submodule(target) if kind == "call_module" else target
         return function(*args, **kwargs)
+
+
+def _is_as_torch_made_it(module: nn.Module) -> bool:
+    """Whether a layer computes as its class in torch.nn does, on a weight of its own (not a sampled one)."""
+    own_weight = "weight" in module._parameters or not hasattr(type(module), "weight")
+    return own_weight and getattr(type(module).forward, "__module__", "").startswith("torch.nn.")
 
 
 def _value(argument: Any) -> Any:

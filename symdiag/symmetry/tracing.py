@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from symdiag.errors import UnsupportedError
+from symdiag.network.noise import running
 from symdiag.symmetry import rules_functions
 from symdiag.symmetry.axes import AxisTable
 from symdiag.symmetry.rules_blocks import Stacked, rule_for
@@ -32,12 +33,13 @@ class Trace:
     reasons: dict[str, str]
 
 
-def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
+def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: bool = False) -> Trace:
     """The groups of interchangeable units of ``module``, in evaluation mode.
 
     Args:
         module: the user's network; parameters keep its own names.
         example_inputs: positional arguments of one call, for the shapes.
+        samples: the module samples its weights: it is traced without the noise, its first output only.
 
     Returns:
         Groups with notes for every set of units held fixed. Nothing is verified here.
@@ -47,20 +49,45 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any]) -> Trace:
     """
     module = module.eval()
     try:
-        tracer = ExampleTracer(example_inputs, lambda part: rule_for(part) is not None)
-        graph = fx.GraphModule(module, tracer.trace(module))
-        with torch.no_grad():
-            ShapeProp(graph).propagate(*(a for a in example_inputs if isinstance(a, torch.Tensor)))
+        with running(samples=samples, follows=True) as silenced:
+            tracer = ExampleTracer(example_inputs, lambda m: rule_for(m) is not None, silenced)
+            graph = fx.GraphModule(module, tracer.trace(module))
+            tensors = [a for a in example_inputs if isinstance(a, torch.Tensor)]
+            with torch.no_grad():
+                ShapeProp(graph).propagate(*tensors)
     except Exception as error:  # the user's code may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedError(
             f"the module cannot be traced: {reason}", code="untraceable", hint=_HINT
         ) from error
     walk = _Walk(graph, *_canonical_names(module))
+    followed = _first_output(graph.graph) if samples else set(graph.graph.nodes)
     for node in graph.graph.nodes:
-        walk.visit(node)
+        if node in followed:
+            walk.visit(node)
     spec = PermutationSpec(walk.table.groups(walk.aliases), walk.table.notes())
     return Trace(spec, walk.table.reasons())
+
+
+def _first_output(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes that the first output depends on: not what else a Bayesian module returns, such as its KL."""
+    output = graph.output_node()
+    output.args = (next(iter(output.all_input_nodes)),)
+    wanted = {output}
+    grown = True
+    while grown:  # an operation in place acts on its argument although nothing reads its result
+        before = len(wanted)
+        for node in reversed(graph.nodes):
+            written = node.args[0] if node.args and _in_place(node) else None
+            if node in wanted or written in wanted:
+                wanted |= {node, *node.all_input_nodes}
+        grown = len(wanted) > before
+    return wanted
+
+
+def _in_place(node: fx.Node) -> bool:
+    name = _function_name(node)
+    return node.target is operator.setitem or (name.endswith("_") and not name.endswith("__"))
 
 
 def _canonical_names(module: nn.Module) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -110,12 +137,23 @@ class _Walk:
 
     def _attribute(self, name: str, shape: Any) -> Any:
         """A parameter used directly: each of its axes is a variable of its own. A buffer stays fixed."""
+        if name.startswith("_tensor_constant"):
+            return self._constant(getattr(self.graph, name), shape)
         if name not in dict(self.graph.named_parameters(remove_duplicate=False)):
             return fixed(shape)
         name = self.canonical[name]
         owner = name.rpartition(".")[0] or name
         new = [self.table.new(owner, size, quiet=True) if size > 1 else None for size in shape]
         return tuple(self.table.bind(name, axis, label) for axis, label in enumerate(new))
+
+    def _constant(self, value: torch.Tensor, shape: Any) -> Any:
+        """A tensor made on the way: where all its entries are one number (a first state), any order is as good."""
+        if value.numel() == 0 or bool((value != value.reshape(-1)[0]).any()):
+            return fixed(shape)
+        new = [self.table.new("constant", size, quiet=True) if size > 1 else None for size in shape]
+        if bool(value.any()):
+            self.table.unsign(new, "a constant does not flip")
+        return tuple(new)
 
     def _inputs(self, node: fx.Node) -> tuple[list[Any], list[tuple[int, ...]]]:
         """Labels and shapes of the tensor arguments; units inside nested outputs are pinned."""

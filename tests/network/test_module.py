@@ -7,7 +7,8 @@ from network_examples import mlp_shapes, posterior_of
 from torch import nn
 
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.network.module import load_factory, match_names, user_model
+from symdiag.network.matching import match_names
+from symdiag.network.module import load_factory, user_model
 from symdiag.posterior import Posterior
 
 
@@ -25,9 +26,8 @@ def test_factory_is_imported_from_the_working_directory(tmp_path, monkeypatch):
         "from torch import nn\ndef build():\n    return nn.Linear(3, 1)\nVALUE = 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     assert isinstance(load_factory("my_nets_x:build")(), nn.Linear)
-    assert sys.path == before
     for target in (
         "my_nets_x",
         ":build",
@@ -38,6 +38,27 @@ def test_factory_is_imported_from_the_working_directory(tmp_path, monkeypatch):
         with pytest.raises(UsageError) as caught:
             load_factory(target)
         assert caught.value.code == "bad-model-option"
+
+
+def test_a_factory_and_a_forward_may_import_from_their_folder_when_they_run(tmp_path, monkeypatch):
+    (tmp_path / "late_layers_x.py").write_text(
+        "from torch.nn import Linear\nfrom torch import tanh\n"
+    )
+    (tmp_path / "late_nets_x.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        from late_layers_x import Linear\n"
+        "        self.fc1, self.fc2 = Linear(3, 5), Linear(5, 2)\n"
+        "    def forward(self, x):\n"
+        "        from late_layers_x import tanh\n"
+        "        return self.fc2(tanh(self.fc1(x)))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    user = user_model("late_nets_x:Net", posterior_of(mlp_shapes(3, 5, 2)))
+    assert user.forward({}, torch.zeros(4, 3).double()).shape == (4, 2)
 
 
 @pytest.mark.parametrize("factory", [lambda: 3, lambda: 1 / 0, dict])
@@ -193,7 +214,7 @@ def test_of_several_outputs_the_first_counts_and_all_are_checked(as_dict):
     user = user_model(
         lambda: module, posterior_of({name: p.shape for name, p in module.named_parameters()})
     )
-    weights = {name: p.detach() for name, p in module.named_parameters()}
+    weights = {name: p.detach().double() for name, p in module.named_parameters()}
     inputs = torch.randn(6, 3, dtype=torch.float64)
     assert user.forward(weights, inputs).shape == (6, 2)
     before = user.all_outputs(weights, (inputs,))
