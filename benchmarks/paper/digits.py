@@ -19,7 +19,7 @@ from benchmarks.paper.plotting import COLOURS, figure
 from benchmarks.paper.problems import bundled, mnist
 from benchmarks.paper.study import Row, Settings, Study
 from benchmarks.paper.training import train
-from symdiag.diagnostics.collapse import collapsed
+from symdiag.diagnostics.collapse import weak_units
 
 PAPER = {  # accuracy in %, widths 5, 10, 20, 30, on MNIST
     "elbo": [88.379, 93.217, 94.836, 95.432],
@@ -82,7 +82,7 @@ def _row(net: Net, state: State, found: Measured, test: Task) -> Row:
         "symmetrized": found.symmetrized,
         "entropy": found.entropy,
         "log_order": found.log_order,
-        "collapsed": int(collapsed(posterior, net.spec.groups[0]).sum()),
+        "collapsed": int(weak_units(posterior, net.spec.groups[0]).sum()),
         "nearest": nearest_mode(units) / float(np.linalg.norm(loc)),
         "bound": theorem_bound(net.sizes),
     }

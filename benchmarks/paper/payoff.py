@@ -23,7 +23,7 @@ from benchmarks.paper.plotting import COLOURS, figure
 from benchmarks.paper.problems import bundled, wave
 from benchmarks.paper.study import Row, Settings, Study
 from benchmarks.paper.training import Trainer
-from symdiag.diagnostics.collapse import collapsed
+from symdiag.diagnostics.collapse import weak_units
 
 Array = NDArray[np.float64]
 
@@ -112,7 +112,7 @@ def _evidence(made: Setup, states: Row, settings: Settings) -> Row:
         posterior = made.net.posterior(
             _state(states[name]).loc[0], _state(states[name]).log_scale[0].exp()
         )
-        row[name]["collapsed"] = int(collapsed(posterior, made.net.spec.groups[0]).sum())
+        row[name]["collapsed"] = int(weak_units(posterior, made.net.spec.groups[0]).sum())
     row["gain"], row["gain_se"] = gain(measured["symmetrized"], measured["control"])
     row["nll_change"], row["nll_change_se"] = paired(
         _log_loss(measured["symmetrized"]), _log_loss(measured["control"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symdiag.diagnostics.collapse import collapsed
-from symdiag.diagnostics.diagnosis import Diagnosis, GroupReport, StraddlingVerdict, Total
+from symdiag.arrays import Array
+from symdiag.diagnostics.collapse import Removable, Setting, collapsed
+from symdiag.diagnostics.diagnosis import Cluster, Diagnosis, GroupReport, StraddlingVerdict, Total
 from symdiag.diagnostics.units import describe_units, find_clusters
 from symdiag.estimate import Estimate
 from symdiag.estimators import GroupStraddling, Straddling, separations
 from symdiag.estimators.proposals import one_axis_per_tensor
-from symdiag.estimators.sensitivity import sensitivity
+from symdiag.estimators.sensitivity import Sensitivity, sensitivity
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
@@ -57,23 +59,28 @@ def diagnose(
     *,
     seed: int,
     device: str = "cpu",
+    setting: Setting | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Diagnosis:
-    """Units, clusters and totals for every group of ``spec``."""
-    reports = []
+    """Units, clusters and totals for every group of ``spec``.
+
+    ``setting``: forward pass and inputs, by which collapsed units are told; from the weights without.
+    """
+    parts = []
     for k, result in enumerate(straddling.groups):
-        # A stream of its own per group: one group's work never shifts another's draws.
         generator = np.random.default_rng([seed, 1_000_003, k])
-        reports.append(_group_report(posterior, result, generator, device))
+        parts.append(_Part.of(posterior, result, generator, device))
         if progress is not None:
             progress("diagnosing", (k + 1) / len(straddling.groups))
+    retention = {part.result.group.name: part.sensitivity.retention for part in parts}
+    off = collapsed(posterior, spec, setting or Setting(seed=seed), retention)
     total = Total(
         log_order=spec.log_order,
         straddling_entropy=straddling.total,
         mutual_information=straddling.total_information,
         effective_modes=effective_modes(straddling.total.value),
     )
-    return Diagnosis(tuple(reports), total)
+    return Diagnosis(tuple(part.report(off) for part in parts), total)
 
 
 def effective_modes(entropy: float) -> float | None:
@@ -81,26 +88,47 @@ def effective_modes(entropy: float) -> float | None:
     return math.exp(entropy) if entropy < _OVERFLOW else None
 
 
-def _group_report(
-    posterior: Posterior, result: GroupStraddling, generator: np.random.Generator, device: str
-) -> GroupReport:
-    # A permanent needs each tensor on one axis; recurrent weights are reduced to theirs.
-    group = one_axis_per_tensor(result.group)
-    draws = sensitivity_draws(posterior.num_parameters, group.width)
-    found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
-    # Collapse looks at all axes, also those that the permanent had to leave out.
-    off = collapsed(posterior, result.group)
-    clusters = find_clusters(
-        found.confusion, found.matrices[:_CLUSTER_DRAWS], off, generator=generator
-    )
-    return GroupReport(
-        name=result.group.name,
-        width=result.group.width,
-        signed=result.group.signed,
-        log_order=result.group.log_order,
-        straddling_entropy=result.entropy,
-        mutual_information=result.information,
-        effective_modes=effective_modes(result.entropy.value),
-        neurons=describe_units(found, separations(posterior, group, device), off),
-        clusters=clusters,
-    )
+@dataclass(frozen=True)
+class _Part:
+    """What is known of one group before it is known which units of the network are collapsed."""
+
+    result: GroupStraddling
+    sensitivity: Sensitivity  # without its matrices: (S, n, n) of every group would not fit
+    separations: Array  # (n, n)
+    clusters: tuple[Cluster, ...]
+
+    @classmethod
+    def of(
+        cls,
+        posterior: Posterior,
+        result: GroupStraddling,
+        generator: np.random.Generator,
+        device: str,
+    ) -> _Part:
+        group = one_axis_per_tensor(result.group)
+        draws = sensitivity_draws(posterior.num_parameters, group.width)
+        found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
+        clusters = find_clusters(
+            found.confusion, found.matrices[:_CLUSTER_DRAWS], generator=generator
+        )
+        small = replace(found, matrices=found.matrices[:0])
+        return cls(result, small, separations(posterior, group, device), clusters)
+
+    def report(self, collapsed: Removable) -> GroupReport:
+        group = self.result.group
+        off = collapsed.units[group.name]
+        return GroupReport(
+            name=group.name,
+            width=group.width,
+            signed=group.signed,
+            log_order=group.log_order,
+            straddling_entropy=self.result.entropy,
+            mutual_information=self.result.information,
+            effective_modes=effective_modes(self.result.entropy.value),
+            neurons=describe_units(self.sensitivity, self.separations, off),
+            clusters=tuple(
+                replace(c, collapsed=bool(off[list(c.neurons)].all())) for c in self.clusters
+            ),
+            change_without_collapsed=collapsed.change if off.any() else None,
+            change_measured=bool(off.any()) and collapsed.measured,
+        )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.estimate import Count, Estimate, Extended
+from symdiag.estimate import LATER, Count, Estimate, Extended
 
 StraddlingVerdict = Literal["ok", "straddling", "inconclusive", "not-applicable"]
 Severity = Literal["info", "warning", "error"]
@@ -66,6 +66,17 @@ class GroupReport:
     effective_modes: _Modes
     neurons: tuple[NeuronInfo, ...]
     clusters: tuple[Cluster, ...]
+    change_without_collapsed: Annotated[
+        float | None,
+        LATER,
+        Meta(
+            description="change of the mean function without the collapsed units of all groups, "
+            "predictive stds (root mean square over inputs), or a bound on it; null without any"
+        ),
+    ] = None
+    change_measured: Annotated[
+        bool, LATER, Meta(description="whether it was measured through the forward pass")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -52,17 +52,17 @@ def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
 def find_clusters(
     confusion: NDArray[np.float64],
     matrices: NDArray[np.float64],
-    collapsed: NDArray[np.bool_],
     *,
     generator: np.random.Generator,
     effort: Effort = _EFFORT,
 ) -> tuple[Cluster, ...]:
     """Clusters with the entropy each holds when only its own units may exchange, nats.
 
+    Whether their units are collapsed is decided for the whole network at once, by ``diagnose``.
+
     Args:
         confusion: P(π(i) = j | ω) averaged over draws, (n, n).
         matrices: Relative log-density matrices of some draws, (S, n, n).
-        collapsed: Which units are switched off, (n,).
         generator: Randomness of the permanents.
         effort: How hard they are worked on.
     """
@@ -74,5 +74,5 @@ def find_clusters(
             block, generator=generator, effort=effort, bounds=False
         ).value.mean()
         # H ≥ 0 holds for the expectation; a mean over few draws may fall below.
-        result.append(Cluster(units, bool(collapsed[list(units)].all()), float(max(entropy, 0.0))))
+        result.append(Cluster(units, False, float(max(entropy, 0.0))))
     return tuple(result)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from symdiag.diagnostics.collapse import Setting
 from symdiag.errors import UsageError
 from symdiag.estimate import Estimate
 from symdiag.posterior import Posterior
@@ -108,6 +109,18 @@ def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
         return outputs
 
     return run
+
+
+def function_setting(
+    posterior: Posterior, symmetry: Symmetry, given: DataOptions, seed: int
+) -> Setting:
+    """Where to look at the mean function: on the data that are given, else where the file allows."""
+    if symmetry.forward is None:
+        return Setting(seed=seed)
+    inputs = None
+    if given.data is not None:
+        inputs = network_data(given.data, given.target, symmetry).inputs
+    return Setting(forward_pass(posterior, symmetry), symmetry.network, inputs, seed)
 
 
 def network_data(data: DataSource, target: str | None, symmetry: Symmetry) -> Dataset:

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from symdiag.diagnostics.collapse import Setting
 from symdiag.diagnostics.diagnose import diagnose, straddling_verdict
 from symdiag.diagnostics.diagnosis import (
     Context,
@@ -23,7 +24,7 @@ from symdiag.report.kinds.analyze import Baseline, ModelInfo, Report, Settings
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
-from symdiag.tasks._evidence import measure_evidence
+from symdiag.tasks._evidence import function_setting, measure_evidence
 from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     TOOL,
@@ -79,7 +80,8 @@ def analyze(
     # buffers move with the units, but are not random; a tied tensor is one weight, however often
     # the file has it
     weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
-    straddling, found = _estimated(posterior, weights, estimation, progress)
+    setting = function_setting(posterior, symmetry, given, estimation.seed)
+    straddling, found = _estimated(posterior, weights, setting, estimation, progress)
     elbo, test = measure_evidence(
         posterior, symmetry, given, model_config, estimation, entropy=straddling.total
     )
@@ -108,6 +110,7 @@ def analyze(
 def _estimated(
     posterior: Posterior,
     weights: PermutationSpec,
+    setting: Setting,
     estimation: EstimationOptions,
     progress: Progress | None,
 ) -> tuple[Straddling, Diagnosis]:
@@ -128,6 +131,7 @@ def _estimated(
         straddling,
         seed=estimation.seed,
         device=estimation.device,
+        setting=setting,
         progress=progress,
     )
     return straddling, found

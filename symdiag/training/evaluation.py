@@ -11,19 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.diagnostics.collapse import Setting, removable
 from symdiag.estimate import Estimate
 from symdiag.estimators import estimate_straddling
-from symdiag.estimators.densities import unit_blocks
 from symdiag.estimators.values import mean_and_error
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
-from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import EvaluationConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import generator_for
 
-ACTIVE_RATIO = 2.0  # stds from zero at which a weight counts as one that does something
 _CHUNK = 4_000_000  # outputs held at once
 # draws for H, and where H is so small that few draws may miss what makes it up
 _LEAST, _LEAST_RARE = 64, 500
@@ -80,7 +78,7 @@ def evaluate(
         symmetrized=symmetrized_bound(
             shifted(log_likelihood, -kl), entropy, problem.spec.log_order
         ),
-        active_units=active_units(posterior, problem.spec),
+        active_units=active_units(problem, posterior, config.seed),
         units=sum(group.width for group in problem.spec),
         noise_std=float(torch.exp(q.log_noise.detach())) if problem.likelihood.has_noise else None,
         test=test,
@@ -126,29 +124,12 @@ def symmetrized_bound(elbo: Estimate, entropy: Estimate, log_order: float) -> Es
     )
 
 
-def active_units(posterior: Posterior, spec: PermutationSpec) -> int:
-    """Units with a weight at least ``ACTIVE_RATIO`` stds away from zero in every matrix they touch.
-
-    A pruned unit fails in at least one: its incoming weights are the prior's, or its outgoing
-    weights are noise. Vectors (biases, norms) do not count: a dead unit's bias may well be large.
-    """
-    active = 0
-    for group in spec:
-        seen: dict[tuple[str, int], NDArray[np.bool_]] = {}
-        for member in group.members:
-            loc, scale = posterior.loc[member.tensor], posterior.scale[member.tensor]
-            if loc.ndim < 2:
-                continue
-            signal = np.abs(loc) >= ACTIVE_RATIO * scale
-            signal &= loc != 0
-            here = unit_blocks(torch.from_numpy(signal), member, group.width).any(1).numpy()
-            # ranges of one axis are one matrix as the unit sees it
-            place = (member.tensor, member.axis)
-            seen[place] = seen.get(place, np.zeros(group.width, dtype=bool)) | here
-        active += int(
-            np.logical_and.reduce([np.ones(group.width, dtype=bool), *seen.values()]).sum()
-        )
-    return active
+def active_units(problem: LearningProblem, posterior: Posterior, seed: int) -> int:
+    """Units without which the mean function on the training inputs would change."""
+    inputs = problem.train.inputs.double().cpu().numpy()
+    setting = Setting(problem.forward, inputs=inputs, seed=seed)
+    off = removable(posterior, problem.spec, setting).units
+    return sum(group.width - int(off[group.name].sum()) for group in problem.spec)
 
 
 def shifted(estimate: Estimate, by: float) -> Estimate:

@@ -11,7 +11,6 @@ from scipy import stats
 from symdiag.estimate import Estimate
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.posterior import Posterior
-from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.training.evaluation import (
     Evaluation,
     EvaluationConfig,
@@ -141,18 +140,12 @@ def test_evaluation_is_deterministic_and_paired(problem):
     assert first.symmetrized == second.symmetrized
 
 
-def test_active_units_ignore_dead_biases():
-    """Unit 0 works; unit 1 has only a bias; unit 2 has outgoing noise; unit 3 is the prior."""
-    loc = {
-        "w1": np.array([[3.0], [0.1], [3.0], [0.0]]),
-        "b1": np.array([0.0, -5.0, 0.0, 0.0]),
-        "w2": np.array([[1.0, 0.1, 0.1, 0.0]]),
-    }
-    scale = {"w1": np.ones((4, 1)), "b1": np.ones(4), "w2": np.full((1, 4), 0.2)}
-    spec = PermutationSpec((Group("h", 4, (Member("w1", 0), Member("b1", 0), Member("w2", 1))),))
-    assert active_units(Posterior(loc, scale), spec) == 1
-    fixed = Posterior(loc, {**scale, "w2": np.zeros((1, 4))})
-    assert active_units(fixed, spec) == 2  # a deterministic outgoing weight that is not zero counts
+def test_active_units_are_those_that_the_mean_function_needs(problem):
+    """Unit 1 sends nothing on, unit 3 noise alone; the data decide, not the stds of single weights."""
+    loc = {n: v.copy() for n, v in problem.posterior.loc.items()}
+    loc["fc2.weight"][:, [1, 3]] = 0.0
+    posterior = problem.posterior.replace(loc=loc)
+    assert active_units(problem, posterior, 0) == problem.posterior.loc["fc1.bias"].size - 2
 
 
 def test_scratch_keeps_deterministic_weights_and_shapes():
