@@ -16,11 +16,11 @@ import torch
 from scipy.special import logsumexp
 
 from benchmarks.permanents.contenders import plain_sis, thewalrus
-from symdiag.estimators import StraddlingEstimator, estimate_straddling, summation
-from symdiag.estimators.coupling import chain_orders, chain_values
+from symdiag.estimators import StraddlingEstimator, estimate_straddling
+from symdiag.estimators import joint as joint_sums
 from symdiag.estimators.densities import SlotDensity
+from symdiag.estimators.joint import JointSandwich
 from symdiag.estimators.layerwise import permanent_values
-from symdiag.estimators.sandwich import JointSandwich
 from symdiag.permanents import DEFAULT, Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -159,12 +159,11 @@ def joint() -> list[str]:
             for n, v in posterior.sample(np.random.default_rng(6), 60).items()
         }
         estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
-        groups = estimator.evaluate(draws, np.random.default_rng(7), certify=True).groups
-        above = min(
-            float(chain_values(order, groups, estimator.loc, estimator.scale, draws,
-                               generator=np.random.default_rng(7), effort=DEFAULT, certify=True).value.mean())
-            for order in chain_orders(posterior, spec, both=True)
-        )  # fmt: skip
+        batch = estimator.evaluate(
+            draws, np.random.default_rng(7), certify=True, chain_draws=len(draws["l0.weight"])
+        )
+        groups = batch.groups
+        above = min((float(c.value.mean()) for c in batch.chains), default=math.nan)
         exact = exact_joint(posterior, spec, draws)
         cells, seconds = sandwiches(posterior, spec, draws)
         below = sum(float(v.value.mean()) for v in groups.values())
@@ -189,7 +188,7 @@ def sandwiches(
     posterior: Posterior, spec: PermutationSpec, draws: dict[str, torch.Tensor]
 ) -> tuple[list[str], float]:
     """Sampled bounds, exact sums left aside, at three numbers of elements; seconds per draw at the middle one."""
-    usual, summation.MAX_ENUMERATED = summation.MAX_ENUMERATED, 1
+    usual, joint_sums.MAX_ENUMERATED = joint_sums.MAX_ENUMERATED, 1
     sandwich, cells, seconds = JointSandwich(posterior, spec), [], 0.0
     for count in (16, 64, 256):
         start = time.perf_counter()
@@ -198,7 +197,7 @@ def sandwiches(
         cells.append(
             f"[{found.expectation.lower.mean():.3f}, {found.expectation.upper.mean():.3f}]"
         )
-    summation.MAX_ENUMERATED = usual
+    joint_sums.MAX_ENUMERATED = usual
     return cells, seconds
 
 

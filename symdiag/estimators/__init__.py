@@ -1,10 +1,9 @@
 """Straddling entropy and its brackets: exact, layerwise, joint sandwich, and the paper's baseline."""
 
-from symdiag.estimators.densities import SlotDensity, log_density_matrices
+from symdiag.estimators.densities import SlotDensity, log_density_matrices, separations
 from symdiag.estimators.evaluator import StraddlingEstimator
 from symdiag.estimators.infonce import infonce
 from symdiag.estimators.log_ratio import tractable
-from symdiag.estimators.pairs import separations
 from symdiag.estimators.straddling import GroupStraddling, Straddling, estimate_straddling
 
 __all__ = [

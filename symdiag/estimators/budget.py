@@ -1,7 +1,7 @@
 """How many draws to spend: a target precision under a nominal time budget.
 
-The budget is counted in *nominal* seconds of a fixed cost model, never on the clock, so that the same file,
-seed and settings give the same report on a fast and on a slow machine.
+The budget is counted in *nominal* seconds of a fixed cost model, never on the clock, so that the
+same file, seed and settings give the same report on a fast and on a slow machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from symdiag.symmetry.spec import Group, PermutationSpec
 
 MIN_DRAWS = 4
 PILOT_DRAWS = 256
-"""Where draws are cheap: fewer would miss the rare large values of nearly separated units, and their spread."""
+"""Where draws are cheap: fewer would miss the rare large values of nearly separated units, and
+their spread.
+"""
 MAX_DRAWS = 4096
 WIDE = 256
 RELATIVE_PRECISION = 0.01
@@ -50,7 +52,9 @@ class Allocation:
 
 
 def effort_for(spec: PermutationSpec) -> Effort:
-    """Less work per matrix where layers are wide: there the spread over weight draws dwarfs the sampler's."""
+    """Less work per matrix where layers are wide: there the spread over weight draws dwarfs the
+    sampler's.
+    """
     widest = max((g.width for g in spec), default=0)
     return DEFAULT if widest <= WIDE else dataclasses.replace(DEFAULT, particles=64, runs=2)
 
@@ -81,7 +85,9 @@ def _matrix_cost(posterior: Posterior, group: Group) -> float:
 
 
 def guessed_operations(spec: PermutationSpec, effort: Effort) -> float:
-    """Steps of one draw's permanents if no matrix splits into blocks; measured once the first draws are done."""
+    """Steps of one draw's permanents if no matrix splits into blocks; measured once the first draws
+    are done.
+    """
     return sum(
         3.0 * g.width * 2.0**g.width
         if g.width <= effort.max_exact
@@ -140,11 +146,15 @@ def decoding_cost(posterior: Posterior, spec: PermutationSpec) -> float:
 
 
 def joint_draws(cost: float, budget: float, most: int | None = None) -> int:
-    """How many draws get the joint sandwich or sum within half of the budget (0 if too few to say how they spread)."""
+    """How many draws get the joint sandwich or sum within half of the budget (0 if too few to say
+    how they spread).
+    """
     count = min(most or _JOINT_DRAWS, int(0.5 * budget / cost))
     return count if count >= _FEWEST_JOINT else 0
 
 
 def chain_draws(cost: float, budget: float, pilot: int) -> int:
-    """How many draws get the coupling bound and decoding at ``cost`` each: half of the budget, at least 4."""
+    """How many draws get the coupling bound and decoding at ``cost`` each: half of the budget, at
+    least 4.
+    """
     return max(MIN_DRAWS, min(pilot, _JOINT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))

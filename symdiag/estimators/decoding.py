@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from symdiag.arrays import Array, BoolArray
-from symdiag.estimators.anchor import best_elements
 from symdiag.estimators.densities import SlotDensity
 from symdiag.estimators.layerwise import GroupValues
 from symdiag.estimators.proposals import exclusive_tensors, own_tensors
+from symdiag.estimators.relabelling import best_elements
 from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.elements import Element, act

@@ -1,9 +1,12 @@
 r"""Slot densities of interchangeable units: the matrix whose permanent is the symmetrised density.
 
-With all other groups at the identity and independent unit blocks under q (mean-field suffices),
-``Σ_π q(π⁻¹ω) / q(ω) = perm(exp A)`` with ``A[i, j] = log q_i(ω_j) − log q_j(ω_j)``: slot i's density at
-unit j's sampled block (incoming weights, bias, outgoing weights; DESIGN.md 1.3). With sign flips
-``A[i, j] = log(q_i(ω_j) + q_i(−ω_j)) − log q_j(ω_j)`` (1.4).
+A *unit* is what one index of a weight draw holds; a *slot* is that index itself, with the
+distribution that q gives to whatever stands there. The slot density of slot i at unit j is
+q_i(ω_j): how likely unit j's sampled weights (incoming, bias, outgoing) are in place i. With all
+other groups at the identity and independent unit blocks under q (mean-field suffices),
+``Σ_π q(π⁻¹ω) / q(ω) = perm(exp A)`` with ``A[i, j] = log q_i(ω_j) − log q_j(ω_j)``; with sign flips
+``A[i, j] = log(q_i(ω_j) + q_i(−ω_j)) − log q_j(ω_j)`` (docs/theory/estimators.md, "One group is one
+matrix permanent"). Also the separation of two slots in stds.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member
 
 _DIRECT_LIMIT = (
     1 << 18
 )  # entries of the (S, n, n, D) difference array below which no expansion is used
 _COLUMN_CHUNK = 512
+_LARGE = 1e300  # squared separation of units that a deterministic weight tells apart
 
 
 def unit_blocks(tensor: Tensor, member: Member, width: int, *, batched: bool = False) -> Tensor:
@@ -35,7 +41,9 @@ def unit_blocks(tensor: Tensor, member: Member, width: int, *, batched: bool = F
 
 @dataclass(frozen=True)
 class _Slots:
-    """One member's slot parameters, (n, D) each; deterministic entries have precision and log scale 0."""
+    """One member's slot parameters, (n, D) each; deterministic entries have precision and log scale
+    0.
+    """
 
     member: Member
     loc: Tensor
@@ -85,7 +93,8 @@ class SlotDensity:
     def _allowed_pairs(
         self, loc: Mapping[str, Tensor], scale: Mapping[str, Tensor], flipped: bool
     ) -> Tensor | None:
-        """Pairs whose deterministic weights agree (n, n); None when there are no deterministic weights.
+        """Pairs whose deterministic weights agree (n, n); None when there are no deterministic
+        weights.
 
         A deterministic weight is a density of zero width: units that differ in one cannot swap.
         """
@@ -109,7 +118,9 @@ class SlotDensity:
         return torch.as_tensor(slot[:, None] == unit[None, :], device=device)
 
     def interchangeable(self) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """(n,) labels: units with equal labels agree in all deterministic weights, so that they may swap."""
+        """(n,) labels: units with equal labels agree in all deterministic weights, so that they may
+        swap.
+        """
         allowed = self._allowed[0]
         if allowed is None:
             return np.zeros(self.group.width, dtype=np.intp)
@@ -127,14 +138,16 @@ class SlotDensity:
             draws: Tensor name → weight draws (S, *shape).
 
         Returns:
-            (S, n, n) float64, ``[s, i, j] = log q_i(ω_j) − log q_j(ω_j)`` in nats; the diagonal is 0 for
-            unsigned groups. −inf where a deterministic weight forbids the exchange.
+            (S, n, n) float64, ``[s, i, j] = log q_i(ω_j) − log q_j(ω_j)`` in nats; the diagonal is
+            0 for unsigned groups. −inf where a deterministic weight forbids the exchange.
         """
         kept, flipped = self.signed_parts(draws)
         return kept if flipped is None else log_add(kept, flipped)
 
     def signed_parts(self, draws: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """The two terms of a signed entry, (S, n, n) each: without and with a flip (None if unsigned)."""
+        """The two terms of a signed entry, (S, n, n) each: without and with a flip (None if
+        unsigned).
+        """
         blocks = [
             unit_blocks(draws[s.member.tensor].double(), s.member, self.group.width, batched=True)
             for s in self._slots
@@ -179,7 +192,9 @@ def log_add(first: Tensor, second: Tensor) -> Tensor:
 
 
 def sign_entropy(kept: Tensor, flipped: Tensor) -> Tensor:
-    """Entropy in nats of the sign at each (slot, unit), given the log weights of both signs; same shape."""
+    """Entropy in nats of the sign at each (slot, unit), given the log weights of both signs; same
+    shape.
+    """
     never = torch.isneginf(kept) & torch.isneginf(flipped)
     odds = (kept - flipped).masked_fill(never, torch.inf)
     sure = torch.isinf(odds)
@@ -197,8 +212,8 @@ def squared_distances(loc: Tensor, precision: Tensor, points: Tensor) -> Tensor:
     """Σ_d precision[i, d] (points[s, j, d] − loc[i, d])², (S, n, n), in float64.
 
     Small problems use the differences themselves; large ones matrix products about a common centre,
-    in column chunks so that no (n, n, D) temporary exists. Entries that matter and that the expansion
-    cannot resolve are recomputed directly.
+    in column chunks so that no (n, n, D) temporary exists. Entries that matter and that the
+    expansion cannot resolve are recomputed directly.
     """
     draws, width, size = points.shape
     if draws * width * width * size <= _DIRECT_LIMIT:
@@ -243,5 +258,61 @@ def log_density_matrices(
     scale: Mapping[str, Tensor],
     draws: Mapping[str, Tensor],
 ) -> Tensor:
-    """Differentiable relative log-density matrices (S, n, n) of one group; see :class:`SlotDensity`."""
+    """Differentiable relative log-density matrices (S, n, n) of one group; see
+    :class:`SlotDensity`.
+    """
     return SlotDensity(group, loc, scale)(draws)
+
+
+def separations(posterior: Posterior, group: Group, device: str = "cpu") -> NDArray[np.float64]:
+    """Distance between every two units of a group in posterior stds, (n, n), diagonal inf.
+
+    The square root of the Jeffreys divergence KL(q_i‖q_j) + KL(q_j‖q_i) between the units' blocks:
+    with equal stds exactly ‖(μ_i − μ_j)/σ‖. For signed groups the smaller over the sign of one
+    unit. inf where a deterministic weight tells two units apart.
+    """
+    jeffreys = _jeffreys(posterior, group, flip=False, device=device)
+    if group.signed:
+        jeffreys = torch.minimum(jeffreys, _jeffreys(posterior, group, flip=True, device=device))
+    distances: NDArray[np.float64] = torch.sqrt(jeffreys.clamp(min=0.0)).cpu().numpy()
+    distances[distances >= np.sqrt(_LARGE)] = np.inf
+    np.fill_diagonal(distances, np.inf)
+    return distances
+
+
+def _jeffreys(posterior: Posterior, group: Group, *, flip: bool, device: str) -> Tensor:
+    total = torch.zeros(group.width, group.width, dtype=torch.float64, device=device)
+    for member in group.members:
+        mean = unit_blocks(_tensor(posterior.loc[member.tensor], device), member, group.width)
+        std = unit_blocks(_tensor(posterior.scale[member.tensor], device), member, group.width)
+        fixed = std <= 0
+        variance = torch.where(fixed, torch.zeros_like(std), std**2)
+        precision = torch.where(fixed, torch.zeros_like(std), 1.0 / std.clamp(min=1e-300) ** 2)
+        point = -mean if flip and member.flips else mean
+        # (±μ_j − μ_i)² is symmetric, so the way back is the transpose
+        there = squared_distances(mean, precision, point[None])[0] + variance @ precision.T
+        total += 0.5 * (there + there.T - _common(fixed))
+        total += _mismatch(mean, point, fixed)
+    return total
+
+
+def _tensor(array: NDArray[np.float64], device: str) -> Tensor:
+    return torch.as_tensor(array, dtype=torch.float64, device=device)
+
+
+def _common(fixed: Tensor) -> Tensor:
+    """2 × the number of coordinates random in both units, (n, n)."""
+    if not bool(fixed.any()):
+        return torch.full((), 2.0 * fixed.shape[1], dtype=torch.float64, device=fixed.device)
+    random = (~fixed).double()
+    return 2.0 * (random @ random.T)
+
+
+def _mismatch(mean: Tensor, point: Tensor, fixed: Tensor) -> Tensor:
+    """A huge number where two units differ in a deterministic coordinate, else 0; (n, n)."""
+    if not bool(fixed.any()):
+        return torch.zeros((), dtype=torch.float64, device=mean.device)
+    both = torch.where(fixed, mean, torch.zeros_like(mean))
+    other = torch.where(fixed, point, torch.zeros_like(point))
+    differ = torch.cdist(both, other, p=1.0) + torch.cdist(fixed.double(), fixed.double(), p=1.0)
+    return torch.where(differ > 0, torch.full_like(differ, _LARGE), torch.zeros_like(differ))

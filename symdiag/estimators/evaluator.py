@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.estimators.anchor import SMALL
-from symdiag.estimators.coupling import chain_values, coupled
+from symdiag.errors import UsageError
 from symdiag.estimators.decoding import Decoder, decoded_values
-from symdiag.estimators.layerwise import group_values
-from symdiag.estimators.sandwich import JointSandwich
-from symdiag.estimators.summation import enumerable, rest_of
+from symdiag.estimators.joint import JointSandwich, enumerable, rest_of
+from symdiag.estimators.layerwise import chain_values, coupled, group_values
+from symdiag.estimators.relabelling import SMALL
 from symdiag.estimators.values import DrawValues
 from symdiag.permanents import Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
 
 SANDWICH_ELEMENTS, FEW_ELEMENTS = 64, 16
-"""Elements of the joint sandwich for small nets (where both chain orders are tried, too) and for others."""
+"""Elements of the joint sandwich for small nets (where both chain orders are tried, too) and for
+others.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class StraddlingEstimator:
 
     @functools.cached_property
     def joint(self) -> JointSandwich:
-        """The joint sum or sandwich; made on first use, for it holds several copies of the posterior."""
+        """The joint sum or sandwich; made on first use, for it holds several copies of the
+        posterior.
+        """
         return JointSandwich(self.posterior, self.spec)
 
     @functools.cached_property
@@ -96,7 +100,9 @@ class StraddlingEstimator:
         chain_draws: int = 0,
         joint_draws: int = 0,
     ) -> Batch:
-        """Every group on all draws; coupling bounds and joint sandwich on as many of the first as asked for."""
+        """Every group on all draws; coupling bounds and joint sandwich on as many of the first as
+        asked for.
+        """
         groups = {g.name: self.one_group(g, draws, generator, certify) for g in self.spec}
         chains = (
             self._chains(groups, _first(draws, chain_draws), generator, certify)
@@ -157,3 +163,28 @@ class StraddlingEstimator:
 
 def _first(draws: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     return {name: value[:count] for name, value in draws.items()}
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is unknown or not there.
+
+    Raises:
+        UsageError: ``bad-option`` for anything but cpu, or a CUDA device that this machine has.
+    """
+    if device == "cpu":
+        return
+    found = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if found is None:
+        raise UsageError(
+            f"unknown --device {device!r}", code="bad-option", hint="cpu, cuda or cuda:N"
+        )
+    count = torch.cuda.device_count()
+    if int(found[1] or 0) >= count:
+        has = (
+            f"only {count} CUDA device{'s' if count > 1 else ''}"
+            if count
+            else "no CUDA device that torch can use"
+        )
+        raise UsageError(
+            f"--device {device}: this machine has {has}", code="bad-option", hint="use --device cpu"
+        )

@@ -27,7 +27,8 @@ def infonce(
     """I^K = log K − E log Σ_k r(g_k), with g_0 the identity and K − 1 uniform elements, nats.
 
     A lower bound on the mutual information in expectation that can never exceed log K, whatever the
-    truth; ``upper`` is therefore log|G|, unless the estimate's own standard error is all there is to say.
+    truth; ``upper`` is therefore log|G|, unless the estimate's own standard error is all there is
+    to say.
     """
     draws = posterior.sample(generator, samples)
     tensors = {name: torch.from_numpy(value) for name, value in draws.items()}
@@ -52,7 +53,9 @@ def contrastive_terms(
     num_elements: int,
     generator: np.random.Generator,
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """log Σ_{k<K} r(g_k) per draw, (S,), r(identity) = 1 included; fresh uniform elements for each draw."""
+    """log Σ_{k<K} r(g_k) per draw, (S,), r(identity) = 1 included; fresh uniform elements for each
+    draw.
+    """
     count = len(next(iter(draws.values())))
     terms = np.empty(count)
     for s in range(count):

@@ -1,4 +1,12 @@
-"""One group at a time: H(g_l | ω) with every other group at the identity (DESIGN.md 1.3, 1.5)."""
+"""One group at a time, by permanents: H(g_l | ω) from below, and the coupling bound from above.
+
+Every other group at the identity gives Σ_l H_l ≤ H_G. From above, the chain rule in any order of
+the groups: H(g_1, …, g_L | ω) = Σ_l H(g_l | g_1, …, g_{l−1}, ω). Given the earlier elements they
+can be undone, so each term is the entropy of one group, except that the later groups still scramble
+the tensors they touch. Dropping those tensors from what is observed can only raise the entropy:
+H_G ≤ Σ_l H(g_l | ω restricted to tensors that no later group touches), again permanents. Proofs:
+docs/theory/estimators.md.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +18,10 @@ import torch
 from torch import Tensor
 
 from symdiag.estimators.densities import SlotDensity, log_add, sign_entropy
-from symdiag.estimators.values import DrawEnds, DrawValues
+from symdiag.estimators.proposals import exclusive_tensors
+from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents import Effort, log_permanent
-from symdiag.symmetry.spec import Group
+from symdiag.symmetry.spec import Group, PermutationSpec
 
 GroupValues = Callable[[Group, Mapping[str, Tensor], Sequence[str] | None], DrawValues]
 """(group, draws, tensors) → ``group_values`` with everything else settled."""
@@ -56,7 +65,9 @@ def permanent_values(
     effort: Effort,
     certify: bool,
 ) -> DrawValues:
-    """Log-permanents of relative log-density matrices (S, n, n) as DrawValues; ``signs`` as ``sign_entropy``."""
+    """Log-permanents of relative log-density matrices (S, n, n) as DrawValues; ``signs`` as
+    ``sign_entropy``.
+    """
     inner = np.zeros((1, 1, 1)) if signs is None else signs.cpu().numpy()
     result = log_permanent(
         matrices.cpu().numpy(),
@@ -77,3 +88,32 @@ def permanent_values(
         operations=result.operations,
         methods=tuple(dict.fromkeys(result.method)),
     )
+
+
+def coupled(spec: PermutationSpec) -> bool:
+    """Whether any two groups share a tensor (otherwise Σ_l H_l is exact)."""
+    groups = spec.groups
+    return any(spec.adjacent(a, b) for k, a in enumerate(groups) for b in groups[k + 1 :])
+
+
+def chain_values(
+    order: tuple[Group, ...],
+    known: Mapping[str, DrawValues],
+    draws: Mapping[str, Tensor],
+    values: GroupValues,
+) -> DrawValues:
+    """Σ_l H(g_l | tensors no later group touches) per draw, for one order of the groups.
+
+    ``known`` holds each group's values on all its tensors (reused where nothing is dropped).
+    """
+    terms = []
+    for position, group in enumerate(order):
+        kept = exclusive_tensors(group, order[position + 1 :])
+        if len(kept) == len(group.tensors):
+            terms.append(known[group.name])
+        elif kept:
+            terms.append(values(group, draws, kept))
+        else:
+            count = len(next(iter(draws.values())))
+            terms.append(DrawValues.of_exact(np.full(count, group.log_order), "log-order"))
+    return add(terms)

@@ -18,7 +18,9 @@ MAX_DENSE = 6000
 
 
 def tractable(posterior: Posterior) -> tuple[Posterior, bool]:
-    """The posterior, without its correlations where they are too many; and whether they were dropped."""
+    """The posterior, without its correlations where they are too many; and whether they were
+    dropped.
+    """
     covariance = posterior.covariance
     if covariance is None or covariance.factor.shape[0] <= MAX_DENSE:
         return posterior, False
@@ -28,7 +30,9 @@ def tractable(posterior: Posterior) -> tuple[Posterior, bool]:
 def act_on_draw(
     spec: PermutationSpec, draw: Mapping[str, Tensor], actions: Action
 ) -> dict[str, Tensor]:
-    """K actions on one draw: tensor name → (K, *shape) for the tensors that any of the groups touches."""
+    """K actions on one draw: tensor name → (K, *shape) for the tensors that any of the groups
+    touches.
+    """
     moved: dict[str, Tensor] = {}
     for group in spec:
         if group.name not in actions:

@@ -1,8 +1,11 @@
-"""Proposals τ(g | ω) over group elements, with tractable probabilities (DESIGN.md 1.7).
+"""Proposals τ(g | ω) over group elements, with tractable probabilities.
 
-Per group: a permutation drawn by sequential importance sampling on the slot-density matrix, then, for
-signed groups, independent signs. A group that shares tensors with later groups, or acts on two axes of one, mixes two
-matrices, one on all its tensors and one on the others, because the true conditional lies between.
+Derived in docs/theory/estimators.md, "The whole group at once".
+
+Per group: a permutation drawn by sequential importance sampling on the slot-density matrix, then,
+for signed groups, independent signs. A group that shares tensors with later groups, or acts on two
+axes of one, mixes two matrices, one on all its tensors and one on the others, because the true
+conditional lies between.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from symdiag.symmetry.elements import Element
 from symdiag.symmetry.spec import Group
 
 _WHOLE = 0.75
-"""Share of proposals made from all of a group's tensors: right where labels are clear, as the anchor assumes."""
+"""Share of proposals made from all of a group's tensors: right where labels are clear, as the
+anchor assumes.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class GroupProposal:
     def sample(self, count: int, generator: np.random.Generator) -> tuple[Element, Array]:
         """``count`` elements and their log probabilities (count,).
 
-        A dead end has log probability -inf: τ lacks that much mass, and the element must get no weight, even where
-        another component could have drawn it.
+        A dead end has log probability -inf: τ lacks that much mass, and the element must get no
+        weight, even where another component could have drawn it.
         """
         choice = np.sort(generator.choice(len(self.components), size=count, p=self.shares))
         parts = [
@@ -81,7 +86,9 @@ class GroupProposal:
 
 
 class ProposalFamily:
-    """Builds :class:`GroupProposal` objects of one group for given draws; slot parameters prepared once."""
+    """Builds :class:`GroupProposal` objects of one group for given draws; slot parameters prepared
+    once.
+    """
 
     def __init__(
         self,
@@ -119,14 +126,18 @@ def _component(kept: Tensor, flipped: Tensor | None, s: int) -> _Component:
 
 
 def one_axis_per_tensor(group: Group) -> Group:
-    """The group with only the first axis of each tensor: a matrix permanent that stands in for proposals."""
+    """The group with only the first axis of each tensor: a matrix permanent that stands in for
+    proposals.
+    """
     first = {m.tensor: m.axis for m in reversed(group.members)}
     members = tuple(m for m in group.members if first[m.tensor] == m.axis)
     return Group(group.name, group.width, members, group.signed)
 
 
 def own_tensors(group: Group, others: Sequence[Group]) -> tuple[str, ...]:
-    """The group's tensors on which the labels of ``others`` leave no mark, nor the group's own on a second axis."""
+    """The group's tensors on which the labels of ``others`` leave no mark, nor the group's own on a
+    second axis.
+    """
     axes = {name: {m.axis for m in group.members if m.tensor == name} for name in group.tensors}
     return tuple(name for name in exclusive_tensors(group, others) if len(axes[name]) == 1)
 

@@ -1,4 +1,7 @@
-"""Who exchanges with whom, and where symmetrisation would move each unit (DESIGN.md 1.2, 1.3)."""
+"""Who exchanges with whom, and where symmetrisation would move each unit.
+
+Formulas: docs/theory/estimators.md, "One group is one matrix permanent".
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ _SURE = 1e-12  # a unit that keeps its label up to this exchanges with nobody
 class Sensitivity:
     """Per-unit consequences of straddling for one group of n units.
 
-    ``confusion[i, j]`` = P(π(i) = j | ω) averaged over draws; ``retention[i]`` = P(π(i) = i, unflipped | ω).
-    ``mean_shift``: size in posterior stds of −σ·∂H/∂μ over the unit's weights (square root of the product of
-    two independent halves, hence not inflated by noise). ``log_std_shift``: mean of −∂H/∂log σ over them.
+    ``confusion[i, j]`` = P(π(i) = j | ω) averaged over draws; ``retention[i]`` = P(π(i) = i,
+    unflipped | ω). ``mean_shift``: size in posterior stds of −σ·∂H/∂μ over the unit's weights
+    (square root of the product of two independent halves, hence not inflated by noise).
+    ``log_std_shift``: mean of −∂H/∂log σ over them.
     """
 
     confusion: Array  # (n, n)
@@ -47,7 +51,9 @@ def sensitivity(
     effort: Effort = DEFAULT,
     device: str = "cpu",
 ) -> Sensitivity:
-    """Permanental marginals and the gradient of H at the checkpoint, from ``draws`` fresh weight draws."""
+    """Permanental marginals and the gradient of H at the checkpoint, from ``draws`` fresh weight
+    draws.
+    """
     largest = max(group.width**2, sum(posterior.loc[n].size for n in group.tensors))
     chunk = max(1, min(draws // 2, _MAX_ENTRIES // largest))
     halves = [_Half(group, posterior, device) for _ in range(2)]
@@ -124,7 +130,9 @@ class _Half:
     def _add_gradient(
         self, joint: Tensor, signed: Tensor, own: Tensor, draw: Mapping[str, Tensor]
     ) -> None:
-        """Gradients of Σ_ij P_ij A_ij with P held fixed; units that keep their label contribute nothing."""
+        """Gradients of Σ_ij P_ij A_ij with P held fixed; units that keep their label contribute
+        nothing.
+        """
         active = (own < 1.0 - _SURE).nonzero().flatten()
         if len(active) == 0:
             return
@@ -143,11 +151,13 @@ class _Half:
 def unit_gradients(
     joint: Tensor, signed: Tensor, loc: Tensor, scale: Tensor, point: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """σ·∂/∂μ and ∂/∂log σ of Σ_ij P_ij A_ij through densities and reparameterised draws, (n, D) each.
+    """σ·∂/∂μ and ∂/∂log σ of Σ_ij P_ij A_ij through densities and reparameterised draws, (n, D)
+    each.
 
     Args:
         joint: P(π(i) = j | ω), (n, n), rows and columns summing to 1.
-        signed: The same minus twice its flipped part (P₊ − P₋) where the tensor flips, else ``joint``.
+        signed: The same minus twice its flipped part (P₊ − P₋) where the tensor flips, else
+            ``joint``.
         loc: Means by unit, (n, D).
         scale: Stds, 0 where deterministic.
         point: The draw ω = μ + σε.

@@ -1,4 +1,7 @@
-"""The straddling entropy H(g | ω) of a posterior: per group, in total, with intervals (DESIGN.md 1.1)."""
+"""The straddling entropy H(g | ω) of a posterior: per group, in total, with intervals.
+
+Defined in docs/theory/estimators.md, "Straddling entropy".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from symdiag.estimate import Estimate
 from symdiag.estimators import budget as budgets
 from symdiag.estimators.evaluator import Batch, StraddlingEstimator
-from symdiag.estimators.summation import rest_of, size
+from symdiag.estimators.joint import rest_of, size
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import (
     DrawValues,
@@ -70,16 +73,18 @@ def estimate_straddling(
         spec: Its verified permutation spec.
         samples: Exactly this many weight draws; None lets precision and budget decide.
         seed: Seed of all randomness.
-        precision: Target half-width of the Monte Carlo interval, nats (default 0.05 + 1 % of the value).
+        precision: Target half-width of the Monte Carlo interval, nats (default 0.05 + 1 % of the
+            value).
         budget: Nominal seconds (see ``budget.py``); None for the default.
         device: Torch device for the slot densities.
-        effort: How hard the permanents are worked on; by default less where layers are wide (see ``budget.py``).
+        effort: How hard the permanents are worked on; by default less where layers are wide (see
+            ``budget.py``).
         progress: Called with (stage, fraction done).
 
     Returns:
-        Estimates whose ``interval`` says what is promised. The total is Σ_l H_l, a lower bound on H_G that is
-        exact when no two groups share a tensor; its upper end comes from the coupling bound or the joint
-        sandwich, whichever is tighter.
+        Estimates whose ``interval`` says what is promised. The total is Σ_l H_l, a lower bound on
+        H_G that is exact when no two groups share a tensor; its upper end comes from the coupling
+        bound or the joint sandwich, whichever is tighter.
     """
     if len(spec) == 0:
         zero = summarise(DrawValues.of_exact(np.zeros(2), "trivial-group"), 0.0)
@@ -140,7 +145,9 @@ def _run(
 
 
 def _refine(runner: _Runner, fixed: float, budget: float, precision: float | None) -> bool:
-    """Rounds of further draws, each planned by all draws so far; whether the target precision was reached."""
+    """Rounds of further draws, each planned by all draws so far; whether the target precision was
+    reached.
+    """
     for _ in range(_ROUNDS):
         mean, std = runner.spread()
         cost = fixed + budgets.seconds(runner.operations())
@@ -153,14 +160,18 @@ def _refine(runner: _Runner, fixed: float, budget: float, precision: float | Non
 
 
 def _fixed_cost(estimator: StraddlingEstimator) -> float:
-    """Nominal seconds of one draw, permanents aside (sampled groups cost as much as a joint sandwich)."""
+    """Nominal seconds of one draw, permanents aside (sampled groups cost as much as a joint
+    sandwich).
+    """
     if not estimator.direct:
         return 2.0 * _joint_cost(estimator)
     return budgets.draw_cost(estimator.posterior, estimator.spec)
 
 
 def _joint_draws(estimator: StraddlingEstimator, budget: float, pilot: int) -> int:
-    """How many draws get the joint sandwich; where the sum is exact, all of the pilot draws that are affordable."""
+    """How many draws get the joint sandwich; where the sum is exact, all of the pilot draws that
+    are affordable.
+    """
     if not estimator.wants_joint:
         return 0
     count = budgets.joint_draws(
@@ -177,7 +188,9 @@ def _joint_cost(estimator: StraddlingEstimator) -> float:
 
 
 def _chunk(posterior: Posterior, spec: PermutationSpec) -> int:
-    """Draws per batch such that they, and each of their density matrices, take about 100 MB at most."""
+    """Draws per batch such that they, and each of their density matrices, take about 100 MB at
+    most.
+    """
     largest = max(posterior.num_parameters, *(g.width**2 for g in spec))
     return max(1, min(64, _CHUNK // largest))
 

@@ -95,10 +95,10 @@ def _exact_total(layerwise: DrawValues, joint: DrawValues, log_order: float) -> 
 def upper_from_part(layerwise: DrawValues, part: DrawValues, *, alike: bool) -> float:
     """Mean upper bound plus its Monte Carlo slack when only the first draws have one.
 
-    The gap to the layerwise value varies far less than the value, so it is averaged over those draws
-    and added to the layerwise mean over all. ``alike`` compares Rao–Blackwellised values: for parts
-    that have them the gap is steadier still, for others (the joint sandwich) only the plain values
-    vary alike.
+    The gap to the layerwise value varies far less than the value, so it is averaged over those
+    draws and added to the layerwise mean over all. ``alike`` compares Rao–Blackwellised values: for
+    parts that have them the gap is steadier still, for others (the joint sandwich) only the plain
+    values vary alike.
 
     Raises:
         ContradictionError: the gap is negative by more than its error.

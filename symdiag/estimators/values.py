@@ -179,11 +179,12 @@ def combined(error: float | None, count: int, other: float | None, other_count: 
 
 
 def in_order(lower: float, upper: float, error: float, what: str) -> None:
-    """Check that ``lower`` ≤ ``upper`` up to ``error``: a 95 % half-width, 0 for ends that always hold.
+    """Check that ``lower`` ≤ ``upper`` up to ``error``: a 95 % half-width, 0 for ends that always
+    hold.
 
     Raises:
-        ContradictionError: a bound is wrong. Where there is Monte Carlo error, when ``strict`` only:
-            with few draws chance, too, exceeds any multiple of it now and then.
+        ContradictionError: a bound is wrong. Where there is Monte Carlo error, when ``strict``
+            only: with few draws chance, too, exceeds any multiple of it now and then.
     """
     if crossed(lower, upper, _EXCUSED * error) and (strict or error == 0.0):
         raise ContradictionError(f"{what}: {lower} <= . <= {upper}, error {error}")
@@ -214,9 +215,9 @@ def check_ends(values: DrawValues) -> None:
 def summarise(values: DrawValues, ceiling: float) -> Estimate:
     """The Estimate of E[value] in [0, ceiling].
 
-    Brackets of every kind are kept apart; the headline interval is the exact one, else the certified
-    one where it is as tight as the sandwich, else the sandwich (valid because ω ~ q; Sobolev &
-    Vetrov 2019).
+    Brackets of every kind are kept apart; the headline interval is the exact one, else the
+    certified one where it is as tight as the sandwich, else the sandwich (valid because ω ~ q;
+    Sobolev & Vetrov 2019).
 
     Raises:
         ContradictionError: bounds exclude each other (see ``in_order``).

@@ -1,7 +1,8 @@
-"""log perm of batches of matrices: exact values, estimates, bounds and marginals. Knows matrices only, no networks.
+"""log perm of batches of matrices: exact values, estimates, bounds and marginals. Knows matrices
+only, no networks.
 
-``log_permanent`` plans; ``bounds/`` and ``estimators/`` hold one file per deterministic bound and per
-estimator. Importing this package compiles nothing and stays clear of torch.
+``log_permanent`` plans; ``bounds/`` and ``estimators/`` hold one file per deterministic bound and
+per estimator. Importing this package compiles nothing and stays clear of torch.
 """
 
 from symdiag.permanents.blocks import BlockStructure, block_structure

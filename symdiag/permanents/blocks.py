@@ -1,9 +1,9 @@
 """Splitting a dual-scaled matrix into diagonal blocks, with a rigorous bound on what that drops.
 
-Neurons are linked by two-cycle weight N_ij N_ji (entrywise pruning leaves giant components: what matters is cycle
-weight). The loss bound is proven in docs/theory/permanents.md, 4:
-``0 <= log perm(B) - sum_b log perm(B_b) <= -logdet(I - M)``, ``M_ab = rho_b sum_{i in a, j in b} N_ij``,
-``rho_b = 1 / min entry of block b``, if the spectral radius of M is below 1.
+Neurons are linked by two-cycle weight N_ij N_ji (entrywise pruning leaves giant components: what
+matters is cycle weight). The loss bound is proven in docs/theory/permanents.md, 4:
+``0 <= log perm(B) - sum_b log perm(B_b) <= -logdet(I - M)``, ``M_ab = rho_b sum_{i in a, j in b}
+N_ij``, ``rho_b = 1 / min entry of block b``, if the spectral radius of M is below 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class BlockStructure:
 
     Attributes:
         blocks: index arrays, each ascending; together they cover 0..n-1.
-        loss: upper bound in nats on log perm minus the sum over blocks; inf when no bound was found.
+        loss: upper bound in nats on log perm minus the sum over blocks; inf when no bound was
+            found.
     """
 
     blocks: tuple[IntArray, ...]
@@ -40,7 +41,8 @@ class BlockStructure:
 
 
 def block_structure(log_scaled: Array, *, tolerance: float = 1e-9) -> BlockStructure:
-    """Finest blocks of an (n, n) dual-scaled log-weight matrix whose loss bound is within ``tolerance`` nats.
+    """Finest blocks of an (n, n) dual-scaled log-weight matrix whose loss bound is within
+    ``tolerance`` nats.
 
     One block (loss 0) when every cut loses more.
     """
@@ -60,7 +62,9 @@ def block_structure(log_scaled: Array, *, tolerance: float = 1e-9) -> BlockStruc
 
 
 def small_blocks(log_scaled: Array, small: int) -> BlockStructure | None:
-    """The cut that loses least among those leaving blocks of at most ``small``; None when there is none."""
+    """The cut that loses least among those leaving blocks of at most ``small``; None when there is
+    none.
+    """
     pairs = pair_weights(log_scaled)
     best = None
     low, high = 0, len(_THRESHOLDS) - 1
@@ -84,7 +88,9 @@ def pair_weights(log_scaled: Array) -> Array:
 def split(
     log_scaled: Array, pairs: Array, threshold: float, tolerance: float = math.inf
 ) -> BlockStructure:
-    """Connected components of ``pairs > threshold``, and the loss bound of cutting there (see ``neg_logdet``)."""
+    """Connected components of ``pairs > threshold``, and the loss bound of cutting there (see
+    ``neg_logdet``).
+    """
     return _structure(log_scaled, *_components(pairs, threshold), tolerance)
 
 
@@ -134,12 +140,14 @@ def loss_bound(
 
 
 def neg_logdet(matrix: Array, tolerance: float = math.inf) -> float:
-    """Upper bound on -logdet(I - M) for (m, m) nonnegative M, rounding included; inf unless the radius is below 1.
+    """Upper bound on -logdet(I - M) for (m, m) nonnegative M, rounding included; inf unless the
+    radius is below 1.
 
-    Also inf, without a determinant, where it must exceed ``tolerance``: it is sum_k tr M^k / k, all terms nonnegative.
+    Also inf, without a determinant, where it must exceed ``tolerance``: it is sum_k tr M^k / k, all
+    terms nonnegative.
 
-    The radius is certified by a positive x with M x < x (Collatz-Wielandt); row sums of the inverse, which is
-    nonnegative, then bound the effect of rounding.
+    The radius is certified by a positive x with M x < x (Collatz-Wielandt); row sums of the
+    inverse, which is nonnegative, then bound the effect of rounding.
     """
     m = len(matrix)
     if m == 0 or not matrix.any():
@@ -166,7 +174,9 @@ def neg_logdet(matrix: Array, tolerance: float = math.inf) -> float:
 
 
 def radius_reaches_one(matrix: Array) -> bool:
-    """Whether a few power steps show the spectral radius of a nonnegative (m, m) matrix to be at least 1."""
+    """Whether a few power steps show the spectral radius of a nonnegative (m, m) matrix to be at
+    least 1.
+    """
     vector = np.ones(len(matrix))
     for _ in range(6):
         image = matrix @ vector

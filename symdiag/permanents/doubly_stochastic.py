@@ -1,4 +1,6 @@
-"""Doubly stochastic matrices: Sinkhorn scaling, exact rounding, and the functionals bounds are made of."""
+"""Doubly stochastic matrices: Sinkhorn scaling, exact rounding, and the functionals bounds are made
+of.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from symdiag.permanents.scaling import row_chunks
 
 @dataclass(frozen=True)
 class DoublyStochastic:
-    """``weights = diag(row) @ matrix @ diag(column)`` with unit column sums and row sums within ``error`` of 1.
+    """``weights = diag(row) @ matrix @ diag(column)`` with unit column sums and row sums within
+    ``error`` of 1.
 
-    ``log_factor = -sum(log row) - sum(log column)``: log perm(matrix) = log perm(weights) + log_factor.
+    ``log_factor = -sum(log row) - sum(log column)``: log perm(matrix) = log perm(weights) +
+    log_factor.
     """
 
     weights: Array
@@ -23,7 +27,8 @@ class DoublyStochastic:
 
 
 def sinkhorn(matrix: Array, *, tolerance: float = 1e-4, sweeps: int = 100) -> DoublyStochastic:
-    """Scale an (n, n) nonnegative matrix of positive diagonal; stops at ``tolerance`` or after ``sweeps``.
+    """Scale an (n, n) nonnegative matrix of positive diagonal; stops at ``tolerance`` or after
+    ``sweeps``.
 
     Any result is usable as a proposal; what it leaves undone is in ``error``.
     """
@@ -46,7 +51,8 @@ def sinkhorn(matrix: Array, *, tolerance: float = 1e-4, sweeps: int = 100) -> Do
 
 
 def round_to_doubly_stochastic(matrix: Array) -> Array:
-    """Nearest-by-scaling doubly stochastic (n, n): shrink rows and columns above 1, add a rank-one remainder.
+    """Nearest-by-scaling doubly stochastic (n, n): shrink rows and columns above 1, add a rank-one
+    remainder.
 
     Exact up to float rounding of the sums (Altschuler, Weed and Rigollet 2017, algorithm 2).
     """
@@ -79,6 +85,7 @@ def rounding_slack(log_weights: Array, energy: float) -> float:
     Valid by docs/theory/permanents.md, 5.
     """
     n = len(log_weights)
-    # a completion in exact arithmetic may also put 1e-16 where float put nothing: log A there counts too
+    # a completion in exact arithmetic may also put 1e-16 where float put nothing: log A there
+    # counts too
     steepest = 100.0 + float(np.abs(log_weights).max(initial=0.0))
     return 4.0 * n * n * 2.3e-16 * steepest + 1e-14 * abs(energy)

@@ -1,7 +1,7 @@
 """Exact permanents and marginals by subset dynamic programming in plain float64, n <= 24.
 
-Cost O(2^n n); entries are dual-scaled first, every term is nonnegative, so no cancellation (Ryser's and Glynn's
-alternating sums lose all digits at our dynamic range).
+Cost O(2^n n); entries are dual-scaled first, every term is nonnegative, so no cancellation (Ryser's
+and Glynn's alternating sums lose all digits at our dynamic range).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def exact_log_permanent(log_weights: Array) -> Array:
 
 
 def exact_marginals(log_weights: Array) -> tuple[Array, Array]:
-    """log perm (B,) and marginals P (B, n, n) = d log perm / d log A; P is 0 where the permanent is zero.
+    """log perm (B,) and marginals P (B, n, n) = d log perm / d log A; P is 0 where the permanent is
+    zero.
 
     Raises:
         UsageError: n > 24.
@@ -74,9 +75,11 @@ def _single(matrix: Array, *, with_marginals: bool) -> tuple[float, Array]:
 
 
 def small_log_permanents(log_weights: Array) -> Array:
-    """log perm (B,) in nats of (B, n, n) log weights; -inf where the permanent is zero. Cost B n 2^n log-additions.
+    """log perm (B,) in nats of (B, n, n) log weights; -inf where the permanent is zero. Cost B n
+    2^n log-additions.
 
-    No dual scaling: sums are of logarithms, so nothing overflows, and the error is n roundings of the largest entry.
+    No dual scaling: sums are of logarithms, so nothing overflows, and the error is n roundings of
+    the largest entry.
     """
     count, n, _ = log_weights.shape
     sizes = np.array([mask.bit_count() for mask in range(1 << n)])

@@ -37,10 +37,11 @@ def _jit_exact(function: F) -> F:
 def subset_permanent(
     weights: Array, forward: Array, backward: Array, counts: IntArray, marginals: Array
 ) -> float:
-    """Permanent of one (n, n) matrix by subset dynamic programming; marginals too unless ``backward`` is empty.
+    """Permanent of one (n, n) matrix by subset dynamic programming; marginals too unless
+    ``backward`` is empty.
 
-    ``forward[mask]`` sums over ways to give the first popcount(mask) rows the columns of mask; ``backward`` completes.
-    All terms are nonnegative, so there is no cancellation.
+    ``forward[mask]`` sums over ways to give the first popcount(mask) rows the columns of mask;
+    ``backward`` completes. All terms are nonnegative, so there is no cancellation.
     """
     n = weights.shape[0]
     full = forward.shape[0] - 1
@@ -77,7 +78,9 @@ def _masked_sum(free: ByteArray, values: Array) -> float:
 
 @_jit
 def _pick(free: ByteArray, odds: Array, stripes: Array, goal: float) -> int:
-    """The free column at which the running sum of odds passes ``goal``, given the sums over stripes of columns."""
+    """The free column at which the running sum of odds passes ``goal``, given the sums over stripes
+    of columns.
+    """
     stripe = 0
     run = 0.0
     while stripe < stripes.shape[0] - 1 and run + stripes[stripe] <= goal:
@@ -188,7 +191,8 @@ def swap_loop(
     held: IntArray,
     occupation: Array,
 ) -> int:
-    """Metropolis swaps on ``held`` in place; adds the time spent at each (row, column) after ``burn``.
+    """Metropolis swaps on ``held`` in place; adds the time spent at each (row, column) after
+    ``burn``.
 
     A row and the column to move it to are proposed with odds ``proposal`` (running sums
     ``cumulative``), or two rows uniformly where these are empty; returns the swaps accepted.
@@ -240,7 +244,9 @@ def swap_loop(
 def _column_sums(
     weights: Array, rows: Array, total: Array, top: Array, rest: Array, arg: IntArray
 ) -> None:
-    """Per column of weights * rows: the sum, the largest, the sum without the largest, and where the largest is."""
+    """Per column of weights * rows: the sum, the largest, the sum without the largest, and where
+    the largest is.
+    """
     n = weights.shape[0]
     total[:] = 0.0
     top[:] = -1.0

@@ -33,9 +33,11 @@ def marginals(
     Args:
         log_weights: (B, n, n), -inf allowed.
         generator: source of all randomness.
-        method: for blocks above ``effort.max_exact``: ``bethe`` (deterministic, biased), ``mcmc`` (swap chain from the
-            identity, unbiased when that is a posterior draw), ``auto`` (by regime), ``exact`` (refuse to approximate).
-        effort: ``max_exact`` and ``particles`` (chain length is ``particles`` times n swaps) matter here.
+        method: for blocks above ``effort.max_exact``: ``bethe`` (deterministic, biased), ``mcmc``
+            (swap chain from the identity, unbiased when that is a posterior draw), ``auto`` (by
+            regime), ``exact`` (refuse to approximate).
+        effort: ``max_exact`` and ``particles`` (chain length is ``particles`` times n swaps) matter
+            here.
 
     Raises:
         UsageError: wrong shape or method, or ``exact`` with a block that is too large.

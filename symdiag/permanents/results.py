@@ -15,7 +15,8 @@ class Effort:
 
     Attributes:
         max_exact: largest block evaluated exactly (up to 24).
-        particles: particles of each SMC run; a quarter of them where small pilot runs agree already.
+        particles: particles of each SMC run; a quarter of them where small pilot runs agree
+            already.
         runs: plain SMC runs per block; one conditional run comes on top. Where pilot runs
             disagree, a quarter of the runs get 3/4 ``runs`` times the particles each.
         delta: chance that ``probable_lower`` fails.
@@ -44,7 +45,8 @@ NOTHING_KNOWN = Ends()
 
 @dataclass(frozen=True)
 class Part:
-    """log perm of one block or of a whole matrix with its bounds, nats; names as in ``LogPermanent``.
+    """log perm of one block or of a whole matrix with its bounds, nats; names as in
+    ``LogPermanent``.
 
     ``weight`` is the mean log weight of the permutations that ``rao_blackwellised`` of the whole
     matrix averages over; NaN when nobody asked.

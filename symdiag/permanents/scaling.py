@@ -1,6 +1,8 @@
-"""Scaling by the duals of the best assignment: afterwards the best permutation weighs 1 and no entry exceeds 1.
+"""Scaling by the duals of the best assignment: afterwards the best permutation weighs 1 and no
+entry exceeds 1.
 
-So ``1 <= perm <= n!``: nothing can overflow, and underflow is below 1e-270 relative (docs/theory/permanents.md, 1).
+So ``1 <= perm <= n!``: nothing can overflow, and underflow is below 1e-270 relative
+(docs/theory/permanents.md, 1).
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ _CELLS = 1 << 16  # of temporaries in elementwise work: they stay in the cache, 
 
 @dataclass(frozen=True)
 class Scaled:
-    """``log_weights[i, columns[j]] = log_scaled[i, j] + row and column terms`` that add up to ``offset``.
+    """``log_weights[i, columns[j]] = log_scaled[i, j] + row and column terms`` that add up to
+    ``offset``.
 
     Attributes:
-        log_scaled: (n, n), <= 0 up to rounding; the diagonal is exactly 0 and is the best permutation.
+        log_scaled: (n, n), <= 0 up to rounding; the diagonal is exactly 0 and is the best
+            permutation.
         offset: log weight of the best permutation, nats; -inf when every permutation has weight 0.
         columns: (n,) original column now at position j.
     """
@@ -35,7 +39,9 @@ class Scaled:
 
 
 def best_assignment(log_weights: Array) -> IntArray | None:
-    """Columns (n,) of the heaviest permutation of an (n, n) log-weight matrix; None when all have weight 0."""
+    """Columns (n,) of the heaviest permutation of an (n, n) log-weight matrix; None when all have
+    weight 0.
+    """
     n = len(log_weights)
     diagonal = np.diagonal(log_weights)
     if n and np.isfinite(diagonal).all() and bool((log_weights <= diagonal[:, None]).all()):
@@ -68,7 +74,8 @@ def dual_scale(log_weights: Array) -> Scaled:
 
 
 def centre(log_weights: Array, *, spread: float = 10.0) -> Scaled | None:
-    """Scale by row and column means where entries differ little: no assignment needed, nothing can overflow.
+    """Scale by row and column means where entries differ little: no assignment needed, nothing can
+    overflow.
 
     None when entries are -inf or still span more than ``spread`` nats. The diagonal is then not 0.
     """
@@ -87,7 +94,9 @@ def centre(log_weights: Array, *, spread: float = 10.0) -> Scaled | None:
 
 
 def _potentials(gain: Array) -> Array:
-    """v with gain_ij <= v_j - v_i, midway between the extreme solutions; ``gain`` (n, n) has no positive cycle."""
+    """v with gain_ij <= v_j - v_i, midway between the extreme solutions; ``gain`` (n, n) has no
+    positive cycle.
+    """
     forward = _longest(gain)
     backward = -_longest(np.ascontiguousarray(gain.T))
     return (forward + backward) / 2
@@ -113,7 +122,9 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _compensated(permuted: Array, best: Array, potential: Array) -> Array:
-    """permuted - best_i + potential_i - potential_j with the rounding errors added back (Knuth's TwoSum)."""
+    """permuted - best_i + potential_i - potential_j with the rounding errors added back (Knuth's
+    TwoSum).
+    """
     finite = np.isfinite(permuted)
     safe = np.where(finite, permuted, 0.0)
     first, e1 = _two_sum(safe, np.broadcast_to(-best[:, None], safe.shape))

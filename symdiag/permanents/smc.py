@@ -1,10 +1,13 @@
-"""Sequential Monte Carlo over rows: unbiased estimates of the permanent, and a proposal over permutations.
+"""Sequential Monte Carlo over rows: unbiased estimates of the permanent, and a proposal over
+permutations.
 
-Rows take a free column each, in ascending order of the entropy of their Sinkhorn marginals (the order is decisive).
-After row t a partial assignment with free columns F is weighted by the look-ahead ``prod_{j in F} h_tj``, ``h_tj`` the
-column mass left for later rows: row t picks j with probability proportional to ``odds_tj = B_tj / h_tj`` over F, and
-the weight grows by ``sum_F odds_t * prod_F h_t / h_{t-1}``. Any positive h leaves the estimate unbiased. The products
-telescope: what a path contributes is h at its picks, and h over the columns still free wherever weights are compared.
+Rows take a free column each, in ascending order of the entropy of their Sinkhorn marginals (the
+order is decisive). After row t a partial assignment with free columns F is weighted by the
+look-ahead ``prod_{j in F} h_tj``, ``h_tj`` the column mass left for later rows: row t picks j with
+probability proportional to ``odds_tj = B_tj / h_tj`` over F, and the weight grows by ``sum_F odds_t
+* prod_F h_t / h_{t-1}``. Any positive h leaves the estimate unbiased. The products telescope: what
+  a path contributes is h at its picks, and h over the columns still free wherever weights are
+  compared.
 """
 
 from __future__ import annotations
@@ -60,8 +63,9 @@ class Proposal:
 class Run:
     """One SMC run: its log Z-hat (nats, offset included) and its particles.
 
-    ``choices`` and ``ancestors`` are (n, K); ``log_weight`` (K,) holds the weights since the last resampling and
-    ``log_proposal`` (K,) the log probability of each particle's own choices (meaningful without resampling only).
+    ``choices`` and ``ancestors`` are (n, K); ``log_weight`` (K,) holds the weights since the last
+    resampling and ``log_proposal`` (K,) the log probability of each particle's own choices
+    (meaningful without resampling only).
     """
 
     log_estimate: float
@@ -79,7 +83,9 @@ def prepare(log_weights: Array) -> Proposal:
 
 
 def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray) -> Proposal:
-    """Proposal from an already balanced matrix; ``columns`` are the original columns of its positions."""
+    """Proposal from an already balanced matrix; ``columns`` are the original columns of its
+    positions.
+    """
     weights = balanced.weights
     rows = np.argsort(_entropies(weights), kind="stable").astype(np.int64)
     odds = weights[rows]
@@ -151,7 +157,9 @@ def run(
 def conditional_run(
     proposal: Proposal, particles: int, generator: np.random.Generator, retained: IntArray
 ) -> Run:
-    """Conditional SMC that keeps the permutation ``retained`` (n,), an exact draw from the permanent's law."""
+    """Conditional SMC that keeps the permutation ``retained`` (n,), an exact draw from the
+    permanent's law.
+    """
     return run(proposal, particles, generator, forced=proposal.to_choices(retained[None, :]))
 
 
@@ -164,9 +172,11 @@ def log_mean_exp(values: Array) -> float:
 def sample_assignments(
     log_weights: Array, num: int, generator: np.random.Generator
 ) -> tuple[IntArray, Array]:
-    """Permutations (num, n) (row -> column) by sequential importance sampling, and log tau(pi | A) (num,).
+    """Permutations (num, n) (row -> column) by sequential importance sampling, and log tau(pi | A)
+    (num,).
 
-    A particle that ran into a dead end has log probability -inf and is not a permutation of positive weight.
+    A particle that ran into a dead end has log probability -inf and is not a permutation of
+    positive weight.
     """
     return draw(prepare(log_weights), num, generator)
 
@@ -195,8 +205,8 @@ def _resample(
 ) -> tuple[IntArray, float] | None:
     """Ancestors (K,) and the log mean weight, or None while the weights are even enough.
 
-    Systematic; survivors keep their slot. With ``keep`` particle 0 survives: it is laid out first, the others in
-    random order, and the shift is drawn given that it was chosen.
+    Systematic; survivors keep their slot. With ``keep`` particle 0 survives: it is laid out first,
+    the others in random order, and the shift is drawn given that it was chosen.
     """
     particles = len(log_weights)
     top = float(log_weights.max())
@@ -226,10 +236,11 @@ def _resample(
 
 
 def size_biased_shift(expected: float, uniform: float, chooser: float) -> float:
-    """Shift of systematic resampling given that a particle with ``expected`` offspring, placed first, was chosen.
+    """Shift of systematic resampling given that a particle with ``expected`` offspring, placed
+    first, was chosen.
 
-    Its offspring number is floor + 1 for shifts below the fractional part and floor above; the shift's density is
-    proportional to that number.
+    Its offspring number is floor + 1 for shifts below the fractional part and floor above; the
+    shift's density is proportional to that number.
     """
     whole = float(np.floor(expected))
     part = expected - whole

@@ -1,4 +1,5 @@
-"""The one Metropolis chain: swaps on permutations, stationary law proportional to prod_i A_{i, pi(i)}.
+"""The one Metropolis chain: swaps on permutations, stationary law proportional to prod_i A_{i,
+pi(i)}.
 
 Started at the identity under omega ~ q it starts stationary (the identity is an exact draw of the
 permutation given omega, up to relabelling), so every state is an exact, correlated draw: it needs
@@ -71,7 +72,8 @@ def swap_marginals(
     """Doubly stochastic estimates (B, n, n) of P(π(i) = j) ∝ Π exp A[i, π(i)], for training.
 
     Args:
-        log_weights: (B, n, n) relative log densities with the identity typical (ω ~ q); −inf forbids.
+        log_weights: (B, n, n) relative log densities with the identity typical (ω ~ q); −inf
+            forbids.
         generator: Seeds the chains.
         steps: Proposed swaps per matrix, half of which are burn-in; default ``default_steps(n)``.
     """

@@ -1,4 +1,6 @@
-"""One call per matrix of a batch, on several threads where that pays; results do not depend on how many."""
+"""One call per matrix of a batch, on several threads where that pays; results do not depend on how
+many.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def per_matrix(
     generator: np.random.Generator,
     *others: Iterable[object],
 ) -> list[T]:
-    """``function(matrix, generator, *other)`` for each of (B, n, n); every matrix gets a generator of its own."""
+    """``function(matrix, generator, *other)`` for each of (B, n, n); every matrix gets a generator
+    of its own.
+    """
     children = _children(generator, len(matrices))
     workers = min(len(matrices), _cores())
     if workers < 2 or matrices.shape[-1] < _WIDE:
@@ -34,7 +38,8 @@ def per_matrix(
 
 @contextlib.contextmanager
 def beside(function: Callable[[], T], *, wanted: bool) -> Iterator[Callable[[], T]]:
-    """Start ``function`` on a thread where ``wanted`` and a core is there for it; yields what waits for its result.
+    """Start ``function`` on a thread where ``wanted`` and a core is there for it; yields what waits
+    for its result.
 
     For work without randomness only: when it runs must not matter.
     """
@@ -46,7 +51,9 @@ def beside(function: Callable[[], T], *, wanted: bool) -> Iterator[Callable[[], 
 
 
 def _children(generator: np.random.Generator, count: int) -> list[np.random.Generator]:
-    """Independent generators; one that was given a key instead of a seed sequence (Philox) seeds them by its draws."""
+    """Independent generators; one that was given a key instead of a seed sequence (Philox) seeds
+    them by its draws.
+    """
     try:
         return list(generator.spawn(count))
     except TypeError:
@@ -56,7 +63,9 @@ def _children(generator: np.random.Generator, count: int) -> list[np.random.Gene
 
 
 def _cores() -> int:
-    """Cores this process may use; ``OMP_NUM_THREADS`` is honoured as everywhere else in numerical Python."""
+    """Cores this process may use; ``OMP_NUM_THREADS`` is honoured as everywhere else in numerical
+    Python.
+    """
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     available = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

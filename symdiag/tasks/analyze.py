@@ -18,7 +18,7 @@ from symdiag.diagnostics.diagnosis import (
 )
 from symdiag.diagnostics.findings import collect
 from symdiag.estimators import Straddling, estimate_straddling, infonce, tractable
-from symdiag.estimators.devices import check_device
+from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import Baseline, ModelInfo, Report, Settings
 from symdiag.symmetry.discovery import Symmetry

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from symdiag import formats
 from symdiag.errors import OutputError, UsageError
-from symdiag.estimators.devices import check_device
+from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
 from symdiag.tasks._evidence import DataSource, problem_of

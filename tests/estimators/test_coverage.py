@@ -73,7 +73,9 @@ def test_exact_intervals_hold_the_truth_at_their_rate(truths):
 
 
 def test_sampled_intervals_of_every_kind_hold_the_truth_at_their_rate(truths):
-    """Blocks above 2 units are sampled: certified, 1 − δ and in-expectation brackets beside the enumerated value."""
+    """Blocks above 2 units are sampled: certified, 1 − δ and in-expectation brackets beside the
+    enumerated value.
+    """
     held = dict.fromkeys(("certified", "probability", "expectation"), 0)
     effort = Effort(max_exact=2, particles=16, runs=2)
     for seed, (posterior, spec, truth) in enumerate(truths):

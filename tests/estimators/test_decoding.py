@@ -12,7 +12,7 @@ from brute_force import mlp
 from symdiag.estimators import estimate_straddling
 from symdiag.estimators.decoding import Decoder, decoded_values
 from symdiag.estimators.evaluator import StraddlingEstimator
-from symdiag.estimators.summation import GroupSum
+from symdiag.estimators.joint import GroupSum
 from symdiag.permanents import DEFAULT
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import act, random_action

@@ -119,7 +119,9 @@ def test_well_separated_units_give_zero(width):
 
 
 def test_expansion_equals_differences_where_it_matters():
-    """The matrix-product path for large layers against plain differences, far from the origin and with twins."""
+    """The matrix-product path for large layers against plain differences, far from the origin and
+    with twins.
+    """
     rng = np.random.default_rng(3)
     width, size = 128, 600
     loc = torch.from_numpy(1e3 + rng.normal(size=(width, size)))

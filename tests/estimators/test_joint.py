@@ -11,8 +11,8 @@ import torch
 from brute_force import mlp, one_draw, straddling_of
 from scipy.special import logsumexp
 
-from symdiag.estimators import estimate_straddling, summation
-from symdiag.estimators.sandwich import JointSandwich
+from symdiag.estimators import estimate_straddling, joint
+from symdiag.estimators.joint import JointSandwich
 from symdiag.permanents import small_log_permanents
 from symdiag.permanents.exact import exact_log_permanent
 from symdiag.posterior import Covariance, Posterior
@@ -120,8 +120,8 @@ def test_sampled_bounds_enclose_the_exact_sum(name, summed, monkeypatch):
     draws = to_torch(posterior.sample(np.random.default_rng(1), count))
     exact = JointSandwich(posterior, spec)(draws, 2, np.random.default_rng(0))
     assert exact.exact.all()
-    monkeypatch.setattr(summation, "MAX_ENUMERATED", 1)
-    monkeypatch.setattr(summation, "SMALL", summed)
+    monkeypatch.setattr(joint, "MAX_ENUMERATED", 1)
+    monkeypatch.setattr(joint, "SMALL", summed)
     sandwich = JointSandwich(posterior, spec)
     if sandwich.sum.enumerable:
         pytest.skip("nothing left to sample")
@@ -134,7 +134,7 @@ def test_sampled_bounds_enclose_the_exact_sum(name, summed, monkeypatch):
 
 
 def test_bounds_tighten_with_more_elements(monkeypatch):
-    monkeypatch.setattr(summation, "MAX_ENUMERATED", 1)
+    monkeypatch.setattr(joint, "MAX_ENUMERATED", 1)
     posterior, spec = mlp((2, 3, 3, 1), seed=8, spread=0.5, std=0.6)
     sandwich = JointSandwich(posterior, spec)
     draws = to_torch(posterior.sample(np.random.default_rng(1), 60))
@@ -164,7 +164,9 @@ def test_total_of_a_small_deep_net_is_exact_and_at_least_the_sum_over_groups():
 
 
 def test_permanents_serve_the_other_groups_of_a_recurrent_net():
-    """A recurrent group needs enumeration; the dense one after it keeps its exact permanent, at any width up to 20."""
+    """A recurrent group needs enumeration; the dense one after it keeps its exact permanent, at any
+    width up to 20.
+    """
     rng = np.random.default_rng(0)
     posterior, spec = recurrent(3)
     loc = {**posterior.loc, "d": rng.normal(size=(10, 3)), "o": rng.normal(size=(1, 10))}
@@ -193,7 +195,9 @@ def test_wide_groups_are_bracketed_not_enumerated():
 
 
 def test_a_group_that_shares_every_tensor_is_bracketed_too():
-    """Heads between a stream of units that all their tensors touch: nothing shows the heads' labels alone."""
+    """Heads between a stream of units that all their tensors touch: nothing shows the heads' labels
+    alone.
+    """
     rng = np.random.default_rng(3)
     shapes = {"in": (10, 2), "q": (9, 10), "o": (10, 9), "out": (1, 10)}
     loc = {n: rng.normal(size=s) for n, s in shapes.items()}

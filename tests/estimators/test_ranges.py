@@ -10,9 +10,9 @@ from brute_force import one_draw, straddling_of
 from symdiag.diagnostics.collapse import weak_units
 from symdiag.errors import UnsupportedError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
+from symdiag.estimators.joint import GroupSum
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.estimators.straddling import estimate_straddling
-from symdiag.estimators.summation import GroupSum
 from symdiag.objectives.penalty import StraddlingPenalty
 from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized
 from symdiag.objectives.variational import Variational

@@ -9,8 +9,7 @@ import pytest
 import torch
 from brute_force import mlp
 
-from symdiag.estimators.densities import SlotDensity, log_add, unit_blocks
-from symdiag.estimators.pairs import separations
+from symdiag.estimators.densities import SlotDensity, log_add, separations, unit_blocks
 from symdiag.estimators.sensitivity import sensitivity, unit_gradients
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member
@@ -26,7 +25,9 @@ def log_permanent(matrix: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_unit_gradients_equal_automatic_differentiation(signed):
-    """Through densities *and* reparameterised draws: the closed form against autograd on the enumerated sum."""
+    """Through densities *and* reparameterised draws: the closed form against autograd on the
+    enumerated sum.
+    """
     posterior, spec = mlp((2, 4, 2), seed=3, spread=0.4, std=0.6, signed=signed)
     group = spec.groups[0]
     rng = np.random.default_rng(0)
@@ -120,7 +121,9 @@ def test_separated_units_keep_labels_and_feel_nothing():
 
 
 def test_two_units_are_pushed_apart():
-    """Two overlapping units: less entropy means further apart and narrower, in the direction of the data-free shift."""
+    """Two overlapping units: less entropy means further apart and narrower, in the direction of the
+    data-free shift.
+    """
     group = Group("h", 2, (Member("w", 0),))
     posterior = Posterior({"w": np.array([[-0.5], [0.5]])}, {"w": np.ones((2, 1))})
     found = sensitivity(posterior, group, draws=4000, generator=np.random.default_rng(1))

@@ -12,9 +12,8 @@ from scipy import integrate
 from scipy.stats import norm
 
 from symdiag.estimators import estimate_straddling, infonce
-from symdiag.estimators.coupling import chain_values
 from symdiag.estimators.evaluator import StraddlingEstimator
-from symdiag.estimators.layerwise import group_values
+from symdiag.estimators.layerwise import chain_values, group_values
 from symdiag.permanents import DEFAULT
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import act, random_action

@@ -12,8 +12,8 @@ from brute_force import mlp, straddling_of
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from symdiag.estimators.coupling import chain_values
 from symdiag.estimators.evaluator import StraddlingEstimator
+from symdiag.estimators.layerwise import chain_values
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents import DEFAULT
@@ -23,7 +23,9 @@ def enumerate_two_layers(posterior, draw):
     """log Σ_{g1, g2} q(gω)/q(ω), splitting log q into terms of (g1), (g1, g2) and (g2)."""
 
     def slots(name, axis):
-        """[i, j]: log density of unit j's entries at slot i, for a tensor that one group permutes along ``axis``."""
+        """[i, j]: log density of unit j's entries at slot i, for a tensor that one group permutes
+        along ``axis``.
+        """
         loc, scale, value = (
             np.moveaxis(a[name], axis, 0) for a in (posterior.loc, posterior.scale, draw)
         )

@@ -120,7 +120,9 @@ def brute_marginals(matrix, digits=40):
 
 
 def ryser(matrix):
-    """Permanent of an integer matrix in exact rational arithmetic by Ryser's formula, Gray-code order."""
+    """Permanent of an integer matrix in exact rational arithmetic by Ryser's formula, Gray-code
+    order.
+    """
     n = len(matrix)
     rows = [[Fraction(int(x)) for x in row] for row in matrix]
     sums = [Fraction(0)] * n

@@ -4,6 +4,8 @@ A new file in ``permanents/bounds/`` is picked up here with nothing else edited.
 """
 
 import math
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -115,6 +117,35 @@ def test_a_bound_that_contradicts_another_is_an_internal_error(monkeypatch):
         tightest(ScaledMatrix(dual_scale(matrix).log_scaled), "first")
     with pytest.raises(ContradictionError, match="wrong"):
         log_permanent(matrix, generator=np.random.default_rng(1))
+
+
+def test_a_new_file_in_the_room_is_all_it_takes(tmp_path, monkeypatch):
+    """The planner's certified ends become those of a (perfect) bound that only lies in the folder."""
+    source = """
+        from symdiag.permanents.bounds import Bound
+        from symdiag.permanents.exact import exact_log_permanent
+        from symdiag.permanents.results import Ends
+
+        def _evaluate(matrix, stage):
+            value = exact_log_permanent(matrix.log_weights[None])[0]
+            return Ends(value - 1e-9, value + 1e-9)
+
+        BOUND = Bound("oracle", ("first",), "wherever one is at hand", _evaluate)
+    """
+    (tmp_path / "oracle.py").write_text(textwrap.dedent(source))
+    monkeypatch.setattr(bounds, "__path__", [*bounds.__path__, str(tmp_path)])
+    bounds.all_bounds.cache_clear()
+    try:
+        assert "oracle" in {bound.name for bound in bounds.all_bounds()}
+        matrix = gaussian(9, 10, 0.5, np.random.default_rng(0))
+        found = log_permanent(
+            matrix, generator=np.random.default_rng(1), effort=Effort(max_exact=2)
+        )
+        assert found.method == ("smc",)
+        assert found.certified_upper[0] - found.certified_lower[0] <= 3e-9
+    finally:
+        bounds.all_bounds.cache_clear()
+        sys.modules.pop("symdiag.permanents.bounds.oracle", None)
 
 
 def test_bounds_are_tight_where_theory_says_so():

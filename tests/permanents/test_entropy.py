@@ -64,7 +64,9 @@ def test_identical_rows_have_the_entropy_of_all_permutations():
 
 @pytest.mark.parametrize("max_exact", [2, 4])
 def test_sampled_and_split_matrices_average_without_bias(max_exact):
-    """Swap chains and block moves started at the identity: same mean as minus its log probability, less spread."""
+    """Swap chains and block moves started at the identity: same mean as minus its log probability,
+    less spread.
+    """
     rng = np.random.default_rng(3)
     matrices = np.array([gaussian(7, 10, 0.6, rng) for _ in range(1200)])
     effort = Effort(max_exact=max_exact, particles=16, runs=2)
@@ -85,7 +87,9 @@ def test_averages_only_on_request():
 
 
 def test_nearly_equal_runs_are_kept_short():
-    """Where small runs agree more particles are a waste; the answer stays within the stated sd of a long run."""
+    """Where small runs agree more particles are a waste; the answer stays within the stated sd of a
+    long run.
+    """
     rng = np.random.default_rng(4)
     matrix = gaussian(300, 50, 0.05, rng)
     few = [

@@ -4,12 +4,14 @@ A new file in ``permanents/estimators/`` is picked up here with nothing else edi
 """
 
 import math
+import sys
+import textwrap
 
 import numpy as np
 import pytest
 from permanent_cases import REGIMES, gaussian, regime
 
-from symdiag.permanents import Effort
+from symdiag.permanents import Effort, estimators, log_permanent
 from symdiag.permanents.bounds import ScaledMatrix
 from symdiag.permanents.estimators import Task, all_estimators, estimate
 from symdiag.permanents.exact import exact_log_permanent, exact_marginals
@@ -34,6 +36,35 @@ def test_each_file_of_the_room_holds_one_named_estimator():
     assert all(len(e.when) > 10 for e in all_estimators())
 
 
+def test_a_new_file_in_the_room_is_all_it_takes(tmp_path, monkeypatch):
+    """One more estimator for two rows, asked before all others, answers for the planner."""
+    source = """
+        import numpy as np
+        from symdiag.permanents.estimators import Estimator
+        from symdiag.permanents.results import Part
+
+        def _evaluate(task):
+            if task.matrix.size != 2:
+                return None
+            a = np.exp(task.matrix.log_weights)
+            value = float(np.log(a[0, 0] * a[1, 1] + a[0, 1] * a[1, 0]))
+            return Part.certain(value, 1e-15, "by-hand", "two rows")
+
+        ESTIMATOR = Estimator("by-hand", -1, "two rows: two products", _evaluate)
+    """
+    (tmp_path / "by_hand.py").write_text(textwrap.dedent(source))
+    monkeypatch.setattr(estimators, "__path__", [*estimators.__path__, str(tmp_path)])
+    estimators.all_estimators.cache_clear()
+    try:
+        matrix = np.array([[0.3, -1.0], [0.2, 0.1]])
+        found = log_permanent(matrix, generator=np.random.default_rng(0))
+        assert found.method == ("by-hand",)
+        assert found.value[0] == pytest.approx(exact_log_permanent(matrix[None])[0], abs=1e-12)
+    finally:
+        estimators.all_estimators.cache_clear()
+        sys.modules.pop("symdiag.permanents.estimators.by_hand", None)
+
+
 @pytest.mark.parametrize("name", REGIMES)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_what_is_called_exact_is_and_what_is_certified_holds(estimator, name):
@@ -56,7 +87,9 @@ def test_what_is_called_exact_is_and_what_is_certified_holds(estimator, name):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_estimates_are_unbiased_for_the_permanent(estimator):
-    """exp of the lower end in expectation averages to the permanent (Jensen's only slack is the log)."""
+    """exp of the lower end in expectation averages to the permanent (Jensen's only slack is the
+    log).
+    """
     rng = np.random.default_rng(13)
     accepted = 0
     for matrix in (

@@ -34,7 +34,8 @@ def test_value_matches_rational_arithmetic(n):
 
 
 def test_twenty_rows_with_entries_to_minus_1e5_agree_with_block_structure():
-    # two 10-blocks that hardly see each other: the answer is the sum of two small, separately checked permanents
+    # two 10-blocks that hardly see each other: the answer is the sum of two small, separately
+    # checked permanents
     rng = np.random.default_rng(3)
     blocks = [rng.uniform(-3, 0, size=(10, 10)) for _ in range(2)]
     matrix = np.full((20, 20), -1e5) + rng.normal(size=(20, 20))

@@ -31,7 +31,8 @@ def test_swap_chain_and_bethe_against_exact(d, spread, bethe_error):
 
 @pytest.mark.parametrize("informed", [False, True])
 def test_swap_chain_from_a_posterior_draw_is_unbiased(informed):
-    # average over weight draws: the mean of chain marginals equals the mean of exact ones within its error
+    # average over weight draws: the mean of chain marginals equals the mean of exact ones within
+    # its error
     rng = np.random.default_rng(2)
     difference = []
     for _ in range(300):

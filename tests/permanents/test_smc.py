@@ -118,7 +118,8 @@ def test_proposal_with_holes_never_breaks():
 
 
 def test_size_biased_shift_reproduces_the_chance_of_survival():
-    # Bayes backwards: P(shift | chosen) P(chosen) summed over a grid is the uniform law times N(shift) / K
+    # Bayes backwards: P(shift | chosen) P(chosen) summed over a grid is the uniform law times
+    # N(shift) / K
     rng = np.random.default_rng(8)
     for expected in (0.3, 1.0, 2.7):
         shifts = np.array([smc.size_biased_shift(expected, *rng.random(2)) for _ in range(20000)])

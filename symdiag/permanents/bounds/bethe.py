@@ -21,7 +21,8 @@ from symdiag.permanents.results import Ends
 
 
 def beliefs(weights: Array, *, sweeps: int = 60, tolerance: float = 1e-6) -> Array:
-    """Bethe marginals (n, n) of a scaled nonnegative matrix by belief propagation; rows and columns sum to about 1.
+    """Bethe marginals (n, n) of a scaled nonnegative matrix by belief propagation; rows and columns
+    sum to about 1.
 
     Args:
         weights: (n, n), best Sinkhorn-scaled: then messages stay near 1.

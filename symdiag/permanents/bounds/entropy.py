@@ -1,13 +1,15 @@
-"""Entropy upper bound with a dual certificate (Bregman-Minc by Radhakrishnan's argument, for weighted matrices).
+"""Entropy upper bound with a dual certificate (Bregman-Minc by Radhakrishnan's argument, for
+weighted matrices).
 
 For any row-stochastic Q,
 
-    C_ij = log(A_ij / Q_ij) + E_s E_b log(Q_ij + sum_{k != j} b_k Q_ik),   b_k ~ Bernoulli(s), s ~ U(0, 1),
+    C_ij = log(A_ij / Q_ij) + E_s E_b log(Q_ij + sum_{k != j} b_k Q_ik),   b_k ~ Bernoulli(s), s ~
+    U(0, 1),
 
-satisfies log perm A <= max over permutations of sum_i C_{i, pi(i)} (docs/theory/permanents.md, 6). The expectation is
-only ever bounded from above: the few largest entries of a row stay random, the others are replaced by their mean
-(Jensen), the integral over s by the midpoint rule of a concave integrand, and entries outside the few by tangents of a
-concave function.
+satisfies log perm A <= max over permutations of sum_i C_{i, pi(i)} (docs/theory/permanents.md, 6).
+The expectation is only ever bounded from above: the few largest entries of a row stay random, the
+others are replaced by their mean (Jensen), the integral over s by the midpoint rule of a concave
+integrand, and entries outside the few by tangents of a concave function.
 """
 
 from __future__ import annotations
@@ -87,12 +89,15 @@ def _arrival_bound(choice: Array) -> Array:
         others = np.delete(top, m, axis=1)
         value, _ = _expectation(top[:, m], others, rest)
         np.put_along_axis(result, large[:, m : m + 1], value[:, None], axis=1)
-    # the closed form is an upper bound too, and the better one where tangents are far from their point
+    # the closed form is an upper bound too, and the better one where tangents are far from their
+    # point
     return np.minimum(result, _closed_form(choice) + 1e-12)
 
 
 def _tangents(choice: Array, top: Array, rest: Array) -> Array:
-    """Bound for entries outside the few: f(q) is concave in the own entry q, so any tangent lies above it."""
+    """Bound for entries outside the few: f(q) is concave in the own entry q, so any tangent lies
+    above it.
+    """
     smallest = top.min(axis=1)
     result = np.full(choice.shape, np.inf)
     for share in (1e-3, 0.03, 0.2, 0.7):
@@ -105,9 +110,11 @@ def _tangents(choice: Array, top: Array, rest: Array) -> Array:
 def _expectation(
     own: Array, random: Array, rest: Array, *, at_own: bool = False
 ) -> tuple[Array, Array]:
-    """E_s E_b log(own + sum_k b_k random_k + s rest), and its slope in ``own`` with own + rest held fixed; (n,) each.
+    """E_s E_b log(own + sum_k b_k random_k + s rest), and its slope in ``own`` with own + rest held
+    fixed; (n,) each.
 
-    ``random`` is (n, m): 2^m outcomes. The midpoint rule overestimates because the integrand is concave in s.
+    ``random`` is (n, m): 2^m outcomes. The midpoint rule overestimates because the integrand is
+    concave in s.
     """
     edges = np.linspace(0.0, 1.0, _NODES + 1) ** 2
     nodes, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
@@ -126,9 +133,11 @@ def _expectation(
 
 
 def _certificate(log_scaled: Array, choice: Array, functional: Array) -> float:
-    """Value of feasible duals of C, with slack for rounding: any u, v with C_ij <= u_i + v_j bound the assignment.
+    """Value of feasible duals of C, with slack for rounding: any u, v with C_ij <= u_i + v_j bound
+    the assignment.
 
-    At a fixed point of Q the scores are rank one, so means over the support are nearly optimal duals to start from.
+    At a fixed point of Q the scores are rank one, so means over the support are nearly optimal
+    duals to start from.
     """
     n = len(log_scaled)
     scores = log_scaled + functional

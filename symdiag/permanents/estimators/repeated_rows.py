@@ -1,4 +1,6 @@
-"""Permanents of matrices whose rows (or columns) repeat up to scale: closed form, or a recursion over counts."""
+"""Permanents of matrices whose rows (or columns) repeat up to scale: closed form, or a recursion
+over counts.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ _STATES = 2_000_000  # cells of the count table times columns we are willing to 
 def row_types(
     log_weights: Array, *, tolerance: float = 1e-12
 ) -> tuple[Array, IntArray, float, float] | None:
-    """Distinct rows up to scale: (r, n) types, (r,) multiplicities, summed row scales, misfit; None if there are many.
+    """Distinct rows up to scale: (r, n) types, (r,) multiplicities, summed row scales, misfit; None
+    if there are many.
 
-    Rows within ``tolerance`` count as equal; ``misfit`` bounds what that changes in log perm (nats): each row enters
-    every permutation once.
+    Rows within ``tolerance`` count as equal; ``misfit`` bounds what that changes in log perm
+    (nats): each row enters every permutation once.
     """
     n = len(log_weights)
     scale = log_weights.max(axis=1)
@@ -47,16 +50,20 @@ def row_types(
 
 
 def table_size(counts: list[int]) -> int:
-    """States of the count recursion: every type but the most frequent is counted, the last follows from the column."""
+    """States of the count recursion: every type but the most frequent is counted, the last follows
+    from the column.
+    """
     ordered = sorted(counts)[:-1]
     return math.prod(count + 1 for count in ordered)
 
 
 def count_log_permanent(types: Array, counts: IntArray) -> float:
-    """log perm of the matrix that repeats row ``types[t]`` ``counts[t]`` times (r types of n columns).
+    """log perm of the matrix that repeats row ``types[t]`` ``counts[t]`` times (r types of n
+    columns).
 
-    perm = prod_t counts_t! times the sum, over assignments of columns to types with those counts, of the product of
-    entries; columns are added one at a time to a table over the counts used so far.
+    perm = prod_t counts_t! times the sum, over assignments of columns to types with those counts,
+    of the product of entries; columns are added one at a time to a table over the counts used so
+    far.
     """
     order = np.argsort(counts)
     types, counts = types[order], counts[order]

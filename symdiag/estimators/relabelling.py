@@ -1,8 +1,10 @@
-"""The labelling that proposals are built on: found from the weights alone, whatever labelling they come in.
+"""The labelling that proposals are built on: found from the weights alone, whatever labelling they
+come in.
 
-ω ~ q makes the identity an exact draw of g given ω only for a proposal that treats every labelling alike. Relabelling ω
-by a uniform h first makes that true of any proposal: h⁻¹ is an exact draw of g given hω. Aligning hω to q afterwards
-(assignment problems, group after group, from several starts) brings the proposal back to where the mass is.
+ω ~ q makes the identity an exact draw of g given ω only for a proposal that treats every labelling
+alike. Relabelling ω by a uniform h first makes that true of any proposal: h⁻¹ is an exact draw of g
+given hω. Aligning hω to q afterwards (assignment problems, group after group, from several starts)
+brings the proposal back to where the mass is.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Anchor:
         self._few = _STARTS if sum(g.width for g in groups) <= SMALL else _FEW
 
         def step(group: Group, others: Sequence[Group] = ()) -> Step:
-            """On the tensors that ``others`` leave alone, or on all: a group may share every one of them."""
+            """On the tensors that ``others`` leave alone, or on all: a group may share every one of
+            them.
+            """
             own = own_tensors(group, others) if others else ()
             return group, SlotDensity(one_axis_per_tensor(group), loc, scale, own or None)
 
@@ -63,7 +67,9 @@ class Anchor:
     def __call__(
         self, draws: Mapping[str, Tensor], generator: np.random.Generator
     ) -> tuple[dict[str, Tensor], dict[str, Element]]:
-        """aω for each of S draws (name → (S, *shape)), and a by group: h first, then what hω suggests."""
+        """aω for each of S draws (name → (S, *shape)), and a by group: h first, then what hω
+        suggests.
+        """
         best, score = self._scored(draws, 0, generator)
         everyone = np.arange(len(score))
         scores = [score.copy()]
@@ -95,9 +101,11 @@ class Anchor:
     def _aligned(
         self, draws: Mapping[str, Tensor], start: int, generator: np.random.Generator
     ) -> dict[str, Element]:
-        """One start: uniform labels, an opening on tensors that show one group's labels alone, sweeps to the end.
+        """One start: uniform labels, an opening on tensors that show one group's labels alone,
+        sweeps to the end.
 
-        All but the first two starts open with perturbed densities (Gumbel noise), so as to end in different optima.
+        All but the first two starts open with perturbed densities (Gumbel noise), so as to end in
+        different optima.
         """
         opening = self._openings[start % 2]
         noise = _NOISE[start % len(_NOISE)] if start >= 2 else 0.0
@@ -133,7 +141,8 @@ class Anchor:
 def best_elements(
     draws: Mapping[str, Tensor], density: SlotDensity, noise: float, generator: np.random.Generator
 ) -> Element:
-    """For each of S draws the element of one group that fits it to the slots best (the identity where none does).
+    """For each of S draws the element of one group that fits it to the slots best (the identity
+    where none does).
 
     The best after perturbing the log densities by ``noise`` nats.
     """

@@ -1,18 +1,23 @@
-r"""Joint two-sided bounds on H(g | ω) over several groups at once (DESIGN.md 1.7).
+r"""The whole group of several hidden layers at once: exact sums, and a two-sided bound elsewhere.
 
-For any proposal τ(g|ω) and g_k ~ τ, with r(g) = q(gω)/q(ω),
+**Exactly.** Groups that share no tensor are summed over, each by its permanent, given the elements
+of the others: Σ_g r(g) = Σ_rest r(rest) Π_l perm A_l(rest ω). The rest is enumerated where small.
 
-    E log (1/K)[1/τ(e|ω) + Σ_{k<K} r(g_k)/τ(g_k|ω)]  ≥  H(g|ω)  ≥  E log (1/K) Σ_{k≤K} r(g_k)/τ(g_k|ω),
+**Sandwich.** Else it is sampled: for any proposal τ(g|ω) and g_k ~ τ, with r(g) = q(gω)/q(ω),
 
-both monotone in K (Sobolev & Vetrov 2019); valid because ω ~ q makes the identity an exact draw of g given ω, once ω
-has been relabelled at random (``anchor.py``). τ is built group after group, each conditioned on the elements already
-drawn. Uniform τ in the upper bound is the estimator of Gelberg et al. 2024, Thm 4.3, hence its ceiling at log K.
+    E log (1/K)[1/τ(e|ω) + Σ_{k<K} r(g_k)/τ(g_k|ω)]  ≥  H(g|ω)  ≥  E log (1/K) Σ_k r(g_k)/τ(g_k|ω),
+
+both monotone in K (Sobolev & Vetrov 2019); valid because ω ~ q makes the identity an exact draw of
+g given ω, once ω has been relabelled at random (``relabelling.py``). τ is built group after group,
+each conditioned on the elements already drawn. Uniform τ in the upper bound is the estimator of
+Gelberg et al. 2024, Thm 4.3, hence its ceiling at log K.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,20 +25,107 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from symdiag.arrays import Array
-from symdiag.estimators.anchor import Anchor
-from symdiag.estimators.log_ratio import act_on_draw
+from symdiag.estimators.densities import SlotDensity
+from symdiag.estimators.log_ratio import LogRatio, act_on_draw
 from symdiag.estimators.proposals import ProposalFamily
-from symdiag.estimators.summation import GroupSum
+from symdiag.estimators.relabelling import Anchor
 from symdiag.estimators.values import DrawEnds, DrawValues
+from symdiag.permanents import SMALL, small_log_permanents
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element
-from symdiag.symmetry.spec import PermutationSpec
+from symdiag.symmetry.spec import Group, PermutationSpec
+
+MAX_ENUMERATED = 1000
+
+
+def summed_groups(posterior: Posterior, spec: PermutationSpec) -> tuple[Group, ...]:
+    """The groups to sum by permanents: independent given the rest; the largest are taken first."""
+    fit = [
+        g for g in spec if posterior.is_mean_field and g.is_matrix_permanent and g.width <= SMALL
+    ]
+    taken: list[Group] = []
+    for group in sorted(fit, key=lambda g: -g.log_order):
+        if not any(spec.adjacent(group, other) for other in taken):
+            taken.append(group)
+    return tuple(g for g in spec if g in taken)
+
+
+def rest_of(posterior: Posterior, spec: PermutationSpec) -> tuple[Group, ...]:
+    """The groups that are left when ``summed_groups`` are summed over."""
+    summed = summed_groups(posterior, spec)
+    return tuple(g for g in spec if g not in summed)
+
+
+def size(groups: Sequence[Group]) -> float:
+    """Elements of a product of groups (at most e^700)."""
+    return math.exp(min(sum(g.log_order for g in groups), 700.0))
+
+
+def enumerable(groups: Sequence[Group]) -> bool:
+    """Whether the elements are few enough to visit them all."""
+    return size(groups) <= MAX_ENUMERATED * (1 + 1e-9)
+
+
+class GroupSum:
+    """log Σ r over the summed groups, for given elements of the rest."""
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        spec: PermutationSpec,
+        loc: Mapping[str, Tensor],
+        scale: Mapping[str, Tensor],
+    ) -> None:
+        self.spec, self.ratio = spec, LogRatio(posterior, spec)
+        self.summed, self.rest = summed_groups(posterior, spec), rest_of(posterior, spec)
+        self.enumerable = enumerable(self.rest)
+        self._every = every_element(self.rest) if self.enumerable else {}
+        self._densities = [SlotDensity(g, loc, scale) for g in self.summed]
+
+    def __call__(self, draw: Mapping[str, Tensor], actions: Mapping[str, Element]) -> Array:
+        """log Σ_{summed} q(gω)/q(ω) at each of K elements of the rest, (K,); (1,) where there is no
+        rest.
+        """
+        count = len(next(iter(actions.values()))) if actions else 1
+        total = self.ratio(draw, actions) if actions else np.zeros(1)
+        moved = act_on_draw(self.spec, draw, actions)
+        for group, density in zip(self.summed, self._densities, strict=True):
+            blocks = {
+                n: moved[n] if n in moved else draw[n].expand(count, *draw[n].shape)
+                for n in group.tensors
+            }
+            total = total + small_log_permanents(density(blocks).numpy())
+        return total
+
+    def exact(self, draw: Mapping[str, Tensor]) -> float:
+        """log Σ_g r(g) over the whole group, every element of the rest visited."""
+        return float(logsumexp(self(draw, self._every)))
+
+
+def every_element(groups: Sequence[Group]) -> dict[str, Element]:
+    """All elements of the product of some groups, one batch per group, aligned."""
+    if not groups:
+        return {}
+    lists = [_elements(g) for g in groups]
+    index = np.indices([len(elements) for elements in lists]).reshape(len(lists), -1)
+    return {g.name: elements.take(k) for g, elements, k in zip(groups, lists, index, strict=True)}
+
+
+def _elements(group: Group) -> Element:
+    """All n! permutations, times all 2^n signs for signed groups."""
+    orders = np.array(list(itertools.permutations(range(group.width))), dtype=np.intp)
+    if not group.signed:
+        return Element(orders, np.ones(orders.shape))
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=group.width)))
+    return Element(np.repeat(orders, len(signs), axis=0), np.tile(signs, (len(orders), 1)))
 
 
 class JointSandwich:
-    """The sandwich for all groups of ``spec``; uses the true density, correlated posteriors included.
+    """The sandwich for all groups of ``spec``; uses the true density, correlated posteriors
+    included.
 
-    Groups that ``GroupSum`` sums over exactly are not sampled; where the rest can be enumerated nothing is.
+    Groups that ``GroupSum`` sums over exactly are not sampled; where the rest can be enumerated
+    nothing is.
     """
 
     def __init__(self, posterior: Posterior, spec: PermutationSpec) -> None:
@@ -51,7 +143,9 @@ class JointSandwich:
     def __call__(
         self, draws: Mapping[str, Tensor], num_elements: int, generator: np.random.Generator
     ) -> DrawValues:
-        """Both bounds for each of S draws (name → (S, *shape)) with K = ``num_elements``; exact where affordable."""
+        """Both bounds for each of S draws (name → (S, *shape)) with K = ``num_elements``; exact
+        where affordable.
+        """
         count = len(next(iter(draws.values())))
         if self.sum.enumerable:
             values = [
@@ -79,7 +173,9 @@ class JointSandwich:
         count: int,
         generator: np.random.Generator,
     ) -> tuple[float, float]:
-        """Both ends for the draw that ``undo`` makes of ``moved``; the proposal knows nothing but ``moved``."""
+        """Both ends for the draw that ``undo`` makes of ``moved``; the proposal knows nothing but
+        ``moved``.
+        """
         own = {family.group.name: undo[family.group.name] for family in self.families}
         base = float(self.ratio(moved, undo)[0])  # log q(ω) − log q(moved): r is relative to ω
         weights = self._importance_weights(moved, count, generator) - base
