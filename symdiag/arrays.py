@@ -1,4 +1,6 @@
-"""The array types of the whole package: float64 wherever densities or their differences are computed."""
+"""The array types of the whole package: float64 wherever densities or their differences are
+computed.
+"""
 
 from __future__ import annotations
 

@@ -136,5 +136,6 @@ class OutputError(SymdiagError):
 class ContradictionError(RuntimeError):
     """Two bounds on one quantity exclude each other by more than their errors: a bug of symdiag.
 
-    Not a ``SymdiagError``: nothing the caller did causes it, and no number may be reported after it.
+    Not a ``SymdiagError``: nothing the caller did causes it, and no number may be reported after
+        it.
     """

@@ -26,7 +26,8 @@ _MAX_RESTARTS = 48
 
 @dataclass(frozen=True)
 class Alignment:
-    """Permutations and signs that bring a model onto a reference, what they achieve, and how sure that is.
+    """Permutations and signs that bring a model onto a reference, what they achieve, and how sure
+    that is.
 
     Attributes:
         spec: the groups.
@@ -52,7 +53,9 @@ class Alignment:
 
     @property
     def relabelling_share(self) -> float:
-        """Fraction of the distance before alignment that was mere relabelling (0 if there was none)."""
+        """Fraction of the distance before alignment that was mere relabelling (0 if there was
+        none).
+        """
         before = self.certificate.distance_before
         return max(0.0, 1.0 - self.certificate.distance / before) if before > 0 else 0.0
 
@@ -66,7 +69,9 @@ class Alignment:
         return judge(self.after, function_gap)
 
     def apply(self, tensors: Mapping[str, T], *, flip: bool = True) -> dict[str, T]:
-        """The same permutations and signs applied to any dict of NumPy arrays or torch tensors by the spec's names."""
+        """The same permutations and signs applied to any dict of NumPy arrays or torch tensors by
+        the spec's names.
+        """
         return act(self.spec, self.action, tensors, flip=flip)
 
 
@@ -87,8 +92,10 @@ def align(
         reference: the posterior to move it onto; same tensors, same shapes.
         spec: the symmetry group; units are matched within its groups.
         cost: ``w2`` (squared 2-Wasserstein), ``kl`` (symmetric), ``hellinger`` or ``mean``.
-        restarts: random starts, and kicks per round of joint moves; by default as many as are cheap (up to 48).
-        certify: False skips the lower bounds and the margins (``matches`` is then empty), for speed.
+        restarts: random starts, and kicks per round of joint moves; by default as many as are cheap
+            (up to 48).
+        certify: False skips the lower bounds and the margins (``matches`` is then empty), for
+            speed.
         generator: of the restarts; the same one gives the same result.
 
     Returns:
@@ -124,7 +131,9 @@ def align(
 
 
 def move_posterior(posterior: Posterior, spec: PermutationSpec, action: Action) -> Posterior:
-    """``posterior`` with its units reordered and flipped: means, stds, buffers and covariance move together."""
+    """``posterior`` with its units reordered and flipped: means, stds, buffers and covariance move
+    together.
+    """
     moved = replace(
         posterior,
         loc=act(spec, action, posterior.loc),
@@ -146,7 +155,9 @@ def _move_scales(posterior: Posterior, spec: PermutationSpec, action: Action) ->
 def _move_covariance(
     posterior: Posterior, spec: PermutationSpec, action: Action, before: Covariance
 ) -> Covariance:
-    """Rows of the factor follow their weights: which flat position each came from, and with which sign."""
+    """Rows of the factor follow their weights: which flat position each came from, and with which
+    sign.
+    """
     shapes = {name: posterior.loc[name].shape for name in before.order}
     positions, start = {}, 0
     for name, shape in shapes.items():

@@ -1,7 +1,8 @@
-"""Two posteriors and a spec as an assignment problem: every tensor with its group axes brought to the front.
+"""Two posteriors and a spec as an assignment problem: every tensor with its group axes brought to
+the front.
 
-A tensor whose axes are shared by several groups (a layer that reads concatenated units) makes a block of every
-combination of their ranges.
+A tensor whose axes are shared by several groups (a layer that reads concatenated units) makes a
+block of every combination of their ranges.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ Owner = tuple[int, Member]
 
 @dataclass(frozen=True)
 class Axis:
-    """One group axis of a block: index of the group in the spec, and whether sign flips negate these entries."""
+    """One group axis of a block: index of the group in the spec, and whether sign flips negate
+    these entries.
+    """
 
     group: int
     flips: bool
@@ -38,8 +41,8 @@ class Axis:
 
 @dataclass(frozen=True)
 class TensorBlock:
-    """One tensor of both posteriors, or the part of it that some groups own, shaped (n_1, …, n_k, f): its k group axes,
-    then everything else.
+    """One tensor of both posteriors, or the part of it that some groups own, shaped (n_1, …, n_k,
+    f): its k group axes, then everything else.
     """
 
     tensor: str
@@ -77,7 +80,9 @@ class Assignment:
 
     @cached_property
     def neighbours(self) -> tuple[frozenset[int], ...]:
-        """Per group, the groups whose cost matrix depends on it (itself, when it acts twice on one tensor)."""
+        """Per group, the groups whose cost matrix depends on it (itself, when it acts twice on one
+        tensor).
+        """
         found: list[set[int]] = [set() for _ in self.groups]
         for block in self.blocks:
             for group in block.groups:
@@ -92,7 +97,9 @@ class Assignment:
         return sum(b.model.loc.size for b in self.blocks)
 
     def single_precision(self) -> Assignment:
-        """The same problem with float32 arrays: half the time in matrix products, for searching only."""
+        """The same problem with float32 arrays: half the time in matrix products, for searching
+        only.
+        """
         blocks = (
             replace(b, model=_single(b.model), reference=_single(b.reference)) for b in self.blocks
         )
@@ -115,7 +122,9 @@ class Assignment:
         return tuple(Element.identity(g.width) for g in self.groups)
 
     def distance(self, state: State) -> float:
-        """Total cost of the model moved by ``state``, entry by entry (exactly 0 for identical posteriors)."""
+        """Total cost of the model moved by ``state``, entry by entry (exactly 0 for identical
+        posteriors).
+        """
         return self.constant + sum(self.block_distance(b, state) for b in self.blocks)
 
     def block_distance(self, block: TensorBlock, state: State) -> float:
@@ -130,7 +139,9 @@ def _single(weights: Weights) -> Weights:
 
 
 def moved_weights(block: TensorBlock, state: State, *, but: int | None = None) -> Weights:
-    """The model's side of ``block`` with its axes moved by ``state``, axis number ``but`` left alone."""
+    """The model's side of ``block`` with its axes moved by ``state``, axis number ``but`` left
+    alone.
+    """
     loc, scale = block.model
     for k, axis in enumerate(block.axes):
         element = state[axis.group]
@@ -156,7 +167,8 @@ def rows(weights: Weights, axis: int) -> Weights:
 def build_assignment(
     model: Posterior, reference: Posterior, spec: PermutationSpec, cost: Cost
 ) -> Assignment:
-    """The assignment problem of aligning ``model`` to ``reference`` (buffers that move with units do not count).
+    """The assignment problem of aligning ``model`` to ``reference`` (buffers that move with units
+    do not count).
 
     Raises:
         UsageError: the posteriors differ in tensor names or shapes, or the spec does not fit them.
@@ -188,7 +200,9 @@ def _part(weights: Weights, cell: tuple[slice, ...]) -> Weights:
 def _cells(
     shape: tuple[int, ...], members: Sequence[Owner], spec: PermutationSpec
 ) -> Iterator[tuple[tuple[slice, ...], list[Owner]]]:
-    """The parts of a tensor in which every axis belongs to one member or to none, with their members in order."""
+    """The parts of a tensor in which every axis belongs to one member or to none, with their
+    members in order.
+    """
     ranges = [
         _ranges(length, [o for o in members if o[1].axis % len(shape) == axis], spec)
         for axis, length in enumerate(shape)
@@ -229,7 +243,9 @@ def members_by_tensor(spec: PermutationSpec) -> dict[str, list[Owner]]:
 
 
 def check_compatible(model: Posterior, reference: Posterior, spec: PermutationSpec) -> None:
-    """UsageError unless both posteriors have the same tensors and every member axis has its group's length."""
+    """UsageError unless both posteriors have the same tensors and every member axis has its group's
+    length.
+    """
     if model.shapes != reference.shapes:
         differing = sorted({name for name, _ in model.shapes.items() ^ reference.shapes.items()})
         raise UsageError(
@@ -268,7 +284,9 @@ def _bring_forward(weights: Weights, owners: list[Owner], spec: PermutationSpec)
 
 
 def _axes_first(array: Array, members: list[Member], widths: list[int]) -> Array:
-    """``array`` reshaped to (n_1, …, n_k, f): member axes split into (outer, width, inner), widths moved first."""
+    """``array`` reshaped to (n_1, …, n_k, f): member axes split into (outer, width, inner), widths
+    moved first.
+    """
     split: list[int] = []
     front: dict[int, int] = {}
     by_axis = {m.axis % array.ndim: (k, m) for k, m in enumerate(members)}

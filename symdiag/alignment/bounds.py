@@ -1,12 +1,14 @@
 """Lower bounds on the distance that any alignment could reach.
 
-*Split bound.* A tensor shared by two groups costs at least what its unit blocks cost when the other group may be
-reordered freely and for every unit pair anew (Gilmore 1962, Lawler 1963; the inner assignments are relaxed to sorted
-matching). Sharing each tensor's cost between its axes with weights λ that sum to one leaves one assignment per
-group; the sum of their optima bounds the total for every λ, and subgradient steps raise it.
+*Split bound.* A tensor shared by two groups costs at least what its unit blocks cost when the other
+group may be reordered freely and for every unit pair anew (Gilmore 1962, Lawler 1963; the inner
+assignments are relaxed to sorted matching). Sharing each tensor's cost between its axes with
+weights λ that sum to one leaves one assignment per group; the sum of their optima bounds the total
+for every λ, and subgradient steps raise it.
 
-*Triangle bound* (costs whose root is a metric d). If d(M, R) = δ after alignment and every non-trivial element h has
-d(hR, R) ≥ 2δ, then d(hM, R) ≥ d(hR, R) − d(hM, hR) ≥ δ: nothing else is nearer, and the alignment is optimal.
+*Triangle bound* (costs whose root is a metric d). If d(M, R) = δ after alignment and every
+non-trivial element h has d(hR, R) ≥ 2δ, then d(hM, R) ≥ d(hR, R) − d(hM, hR) ≥ δ: nothing else is
+nearer, and the alignment is optimal.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ Key = tuple[int, int]
 def _evaluate(
     solver: Solver, parts: dict[Key, Array], weights: dict[Key, float]
 ) -> tuple[float, dict[Key, float]]:
-    """The bound at ``weights`` and its supergradient: each part's cost under its group's best assignment."""
+    """The bound at ``weights`` and its supergradient: each part's cost under its group's best
+    assignment.
+    """
     total, slopes = 0.0, {}
     for g, own in enumerate(solver.static):
         mine = [key for key in parts if solver.problem.blocks[key[0]].axes[key[1]].group == g]
@@ -74,7 +78,9 @@ def _ascend(weights: dict[Key, float], slopes: dict[Key, float], step: float) ->
 
 
 def triangle_holds(problem: Assignment, distance: float) -> bool:
-    """Whether every non-trivial element moves the reference at least twice as far as the model now is from it."""
+    """Whether every non-trivial element moves the reference at least twice as far as the model now
+    is from it.
+    """
     if not problem.cost.is_metric:
         return False
     itself = replace(
@@ -91,7 +97,9 @@ def triangle_holds(problem: Assignment, distance: float) -> bool:
 
 
 def _swap_is_far(itself: Assignment, group: int, radius: float) -> bool:
-    """Whether swapping the first two units moves the reference by ``radius``: else no bound need be computed."""
+    """Whether swapping the first two units moves the reference by ``radius``: else no bound need be
+    computed.
+    """
     width = itself.groups[group].width
     if width < 2:
         return True
@@ -102,7 +110,9 @@ def _swap_is_far(itself: Assignment, group: int, radius: float) -> bool:
 
 
 def _nearest_element(solver: Solver, group: int, state: State) -> float:
-    """Lower bound on the cost of any element that moves or flips a unit of ``group``, other groups free."""
+    """Lower bound on the cost of any element that moves or flips a unit of ``group``, other groups
+    free.
+    """
     both = solver.costs(group, state, free=solver.problem.neighbours[group])
     moves = both.min(axis=0)
     np.fill_diagonal(moves, np.inf)

@@ -26,12 +26,13 @@ _AMBIGUOUS = 0.05
 class Certificate:
     """What is known about the best alignment possible, in the units of the cost.
 
-    ``lower_bound`` never exceeds the distance that any permutation and signs could reach; ``method`` is the
-    argument behind it: ``assignment`` (groups share no tensor, so each Hungarian solution is optimal),
-    ``non-negative`` (no distance is below 0), ``triangle``, ``split`` or ``dual-ascent`` (see ``bounds`` and
-    ``dual_ascent``), ``none`` (not asked for). ``status`` is ``optimal`` when the bound meets the distance,
-    ``bounded`` when it reaches at least 1 % of it, else ``not-certified``. ``agreement`` is the fraction of
-    independent starts that ended at this distance, out of ``starts``.
+    ``lower_bound`` never exceeds the distance that any permutation and signs could reach;
+    ``method`` is the argument behind it: ``assignment`` (groups share no tensor, so each Hungarian
+    solution is optimal), ``non-negative`` (no distance is below 0), ``triangle``, ``split`` or
+    ``dual-ascent`` (see ``bounds`` and ``dual_ascent``), ``none`` (not asked for). ``status`` is
+    ``optimal`` when the bound meets the distance, ``bounded`` when it reaches at least 1 % of it,
+    else ``not-certified``. ``agreement`` is the fraction of independent starts that ended at this
+    distance, out of ``starts``.
     """
 
     distance_before: float
@@ -63,9 +64,12 @@ class Matches:
 
     Attributes:
         costs: (n,) cost of each unit's match, tensors shared with other groups counted in full.
-        margins: (n,) rise in the total if the unit had to take another match or sign, other groups held fixed.
-        exact: whether margins are exact, else lower bounds (groups over 600 units, or acting twice on a tensor).
-        ambiguous: units whose margin is zero to rounding or below 5 % of what the match itself costs.
+        margins: (n,) rise in the total if the unit had to take another match or sign, other groups
+            held fixed.
+        exact: whether margins are exact, else lower bounds (groups over 600 units, or acting twice
+            on a tensor).
+        ambiguous: units whose margin is zero to rounding or below 5 % of what the match itself
+            costs.
     """
 
     costs: Array
@@ -124,14 +128,17 @@ _EXACT_WIDTH = 600
 
 
 def assignment_margins(both: Array, element: Element) -> tuple[Array, bool]:
-    """Per unit, the rise in total cost of the best assignment that gives it another match or another sign.
+    """Per unit, the rise in total cost of the best assignment that gives it another match or
+    another sign.
 
-    Re-matching unit i runs a cycle through i in the exchange graph, whose edge i → k is the cost of giving k's
-    match to i; the cheapest cycle is found by all shortest paths (exact). Above 600 units a lower bound from
-    reduced costs is given: the cheapest edge out of i plus the cheapest edge into it.
+    Re-matching unit i runs a cycle through i in the exchange graph, whose edge i → k is the cost of
+    giving k's match to i; the cheapest cycle is found by all shortest paths (exact). Above 600
+    units a lower bound from reduced costs is given: the cheapest edge out of i plus the cheapest
+    edge into it.
 
     Args:
-        both: (2 or 1, n, n) costs with sign + and −; ``element`` must be an optimal assignment of them.
+        both: (2 or 1, n, n) costs with sign + and −; ``element`` must be an optimal assignment of
+            them.
         element: The assignment in force.
 
     Returns:
@@ -150,9 +157,11 @@ def assignment_margins(both: Array, element: Element) -> tuple[Array, bool]:
 
 
 def reduced_costs(costs: Array) -> Array:
-    """Reduced costs (n, n) ≥ 0 of a matrix whose best assignment is the diagonal: C_ik − C_ii + y_i − y_k.
+    """Reduced costs (n, n) ≥ 0 of a matrix whose best assignment is the diagonal: C_ik − C_ii + y_i
+    − y_k.
 
-    Potentials y are shortest distances in the exchange graph (Bellman-Ford; no negative cycle exists at an optimum).
+    Potentials y are shortest distances in the exchange graph (Bellman-Ford; no negative cycle
+    exists at an optimum).
     """
     edges = costs - np.diag(costs)[:, None]
     potential = np.zeros(len(costs))
@@ -165,7 +174,9 @@ def reduced_costs(costs: Array) -> Array:
 
 
 def _shortest_cycles(edges: Array) -> Array:
-    """(n,) length of the cheapest cycle through each node of a non-negative dense graph (Floyd-Warshall)."""
+    """(n,) length of the cheapest cycle through each node of a non-negative dense graph
+    (Floyd-Warshall).
+    """
     lengths = edges.copy()
     for k in range(len(lengths)):
         np.minimum(lengths, lengths[:, k, None] + lengths[None, k], out=lengths)

@@ -2,17 +2,18 @@
 
 Criteria (docs/alignment.md):
 
-- *same mode up to symmetry*: after alignment the means differ by no more than the posteriors' own uncertainty: the
-  root mean square of z = (μ − μ')/√(σ² + σ'²) over informative weights (|μ| > σ in either posterior) is at most 1.
-  Without any std the means must explain 99 % of each other: Σ(μ − μ')² ≤ 0.01 · ½ Σ(μ² + μ'²).
-- *same function, different mode*: not so, but on the data given the pointwise predictive log-likelihoods differ by at
-  most 0.1 nats on average.
+- *same mode up to symmetry*: after alignment the means differ by no more than the posteriors' own
+  uncertainty: the root mean square of z = (μ − μ')/√(σ² + σ'²) over informative weights (|μ| > σ in
+  either posterior) is at most 1. Without any std the means must explain 99 % of each other: Σ(μ −
+  μ')² ≤ 0.01 · ½ Σ(μ² + μ'²).
+- *same function, different mode*: not so, but on the data given the pointwise predictive
+  log-likelihoods differ by at most 0.1 nats on average.
 - *different*: neither; or the functions were not compared, which ``function_gap`` None says.
 
 On the straight path between two posteriors means and stds are interpolated linearly, which for
-mean-field Gaussians is the 2-Wasserstein geodesic. The barrier is marginalised over the posterior, as
-in Rossi, Singh & Hannagan (2023): the largest excess of the NLL of the posterior predictive over the
-straight line between the two ends.
+mean-field Gaussians is the 2-Wasserstein geodesic. The barrier is marginalised over the posterior,
+as in Rossi, Singh & Hannagan (2023): the largest excess of the NLL of the posterior predictive over
+the straight line between the two ends.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ MAX_FUNCTION_GAP = 0.1
 class Churn:
     """How much one group was relabelled.
 
-    ``transpositions`` is the least number of swaps that undo the permutation, n − its number of cycles; ``moved``
-    the number of units not in their place; ``flipped`` the number whose sign changed.
+    ``transpositions`` is the least number of swaps that undo the permutation, n − its number of
+    cycles; ``moved`` the number of units not in their place; ``flipped`` the number whose sign
+    changed.
     """
 
     transpositions: int
@@ -72,8 +74,10 @@ def _cycles(permutation: list[int]) -> int:
 class Closeness:
     """Two posteriors compared weight by weight, as they stand.
 
-    ``standard_difference``: root mean square of z over informative weights; None when there is no informative weight
-    with a std. ``unexplained``: Σ(μ − μ')² over ½ Σ(μ² + μ'²), all weights; 0 when all means are zero.
+    ``standard_difference``: root mean square of z over informative weights; None when there is no
+        informative weight
+    with a std. ``unexplained``: Σ(μ − μ')² over ½ Σ(μ² + μ'²), all weights; 0 when all means are
+        zero.
     """
 
     standard_difference: float | None
@@ -101,7 +105,9 @@ def closeness(model: Posterior, reference: Posterior) -> Closeness:
 
 
 def judge(aligned: Closeness, function_gap: float | None = None) -> Verdict:
-    """The verdict by the criteria above. ``function_gap``: nats per data point, None when not compared."""
+    """The verdict by the criteria above. ``function_gap``: nats per data point, None when not
+    compared.
+    """
     near = aligned.unexplained <= MAX_UNEXPLAINED
     if aligned.standard_difference is not None:
         near = aligned.standard_difference <= MAX_STANDARD_DIFFERENCE
@@ -120,7 +126,8 @@ LogLikelihood = Callable[[Mapping[str, Array]], Array]
 class StraightPath:
     """What was measured at each position t from the model (0) to the reference (1).
 
-    ``nll``: −1/N Σ_n log E_q p(y_n|x_n, ω), nats per point. ``elbo``: E_q log p(Y|X, ω) − KL(q‖prior), nats over the
+    ``nll``: −1/N Σ_n log E_q p(y_n|x_n, ω), nats per point. ``elbo``: E_q log p(Y|X, ω) −
+        KL(q‖prior), nats over the
     data set; without a prior, the expected log-likelihood alone.
     """
 
@@ -140,7 +147,9 @@ class StraightPath:
 
 
 def interpolate(model: Posterior, reference: Posterior, position: float) -> Posterior:
-    """The posterior a fraction ``position`` of the way: means and stds interpolated, correlations dropped."""
+    """The posterior a fraction ``position`` of the way: means and stds interpolated, correlations
+    dropped.
+    """
 
     def mix(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, Array]:
         return {name: (1.0 - position) * first[name] + position * second[name] for name in first}

@@ -1,4 +1,6 @@
-"""Hungarian coordinate descent: each group solved exactly with the others held fixed, until none improves."""
+"""Hungarian coordinate descent: each group solved exactly with the others held fixed, until none
+improves.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from symdiag.alignment.costs import Weights
 from symdiag.arrays import Array
 from symdiag.symmetry.elements import Element
 
-# Relative gains not worth a step: rounding in float64; in float32, where a float64 descent follows, small change.
+# Relative gains not worth a step: rounding in float64; in float32, where a float64 descent follows,
+# small change.
 _TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 5e-4}
 
 
@@ -27,9 +30,11 @@ class Solver:
         self.static = [self._static_costs(g) for g in range(len(problem.groups))]
 
     def costs(self, group: int, state: State, *, free: frozenset[int] = frozenset()) -> Array:
-        """Cost of every unit pair with the other groups at ``state``: (2 or 1, n, n), axis 0 the sign +, −.
+        """Cost of every unit pair with the other groups at ``state``: (2 or 1, n, n), axis 0 the
+        sign +, −.
 
-        Tensors shared with a group in ``free`` count with a lower bound over all its arrangements instead.
+        Tensors shared with a group in ``free`` count with a lower bound over all its arrangements
+        instead.
         """
         total = self.static[group].copy()
         for block in self.problem.touching(group):
@@ -45,7 +50,9 @@ class Solver:
     def solve(
         self, group: int, state: State, *, free: frozenset[int] = frozenset()
     ) -> tuple[Element, float]:
-        """The best element of ``group``, and by how much it lowers the (linearised) cost; 0 if it stays."""
+        """The best element of ``group``, and by how much it lowers the (linearised) cost; 0 if it
+        stays.
+        """
         both = self.costs(group, state, free=free)
         best = both.min(axis=0) if len(both) > 1 else both[0]
         row, column = np.arange(len(best)), best_assignment(best)
@@ -76,7 +83,9 @@ class Solver:
         return state
 
     def relaxed_parts(self) -> dict[tuple[int, int], Array]:
-        """(block index, axis number) of every shared tensor → (2 or 1, n, n) unit costs with all else free."""
+        """(block index, axis number) of every shared tensor → (2 or 1, n, n) unit costs with all
+        else free.
+        """
         state, parts = self.problem.identity(), {}
         for index, block in enumerate(self.problem.blocks):
             if len(block.axes) > 1:
@@ -86,7 +95,9 @@ class Solver:
         return parts
 
     def _improves(self, group: int, before: State, after: State) -> bool:
-        """True costs compared: for a group on two axes of one tensor the assignment is only a linearisation."""
+        """True costs compared: for a group on two axes of one tensor the assignment is only a
+        linearisation.
+        """
         touched = self.problem.touching(group)
         was = sum(self.problem.block_distance(b, before) for b in touched)
         now = sum(self.problem.block_distance(b, after) for b in touched)
@@ -126,10 +137,11 @@ class Solver:
 def unordered_rows(
     block: TensorBlock, k: int, relaxed: frozenset[int], state: State
 ) -> tuple[Weights, Weights]:
-    """Both sides of ``block`` as (n, u, f): units along axis ``k``, the axes whose order is unknown, the rest.
+    """Both sides of ``block`` as (n, u, f): units along axis ``k``, the axes whose order is
+    unknown, the rest.
 
-    Axes neither ``k`` nor ``relaxed`` are moved by ``state``. Where an unknown sign could flip the entries,
-    means are replaced by their sizes: min over signs of the cost is the cost of the sizes.
+    Axes neither ``k`` nor ``relaxed`` are moved by ``state``. Where an unknown sign could flip the
+    entries, means are replaced by their sizes: min over signs of the cost is the cost of the sizes.
     """
     unknown = {block.axes[i].group for i in relaxed}
     fixed = tuple(
@@ -155,7 +167,9 @@ def unordered_rows(
 
 
 def best_assignment(costs: Array) -> NDArray[np.intp]:
-    """(n,) column of every row in the cheapest assignment; without the solver where row minima do not collide."""
+    """(n,) column of every row in the cheapest assignment; without the solver where row minima do
+    not collide.
+    """
     nearest: NDArray[np.intp] = costs.argmin(axis=1)
     if len(np.unique(nearest)) == len(costs):
         return nearest

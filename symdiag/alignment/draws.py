@@ -1,7 +1,9 @@
-"""Weight draws brought into the search's layout, and the running Gaussian that they are assigned to.
+"""Weight draws brought into the search's layout, and the running Gaussian that they are assigned
+to.
 
-A draw's unit j costs slot i −log N(ω_j; μ_i, σ_i²) nats; Σ log σ is the same for every permutation and left out.
-So a draw's best labelling is one assignment problem per group, solved by the search that aligns posteriors.
+A draw's unit j costs slot i −log N(ω_j; μ_i, σ_i²) nats; Σ log σ is the same for every permutation
+and left out. So a draw's best labelling is one assignment problem per group, solved by the search
+that aligns posteriors.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
 SHRINKAGE = 4.0
-"""Pseudo-draws with the mean variance of their tensor, which keep the std of a weight seen few times from vanishing."""
+"""Pseudo-draws with the mean variance of their tensor, which keep the std of a weight seen few
+times from vanishing.
+"""
 
 _FLOOR = 1e-8  # least variance, relative to the spread of the tensor's entries
 _SAME = 1e-9
@@ -66,7 +70,8 @@ class LogDensity:
 
 @dataclass(frozen=True)
 class Pool:
-    """All draws of the tensors that some group moves: per draw, one block per tensor with its group axes first.
+    """All draws of the tensors that some group moves: per draw, one block per tensor with its group
+    axes first.
 
     ``spread``: per block, the variance of its entries over draws and units.
     """
@@ -123,7 +128,9 @@ def _spread(blocks: Sequence[TensorBlock]) -> float:
 
 
 class Running:
-    """Mean and std of the draws added so far, per block; variances are shrunk to a prior one, a number per block."""
+    """Mean and std of the draws added so far, per block; variances are shrunk to a prior one, a
+    number per block.
+    """
 
     def __init__(self, origin: Sequence[Array]) -> None:
         self.count = 0
@@ -145,7 +152,9 @@ class Running:
         return [Weights(m, np.sqrt(v)) for m, v in zip(means, self.variances(prior), strict=True)]
 
     def variances(self, prior: Sequence[float]) -> list[Array]:
-        """Shrunken variances: the mode of the posterior of σ² under an inverse-gamma prior around ``prior``."""
+        """Shrunken variances: the mode of the posterior of σ² under an inverse-gamma prior around
+        ``prior``.
+        """
         total = self.count + SHRINKAGE
         return [(q + SHRINKAGE * p) / total for q, p in zip(self.squares(), prior, strict=True)]
 
@@ -158,8 +167,8 @@ class Running:
 def fitted(pool: Pool, states: Sequence[State]) -> tuple[list[Weights], float]:
     """The Gaussian of all draws as labelled by ``states``, and its score (nats; lower is better).
 
-    The score is the penalised −log likelihood at its optimum, (S + ν)/2 Σ log σ² up to a constant: the volume that
-    the aligned draws fill.
+    The score is the penalised −log likelihood at its optimum, (S + ν)/2 Σ log σ² up to a constant:
+    the volume that the aligned draws fill.
     """
     moments = Running(pool.aligned(0, states[0]))
     for s, state in enumerate(states):
@@ -177,7 +186,8 @@ def fitted(pool: Pool, states: Sequence[State]) -> tuple[list[Weights], float]:
 def assign(
     problem: Assignment, state: State, *, restarts: int = 0, enough: float = 0.0, seed: int = 0
 ) -> State:
-    """The likeliest labelling of one draw: descent from ``state`` and, where groups are coupled, a wider search.
+    """The likeliest labelling of one draw: descent from ``state`` and, where groups are coupled, a
+    wider search.
 
     Args:
         problem: the draw against a Gaussian.

@@ -1,10 +1,12 @@
-"""A stronger lower bound for small problems: dual ascent on the level-1 reformulation-linearisation (RLT).
+"""A stronger lower bound for small problems: dual ascent on the level-1 reformulation-linearisation
+(RLT).
 
-The cost of matching unit j to i in one group *and* l to k in another is a four-index array per shared tensor. Any
-matrix of it may be reduced by assignment duals, and what is gained moves to the group's own cost of (i, j); a group's
-own reduced costs may be spread back over the tensors it shares. All moves leave every assignment's total unchanged
-(up to the constant collected), so what is collected is a valid bound after every sweep (Adams & Johnson 1994, Hahn &
-Grant 1998, there for the quadratic assignment problem).
+The cost of matching unit j to i in one group *and* l to k in another is a four-index array per
+shared tensor. Any matrix of it may be reduced by assignment duals, and what is gained moves to the
+group's own cost of (i, j); a group's own reduced costs may be spread back over the tensors it
+shares. All moves leave every assignment's total unchanged (up to the constant collected), so what
+is collected is a valid bound after every sweep (Adams & Johnson 1994, Hahn & Grant 1998, there for
+the quadratic assignment problem).
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ _STALLED = 5e-4  # of the gap, gained by one sweep
 
 
 def reduce_assignments(costs: Array) -> Array:
-    """Subtract optimal duals from every matrix of ``costs`` (B, S, n, n), in place; returns the (B,) optima.
+    """Subtract optimal duals from every matrix of ``costs`` (B, S, n, n), in place; returns the
+    (B,) optima.
 
-    The assignment is over the minimum of the S sign choices; afterwards every entry is ≥ 0 up to rounding.
+    The assignment is over the minimum of the S sign choices; afterwards every entry is ≥ 0 up to
+    rounding.
     """
     u, v = assignment_duals(np.ascontiguousarray(costs.min(axis=1)))
     costs -= u[:, None, :, None]
@@ -41,9 +45,11 @@ def reduce_assignments(costs: Array) -> Array:
 
 
 def dual_ascent_bound(solver: Solver, distance: float) -> float | None:
-    """The bound, raised until it meets ``distance`` or stops rising; None where the problem is too large.
+    """The bound, raised until it meets ``distance`` or stops rising; None where the problem is too
+    large.
 
-    Tensors coupling a group with itself or three groups enter by their unit costs with all else free.
+    Tensors coupling a group with itself or three groups enter by their unit costs with all else
+    free.
     """
     problem = solver.problem
     paired = [b for b in problem.blocks if _is_pair(b)]
@@ -86,13 +92,17 @@ def _ascend(
 
 
 def _spread(costs: Array, first: Array, second: Array) -> None:
-    """Move both groups' own costs into the four-index costs: each unit pair's, evenly over the other's n rows."""
+    """Move both groups' own costs into the four-index costs: each unit pair's, evenly over the
+    other's n rows.
+    """
     costs += first[:, :, :, None, None, None] / costs.shape[4]
     costs += second[None, None, None] / costs.shape[1]
 
 
 def _collect(costs: Array, first: Array, second: Array, *, swap: bool) -> None:
-    """Reduce every unit pair's matrix, half of it on one side first, and book the gains as the groups' own costs."""
+    """Reduce every unit pair's matrix, half of it on one side first, and book the gains as the
+    groups' own costs.
+    """
     half = costs * 0.5
     costs -= half
     for turn in (swap, not swap):
@@ -111,7 +121,9 @@ def _collect(costs: Array, first: Array, second: Array, *, swap: bool) -> None:
 
 
 def four_index_costs(problem: Assignment, block: TensorBlock) -> Array:
-    """(S_a, n_a, n_a, S_b, n_b, n_b) cost of matching (i ← j, sign s) and (k ← l, sign t) in two groups."""
+    """(S_a, n_a, n_a, S_b, n_b, n_b) cost of matching (i ← j, sign s) and (k ← l, sign t) in two
+    groups.
+    """
     (first, second), (n, m) = block.axes, block.model.loc.shape[:2]
     flat = [_flattened(side, n * m) for side in (block.model, block.reference)]
     sides: list[Array] = []
@@ -153,13 +165,15 @@ def _njit(function: F) -> F:
 
 @_njit
 def assignment_duals(costs: Array) -> tuple[Array, Array]:
-    """Optimal dual variables of a batch of assignment problems, by shortest augmenting paths (Jonker & Volgenant 1987).
+    """Optimal dual variables of a batch of assignment problems, by shortest augmenting paths
+    (Jonker & Volgenant 1987).
 
     Args:
         costs: (B, n, n).
 
     Returns:
-        u, v of shape (B, n): ``costs[b, i, j] - u[b, i] - v[b, j] >= 0`` up to rounding, and Σ u + Σ v is the
+        u, v of shape (B, n): ``costs[b, i, j] - u[b, i] - v[b, j] >= 0`` up to rounding, and Σ u +
+        Σ v is the
         value of the best assignment.
     """
     batch, n, _ = costs.shape
@@ -181,7 +195,9 @@ def _add_row(
     column_of: NDArray[np.intp],
     start: int,
 ) -> None:
-    """Bring row ``start`` into the assignment along the shortest augmenting path; duals stay feasible."""
+    """Bring row ``start`` into the assignment along the shortest augmenting path; duals stay
+    feasible.
+    """
     n = len(costs)
     distance = np.full(n, np.inf)
     came_from = np.zeros(n, dtype=np.int64)

@@ -1,8 +1,10 @@
-"""Weight draws brought to one common labelling: iterated Hungarian assignment to a running Gaussian.
+"""Weight draws brought to one common labelling: iterated Hungarian assignment to a running
+Gaussian.
 
-Relabelling by the likeliest labelling under the draws' own fitted density follows Stephens (2000) for mixture models.
-Draws are taken in turn, each assigned by −log density of the Gaussian of those before; then all are assigned to the
-Gaussian of all, which is fitted anew, until nothing gets likelier. Several orders of the draws are tried.
+Relabelling by the likeliest labelling under the draws' own fitted density follows Stephens (2000)
+for mixture models. Draws are taken in turn, each assigned by −log density of the Gaussian of those
+before; then all are assigned to the Gaussian of all, which is fitted anew, until nothing gets
+likelier. Several orders of the draws are tried.
 """
 
 from __future__ import annotations
@@ -34,12 +36,14 @@ _SAME = 1e-9
 
 @dataclass(frozen=True)
 class SampleAlignment:
-    """Draws in one common labelling: that of the draws which need no relabelling, the majority of each group.
+    """Draws in one common labelling: that of the draws which need no relabelling, the majority of
+    each group.
 
     Attributes:
         spec: the groups.
         actions: per draw, group name → the element that brings it to the common labelling.
-        draws: tensor name → (S, *shape), the draws so labelled; tensors outside every group as they were.
+        draws: tensor name → (S, *shape), the draws so labelled; tensors outside every group as they
+            were.
         score: penalised −log likelihood of the Gaussian fitted to them, up to a constant, nats.
         rounds: reassignments of all draws in the best run.
         converged: whether the last round changed nothing.
@@ -70,7 +74,8 @@ def align_samples(
     starts: int | None = None,
     generator: np.random.Generator | None = None,
 ) -> SampleAlignment:
-    """Relabel (and, where a group is signed, flip) the units of every draw to match a common Gaussian.
+    """Relabel (and, where a group is signed, flip) the units of every draw to match a common
+    Gaussian.
 
     Args:
         draws: tensor name → (S, *shape), at least one draw.
@@ -79,7 +84,8 @@ def align_samples(
         generator: of the orders; the same one gives the same result.
 
     Raises:
-        UsageError: ``bad-option`` for no start, ``spec-mismatch`` when the spec does not fit the tensors.
+        UsageError: ``bad-option`` for no start, ``spec-mismatch`` when the spec does not fit the
+            tensors.
     """
     if starts is not None and starts < 1:
         raise UsageError("at least one start is needed", code="bad-option")

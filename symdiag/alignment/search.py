@@ -1,7 +1,9 @@
-"""The search: seeds, descent from each, joint moves of adjacent groups, kicks of the best state found.
+"""The search: seeds, descent from each, joint moves of adjacent groups, kicks of the best state
+found.
 
-All randomness acts in the reference's order of units, on states that move along with a reordering of the model;
-and the last round of joint moves and kicks found nothing better. So aligning an aligned model changes nothing.
+All randomness acts in the reference's order of units, on states that move along with a reordering
+of the model; and the last round of joint moves and kicks found nothing better. So aligning an
+aligned model changes nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Found:
 
     @property
     def agreement(self) -> float:
-        """Fraction of the independent starts (not joint moves or kicks) that reached the best distance."""
+        """Fraction of the independent starts (not joint moves or kicks) that reached the best
+        distance.
+        """
         searched = [s for s in self.starts if s.kind != "polish"]
         best = min(s.distance for s in searched) * (1.0 + _SAME_SINGLE)
         independent = [s for s in searched if s.kind in _INDEPENDENT] or searched
@@ -117,7 +121,9 @@ class Search:
         return True
 
     def improve_jointly(self) -> None:
-        """Rounds of joint moves and kicks from the best state, until a whole round finds nothing better."""
+        """Rounds of joint moves and kicks from the best state, until a whole round finds nothing
+        better.
+        """
         tries = len(adjacent_pairs(self.problem)) + self.restarts
         if tries * descent_work(self.problem) > _ROUND_WORK:
             return
@@ -131,7 +137,9 @@ class Search:
                 improved |= self.attempt("kick", kicked(self.problem, self.state, generator))
 
     def _released(self, group: int, other: int) -> State:
-        """``group`` solved as if ``other`` could follow it in any way, then ``other`` solved to match."""
+        """``group`` solved as if ``other`` could follow it in any way, then ``other`` solved to
+        match.
+        """
         element, _ = self.solver.solve(group, self.state, free=frozenset({other}))
         state = (*self.state[:group], element, *self.state[group + 1 :])
         follower, _ = self.solver.solve(other, state)
@@ -139,10 +147,11 @@ class Search:
 
 
 def signature_state(solver: Solver) -> State:
-    """Each group matched by its units' incident tensors, sorted along the axes of groups not matched yet.
+    """Each group matched by its units' incident tensors, sorted along the axes of groups not
+    matched yet.
 
-    Groups go in the order of how much of their tensors is known: first those whose inputs and biases nobody else
-    reorders, then their neighbours, which can rely on them.
+    Groups go in the order of how much of their tensors is known: first those whose inputs and
+    biases nobody else reorders, then their neighbours, which can rely on them.
     """
     problem, done = solver.problem, frozenset[int]()
     state = problem.identity()
@@ -182,7 +191,9 @@ def kicked(problem: Assignment, state: State, generator: np.random.Generator) ->
 
 
 def _shuffle(group: Group, generator: np.random.Generator) -> Element:
-    """A random rotation among 2 to about a third of the units, and half of the time new signs for them."""
+    """A random rotation among 2 to about a third of the units, and half of the time new signs for
+    them.
+    """
     width, signs = group.width, np.ones(group.width)
     count = min(width, int(generator.integers(2, max(3, width // 3 + 1))))
     units = generator.choice(width, size=count, replace=False)

@@ -1,4 +1,6 @@
-"""How many draws sit in another labelling than most, and what that does to their moments and to R-hat."""
+"""How many draws sit in another labelling than most, and what that does to their moments and to
+R-hat.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ MIN_DRAWS_FOR_MODES = 20
 class GroupSwitching:
     """Label switching within one group.
 
-    ``off``: fraction of draws off the group's majority labelling; ``labellings``: how many different ones were seen.
-    ``units_moved``, ``units_flipped``: per unit of the majority labelling, the fraction of draws in which another
+    ``off``: fraction of draws off the group's majority labelling; ``labellings``: how many
+        different ones were seen.
+    ``units_moved``, ``units_flipped``: per unit of the majority labelling, the fraction of draws in
+        which another
     unit has its place, or in which it is there with its sign changed.
     """
 
@@ -44,7 +48,9 @@ class Switching:
 
 
 def centred(actions: Sequence[Action]) -> list[dict[str, Element]]:
-    """Actions followed by the inverse of each group's most frequent one: most draws then stay as they are."""
+    """Actions followed by the inverse of each group's most frequent one: most draws then stay as
+    they are.
+    """
     result: list[dict[str, Element]] = [dict(action) for action in actions]
     for name in actions[0]:
         majority = _most_frequent([action[name] for action in actions]).inverse()
@@ -94,7 +100,9 @@ def variance_sum(draws: Array) -> float:
 
 @dataclass(frozen=True)
 class Rhat:
-    """Split R-hat over weights: largest, median, and the fraction of weights above 1.01 (Gelman et al. 2013, 11.4)."""
+    """Split R-hat over weights: largest, median, and the fraction of weights above 1.01 (Gelman et
+    al. 2013, 11.4).
+    """
 
     worst: float
     median: float
@@ -102,7 +110,8 @@ class Rhat:
 
 
 def split_rhat(draws: Mapping[str, Array], chains: int) -> Rhat | None:
-    """R-hat of draws (C·N, *shape), chain after chain, each chain split in half; weights that never vary are left out.
+    """R-hat of draws (C·N, *shape), chain after chain, each chain split in half; weights that never
+    vary are left out.
 
     None where half a chain holds fewer than two draws, or nothing varies.
     """
@@ -123,9 +132,11 @@ def split_rhat(draws: Mapping[str, Array], chains: int) -> Rhat | None:
 
 
 def two_mode_share(draws: Mapping[str, Array]) -> float | None:
-    """Share of the variance along the main direction of the standardised draws that a split in two explains.
+    """Share of the variance along the main direction of the standardised draws that a split in two
+    explains.
 
-    0.64 for a Gaussian, 0.75 for a uniform, near 1 for two separate clusters. None for fewer than 20 draws.
+    0.64 for a Gaussian, 0.75 for a uniform, near 1 for two separate clusters. None for fewer than
+    20 draws.
     """
     flat = np.concatenate([v.reshape(len(v), -1) for v in draws.values()], axis=1)
     std = flat.std(axis=0)
@@ -136,7 +147,9 @@ def two_mode_share(draws: Mapping[str, Array]) -> float | None:
 
 
 def _main_direction(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coordinates of the rows (S, D) along their first principal component, by the smaller of the two Gram matrices."""
+    """Coordinates of the rows (S, D) along their first principal component, by the smaller of the
+    two Gram matrices.
+    """
     wide = rows.shape[1] > len(rows)
     gram = rows @ rows.T if wide else rows.T @ rows
     last = len(gram) - 1

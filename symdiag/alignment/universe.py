@@ -1,8 +1,9 @@
 """Several posteriors brought to one common labelling, and how much the runs then differ.
 
-Every posterior is aligned to a barycentre (mean of the means, mean of the stds: the 2-Wasserstein barycentre of
-mean-field Gaussians), which is then recomputed, until nothing moves. Matching run i to run j through the universe
-is cycle-consistent by construction: going round any circle of runs is the identity.
+Every posterior is aligned to a barycentre (mean of the means, mean of the stds: the 2-Wasserstein
+barycentre of mean-field Gaussians), which is then recomputed, until nothing moves. Matching run i
+to run j through the universe is cycle-consistent by construction: going round any circle of runs is
+the identity.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _ROUNDS = 20
 class Spread:
     """Between-run and within-run variance, summed over weights.
 
-    ``rhat`` = √(1 + between/within) over the non-deterministic weights: 1 when runs agree up to far less than their own
-    uncertainty (Gelman & Rubin 1992 in the limit of long chains); None when every weight is deterministic.
-    ``per_tensor``: the same by tensor. ``worst``: largest of single weights.
+    ``rhat`` = √(1 + between/within) over the non-deterministic weights: 1 when runs agree up to far
+    less than their own uncertainty (Gelman & Rubin 1992 in the limit of long chains); None when
+    every weight is deterministic. ``per_tensor``: the same by tensor. ``worst``: largest of single
+    weights.
     """
 
     between: float
@@ -42,7 +44,8 @@ class Spread:
 class Universe:
     """Posteriors in a common labelling.
 
-    ``alignments``: run → universe, in input order. ``posterior``: the barycentre. ``before`` and ``after``: spread
+    ``alignments``: run → universe, in input order. ``posterior``: the barycentre. ``before`` and
+        ``after``: spread
     of the runs as they came and as aligned. ``rounds``: barycentre updates until nothing moved.
     """
 

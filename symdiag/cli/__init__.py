@@ -1,1 +1,3 @@
-"""The command line: one file per command, which parses and prints; the work is in ``symdiag.tasks``."""
+"""The command line: one file per command, which parses and prints; the work is in
+``symdiag.tasks``.
+"""

@@ -16,7 +16,8 @@ def command(app: typer.Typer, run: Callable[..., int], *, short_help: str, examp
     """Add ``run`` to the application under its own name.
 
     A parameter of ``run`` that is an options dataclass becomes one option per declared field, and
-    ``run`` gets the dataclass; an option that several of them declare is one option, and each gets its value.
+    ``run`` gets the dataclass; an option that several of them declare is one option, and each gets
+    its value.
     """
     app.command(run.__name__, short_help=short_help, epilog=f"Example: {example}")(_spread(run))
 

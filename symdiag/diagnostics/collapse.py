@@ -1,9 +1,10 @@
 """Collapsed units: units that can go, for the mean function hardly changes without them.
 
 What counts is what a *set* of units contributes together. Each of 400 units may be lost in its own
-std and all of them together still carry the whole function: the means add up, the stds add in squares.
-Where the forward pass is known the change is measured, in predictive stds, on data or on standard
-inputs; where it is not, Cauchy and Schwarz bound it by the signal of all weights that leave the set,
+std and all of them together still carry the whole function: the means add up, the stds add in
+squares. Where the forward pass is known the change is measured, in predictive stds, on data or on
+standard inputs; where it is not, Cauchy and Schwarz bound it by the signal of all weights that
+leave the set,
 
     (Σ_i μ_i h_i)² ≤ Σ_i (μ_i/σ_i)² · Σ_i σ_i² h_i²,
 
@@ -28,7 +29,8 @@ MAX_CHANGE = 0.1
 """Largest change of the mean function, in predictive stds (both root mean squares over inputs)."""
 
 MAX_RETENTION = 0.5
-"""Three or more units of a group that can go count as collapsed where each is kept less than this."""
+"""Three or more units of a group that can go count as collapsed where each is kept less than this.
+"""
 
 _TARGET = 0.8 * MAX_CHANGE  # aimed at: on other inputs of the same kind the figure is another one
 _WEAK = 0.7  # root mean square of μ/σ on one side, above which no unit is a candidate
@@ -79,7 +81,8 @@ class Setting:
 class Removable:
     """Units that can go together, and by how much the mean function changes without them.
 
-    ``change`` is in predictive stds: measured with its Monte Carlo error (two standard errors) added
+    ``change`` is in predictive stds: measured with its Monte Carlo error (two standard errors)
+        added
     where ``measured``, else a bound.
     """
 
@@ -220,11 +223,12 @@ def _is_matrix(posterior: Posterior, member: Member) -> bool:
 
 
 def signal_bound(posterior: Posterior, spec: PermutationSpec, units: Units) -> float:
-    """√Σ(μ/σ)² of the weights on either side of the set: bounds the change where no forward pass is.
+    """√Σ(μ/σ)² of the weights on either side of the set: bounds the change where no forward pass
+    is.
 
-    Which side leaves the units is not known from the spec, so the stronger side of each group counts:
-    with nothing to tell on both, neither constants nor functions pass through. First order in the
-    change beyond the next layer.
+    Which side leaves the units is not known from the spec, so the stronger side of each group
+    counts: with nothing to tell on both, neither constants nor functions pass through. First order
+    in the change beyond the next layer.
     """
     total = sum(
         max(float(energy[units[group.name]].sum()) for _, energy in _sides(posterior, group))

@@ -64,7 +64,8 @@ def diagnose(
 ) -> Diagnosis:
     """Units, clusters and totals for every group of ``spec``.
 
-    ``setting``: forward pass and inputs, by which collapsed units are told; from the weights without.
+    ``setting``: forward pass and inputs, by which collapsed units are told; from the weights
+        without.
     """
     parts = []
     for k, result in enumerate(straddling.groups):

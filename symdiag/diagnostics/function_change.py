@@ -31,8 +31,8 @@ _NODES = 16  # of the quadrature over a pre-activation
 class Change(Protocol):
     """The change that switching units off makes, predictive stds; the largest one over outputs.
 
-    Both the function of the mean weights and the mean of the function over q count. Beyond ``enough``
-    any value above it may be returned.
+    Both the function of the mean weights and the mean of the function over q count. Beyond
+    ``enough`` any value above it may be returned.
     """
 
     def __call__(self, units: Units, enough: float = np.inf) -> float:
@@ -118,8 +118,9 @@ class SampledChange:
 def _squared_mean(values: Array) -> Array:
     """|mean|² per output over inputs, from independent values (S, N, d), plus 2 standard errors.
 
-    The square of an average of S values is too large by their variance over S; products of *different*
-    values are not. The standard error is that of this U-statistic where the mean is zero.
+    The square of an average of S values is too large by their variance over S; products of
+    *different* values are not. The standard error is that of this U-statistic where the mean is
+    zero.
     """
     count, points, size = values.shape
     result = np.empty(size)
@@ -136,8 +137,8 @@ class MomentChange:
     """The same by propagating means and variances through a chain of linear layers, without draws.
 
     Exact up to quadrature for one hidden layer: given the input, a pre-activation is Gaussian and
-    independent of the weights that leave its unit. Deeper, pre-activations are taken as Gaussian and
-    independent of each other, which sums over many units make them nearly.
+    independent of the weights that leave its unit. Deeper, pre-activations are taken as Gaussian
+    and independent of each other, which sums over many units make them nearly.
     """
 
     posterior: Posterior

@@ -1,11 +1,15 @@
-r"""An upper bound on H(g | ω) of one group that needs no weight draws: a permanent of Chernoff coefficients.
+r"""An upper bound on H(g | ω) of one group that needs no weight draws: a permanent of Chernoff
+coefficients.
 
-With r(g) = q(g⁻¹ω)/q(ω) and X = Σ_{g≠e} r(g), H(g|ω) = E log(1 + X). For s in (0, 1], X^s ≤ Σ_{g≠e} r(g)^s, so
+With r(g) = q(g⁻¹ω)/q(ω) and X = Σ_{g≠e} r(g), H(g|ω) = E log(1 + X). For s in (0, 1], X^s ≤ Σ_{g≠e}
+r(g)^s, so
 
-    E X^s ≤ y_s := Σ_{g≠e} ∫ q(g⁻¹ω)^s q(ω)^{1−s} dω = perm C_s − 1,   C_s[i, j] = ∫ q_i^s q_j^{1−s},
+    E X^s ≤ y_s := Σ_{g≠e} ∫ q(g⁻¹ω)^s q(ω)^{1−s} dω = perm C_s − 1,   C_s[i, j] = ∫ q_i^s
+    q_j^{1−s},
 
-and H ≤ φ_s(y_s), where φ_s is the smallest concave function above y ↦ log(1 + y^{1/s}). Every s is valid, so the best
-is. Entries are closed forms for Gaussians, at most 1 (Hölder), 1 on the diagonal. Proofs: docs/theory/chernoff.md.
+and H ≤ φ_s(y_s), where φ_s is the smallest concave function above y ↦ log(1 + y^{1/s}). Every s is
+valid, so the best is. Entries are closed forms for Gaussians, at most 1 (Hölder), 1 on the
+diagonal. Proofs: docs/theory/chernoff.md.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ _ENTROPY_ROWS = 512  # rows up to which the entropy bound is worth its time
 
 @dataclass(frozen=True)
 class ChernoffBound:
-    """An upper bound on a straddling entropy that holds for the posterior itself, no draws involved.
+    """An upper bound on a straddling entropy that holds for the posterior itself, no draws
+    involved.
 
     Attributes:
         value: the bound, nats; at most log|G|.
@@ -61,9 +66,11 @@ def chernoff_bound(
     """Upper bound on H(g | ω) of one group, every other group at the identity.
 
     Args:
-        posterior: The posterior. With correlations among the group's weights only log|G| is returned, for then
-            the sum over g is no permanent (``enumerated_bound`` has it for small groups).
-        group: The group. A tensor on which it acts along two axes is left out, which can only raise the entropy.
+        posterior: The posterior. With correlations among the group's weights only log|G| is
+            returned, for then the sum over g is no permanent (``enumerated_bound`` has it for small
+            groups).
+        group: The group. A tensor on which it acts along two axes is left out, which can only raise
+            the entropy.
         tensors: Look only at these tensors: then a bound on the entropy of g given *those* weights.
     """
     nothing = ChernoffBound(group.log_order, 1.0)
@@ -132,7 +139,8 @@ class Units:
         loc, scale = np.concatenate(locs, 1), np.concatenate(scales, 1)
         flip = np.concatenate(flips)
         allowed = _allowed(loc, scale, flip, signed=group.signed)
-        # a weight random in some units only: units that may swap agree in which, so it drops out where it is fixed
+        # a weight random in some units only: units that may swap agree in which, so it drops out
+        # where it is fixed
         random = scale > 0
         log_scale = np.log(np.where(random, scale, 1.0))
         count = np.maximum(random.sum(0), 1)
@@ -152,7 +160,8 @@ class Units:
         return float(n * n * d * (2 if self.signed else 1))
 
     def log_overlaps(self, power: float) -> Array:
-        """log C_s (n, n), ``[i, j]`` for slot i and unit j, both signs of the unit added up where signed.
+        """log C_s (n, n), ``[i, j]`` for slot i and unit j, both signs of the unit added up where
+        signed.
 
         Upper bounds below e^-50, exact to rounding above.
         """
@@ -171,9 +180,11 @@ class Units:
 
 
 def log_overlap_matrix(slots: Array, points: Array, log_scale: Array, power: float) -> Array:
-    """log ∫ N(slots_i, σ_i²)^s N(points_j, σ_j²)^{1−s}, (n, n), the coordinates (n, D) multiplied up.
+    """log ∫ N(slots_i, σ_i²)^s N(points_j, σ_j²)^{1−s}, (n, n), the coordinates (n, D) multiplied
+    up.
 
-    Each coordinate gives σ_i^{1−s} σ_j^s v^{−1/2} exp(−s(1−s)(μ_i − μ_j)²/2v), v = s σ_j² + (1−s) σ_i².
+    Each coordinate gives σ_i^{1−s} σ_j^s v^{−1/2} exp(−s(1−s)(μ_i − μ_j)²/2v), v = s σ_j² + (1−s)
+    σ_i².
     """
     from symdiag.estimators import chernoff_loops
 
@@ -187,7 +198,9 @@ def log_overlap_matrix(slots: Array, points: Array, log_scale: Array, power: flo
 def _allowed(
     loc: Array, scale: Array, flips: NDArray[np.bool_], *, signed: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    """Pairs (slot, unit) that agree in all deterministic weights, without and with a flip of the unit."""
+    """Pairs (slot, unit) that agree in all deterministic weights, without and with a flip of the
+    unit.
+    """
     fixed = scale <= 0
     if not fixed.any():
         every = np.ones((len(loc), len(loc)), dtype=bool)
@@ -205,7 +218,8 @@ def _allowed(
 def log_permanent_upper(log_weights: Array) -> float:
     """Certified upper bound on log perm of one (n, n) matrix, rounding included, without sampling.
 
-    Exact up to 18 rows; else blocks with a rigorous loss, MacMahon's determinant, row sums, the entropy bound.
+    Exact up to 18 rows; else blocks with a rigorous loss, MacMahon's determinant, row sums, the
+    entropy bound.
     """
     n = len(log_weights)
     scaled = dual_scale(log_weights)

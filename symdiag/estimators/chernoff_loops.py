@@ -1,4 +1,6 @@
-"""The hot loop of the Chernoff coefficients, compiled by numba at its first call and cached on disk."""
+"""The hot loop of the Chernoff coefficients, compiled by numba at its first call and cached on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ def _jit(function: F) -> F:
 def overlaps(
     slots: Array, points: Array, variance: Array, logs: Array, power: float, floor: float
 ) -> Array:
-    """(n, n) sums over coordinates of log ∫ N(slots_i, v_i)^s N(points_j, v_j)^{1−s}; arguments (n, D).
+    """(n, n) sums over coordinates of log ∫ N(slots_i, v_i)^s N(points_j, v_j)^{1−s}; arguments (n,
+    D).
 
-    ``logs`` (n, ⌈D/16⌉) holds the log stds summed by chunks of 16 coordinates. No term of a chunk is positive (Hölder),
-    so a sum left off below ``floor`` is an upper bound.
+    ``logs`` (n, ⌈D/16⌉) holds the log stds summed by chunks of 16 coordinates. No term of a chunk
+    is positive (Hölder), so a sum left off below ``floor`` is an upper bound.
     """
     n, size = slots.shape
     half = 0.5 * power * (1.0 - power)

@@ -1,11 +1,12 @@
 r"""An upper bound on the joint entropy of wide, deep nets: decode some groups, sum over the others.
 
-Chain rule: H(g_1 … g_L | ω) = Σ_l H(g_l | g_<l, ω). A conditional entropy is at most the cross-entropy of *any* law τ_l
-that sees no more than (g_<l, ω) does (Barber & Agakov 2003):  H(g_l | g_<l, ω) ≤ E[−log τ_l(g_l)]. We take for τ_l the law
-of g_l if the later groups were as a decoder finds them, P(g_l | g_<l, ĝ_>l(ω), ω): one permanent, mixed with a
-little of the law of the coupling bound (``coupling.py``), which drops the tensors that later groups touch instead. Where
-the decoder is right the term is the group's own value, so the bound closes on Σ_l H_l.
-Proof in docs/theory/estimators.md.
+Chain rule: H(g_1 … g_L | ω) = Σ_l H(g_l | g_<l, ω). A conditional entropy is at most the
+    cross-entropy of *any* law τ_l
+that sees no more than (g_<l, ω) does (Barber & Agakov 2003):  H(g_l | g_<l, ω) ≤ E[−log τ_l(g_l)].
+We take for τ_l the law of g_l if the later groups were as a decoder finds them, P(g_l | g_<l,
+ĝ_>l(ω), ω): one permanent, mixed with a little of the law of the coupling bound (``coupling.py``),
+which drops the tensors that later groups touch instead. Where the decoder is right the term is the
+group's own value, so the bound closes on Σ_l H_l. Proof in docs/theory/estimators.md.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 _ROUNDS = (3, 12)  # of soft labels: at least, and at most
-_SURE = 1e-2  # units expected to have another label than their likeliest, at which soft labels are settled
+# units expected to have another label than their likeliest, at which soft labels are settled
+_SURE = 1e-2
 _PROGRESS = 0.02  # of that number, which a round must gain for another one to follow
 _BALANCING = 8  # row and column normalisations of the soft labels of one round
 _POLISH = 3  # rounds of assignment problems afterwards
@@ -39,22 +41,26 @@ _FLOOR = 1e-6  # of a tensor's mean second moment, below which no soft variance 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the decoder makes of S draws: the element of each group that it would apply, and its doubt (S,) in [0, 1]."""
+    """What the decoder makes of S draws: the element of each group that it would apply, and its
+    doubt (S,) in [0, 1].
+    """
 
     elements: Mapping[str, Element]
     doubt: Array
 
 
 Labels = tuple[Tensor, Tensor | None]
-"""(slot, unit) chances that a unit sits in a slot, unflipped and flipped (None where signs do not flip)."""
+"""(slot, unit) chances that a unit sits in a slot, unflipped and flipped (None where signs do not
+flip).
+"""
 
 
 class Decoder:
     """Finds the labels of all groups from the weights alone, whatever labelling they come in.
 
-    Soft labels are passed between the groups: each group sees the slots of the others averaged by their soft labels
-    (mean and variance matched), which finds labels where assignments group after group are stuck. Every group must be
-    a matrix permanent.
+    Soft labels are passed between the groups: each group sees the slots of the others averaged by
+    their soft labels (mean and variance matched), which finds labels where assignments group after
+    group are stuck. Every group must be a matrix permanent.
     """
 
     def __init__(
@@ -74,8 +80,8 @@ class Decoder:
     def __call__(self, draws: Mapping[str, Tensor], generator: np.random.Generator) -> Decoded:
         """The labels of S draws (name → (S, *shape)).
 
-        Draws are relabelled at random first, so that nothing of their own labelling can show in what is found; the
-        identity is the right answer.
+        Draws are relabelled at random first, so that nothing of their own labelling can show in
+        what is found; the identity is the right answer.
         """
         count = len(next(iter(draws.values())))
         found = {g.name: self._uniform(g, count, generator) for g in self.spec}
@@ -103,7 +109,9 @@ class Decoder:
         return Element(permutations, signs)
 
     def _decoded(self, draw: Mapping[str, Tensor]) -> tuple[dict[str, Element], float]:
-        """Labels of one draw (name → (1, *shape)) by rounds of soft labels; how many units may have wrong ones."""
+        """Labels of one draw (name → (1, *shape)) by rounds of soft labels; how many units may have
+        wrong ones.
+        """
         own = {g.name: self._own_parts(g, draw) for g in self.spec}
         scores = dict(own)
         labels = {name: _soft(*parts) for name, parts in own.items()}
@@ -123,7 +131,9 @@ class Decoder:
         return sum(_unsure(labels[g.name]) * g.width for g in self.spec)
 
     def _own_parts(self, group: Group, draw: Mapping[str, Tensor]) -> Labels:
-        """Log densities from the tensors that show no other group's labels; zeros where there are none."""
+        """Log densities from the tensors that show no other group's labels; zeros where there are
+        none.
+        """
         density = self._own[group.name]
         if density is not None:
             plus, minus = density.signed_parts(draw)
@@ -134,7 +144,9 @@ class Decoder:
     def _parts(
         self, group: Group, own: Labels, labels: Mapping[str, Labels], draw: Mapping[str, Tensor]
     ) -> Labels:
-        """Log densities of one group's slots from all its tensors, given the soft labels of the others."""
+        """Log densities of one group's slots from all its tensors, given the soft labels of the
+        others.
+        """
         names = self._shared[group.name]
         if not names:
             return own
@@ -179,7 +191,9 @@ class Decoder:
 
 
 def _mixed(value: Tensor, member: Member, chance: Tensor) -> Tensor:
-    """Σ_slot chance[slot, unit] value[…, slot, …] along the member's axis: what a unit at that place may hold."""
+    """Σ_slot chance[slot, unit] value[…, slot, …] along the member's axis: what a unit at that
+    place may hold.
+    """
     moved = value.movedim(member.axis, 0)
     width = len(chance)
     span = member.span(width)
@@ -237,8 +251,8 @@ def decoded_values(
 ) -> DrawValues:
     """Σ_l −log τ_l(e) per draw, an upper bound on H_G in expectation over ω ~ q.
 
-    ``found`` is what a ``Decoder`` makes of these draws; ``known`` holds each group's values on them (reused where the
-    later groups were decoded rightly).
+    ``found`` is what a ``Decoder`` makes of these draws; ``known`` holds each group's values on
+    them (reused where the later groups were decoded rightly).
     """
     terms = []
     for position, group in enumerate(spec.groups):
@@ -274,7 +288,8 @@ def _moves(elements: Sequence[Element], count: int) -> BoolArray:
 
 
 def _mixture(seen: DrawValues, blind: DrawValues, doubt: Array, group: Group) -> DrawValues:
-    """−log[(1 − doubt) e^{−seen} + doubt e^{−blind}]; −log(1 − doubt) + seen, up to log|G|, where sampled.
+    """−log[(1 − doubt) e^{−seen} + doubt e^{−blind}]; −log(1 − doubt) + seen, up to log|G|, where
+    sampled.
 
     The mixture is concave in both, so that noise in them would spoil an upper bound in expectation.
     """

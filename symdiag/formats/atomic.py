@@ -97,7 +97,8 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
 def _link_new(temporary: Path, target: Path) -> None:
     """Give the finished file its name only if the name is free, atomically where links exist."""
     try:
-        # link fails where the name exists, rename would replace it: no race between check and rename
+        # link fails where the name exists, rename would replace it: no race between check and
+        # rename
         os.link(temporary, target)
     except FileExistsError:
         _refuse_existing(target)

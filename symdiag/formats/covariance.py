@@ -153,7 +153,8 @@ def kron_variances(factors: Sequence[Array], scale: float, delta: float) -> Arra
     """Diagonal of (scale * kron(A, B) + delta I)^-1, flat in C order; or of A alone."""
     (left, vectors), *others = (_eigen(factor) for factor in factors)
     right, right_vectors = others[0] if others else (np.ones(1), np.ones((1, 1)))
-    # (Q_A x Q_B) diagonalises kron(A, B), and delta I is the same in every basis, so the diagonal of
+    # (Q_A x Q_B) diagonalises kron(A, B), and delta I is the same in every basis, so the diagonal
+    # of
     # the inverse is a contraction with squared eigenvectors: O(n^3 + m^3), never (nm, nm)
     inner = 1.0 / (scale * np.outer(left, right) + delta)
     return np.asarray((vectors**2 @ inner @ (right_vectors**2).T).reshape(-1))

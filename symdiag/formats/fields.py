@@ -227,7 +227,8 @@ def put(
     for slot in slots:
         array = changes.get(slot.path)
         if array is None:
-            # a copy, in C order, because pieces of a flat vector are put through reshape(-1), a view then
+            # a copy, in C order, because pieces of a flat vector are put through reshape(-1), a
+            # view then
             array = changes[slot.path] = np.array(at(tree, slot.path), order="C")
         if slot.start is None:
             array[...] = values.reshape(array.shape)

@@ -132,7 +132,8 @@ class KeyedDialect:
                 ]
                 continue
             check_pair(pair.loc, pair.scale, arrays)
-            # copies that differ mean a tool edited one of them; which one the library would use is unknown
+            # copies that differ mean a tool edited one of them; which one the library would use is
+            # unknown
             check_copies(pair.loc, copies[0], arrays)
             check_copies(pair.scale, copies[1], arrays)
             loc, *loc_copies = (

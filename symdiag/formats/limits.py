@@ -47,7 +47,8 @@ class Limits:
                 f"{what} declares {declared} bytes; at most {self.max_total_bytes} are read",
                 hint="If the file is genuine, split it or store only the posterior's own tensors.",
             )
-        # deflate shrinks at most 1032 to 1 and honest weights hardly at all; expanded tensors (stride 0)
+        # deflate shrinks at most 1032 to 1 and honest weights hardly at all; expanded tensors
+        # (stride 0)
         # can claim anything from a few bytes
         if declared > self.free_bytes + self.max_ratio * available:
             raise LimitError(

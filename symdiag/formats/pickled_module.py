@@ -14,7 +14,8 @@ class PickledModule:
     ``class_name`` is qualified (``torch.nn.modules.linear.Linear``). ``attributes`` are the plain
     ones: numbers, texts, None, (nested) lists and dicts of them; a function is its qualified name,
     any other object ``{"__class__": name}``. ``parameters`` and ``buffers`` map names to shapes.
-    ``children`` keep the order in which they were registered; a layer used twice is the same object.
+    ``children`` keep the order in which they were registered; a layer used twice is the same
+    object.
     """
 
     class_name: str

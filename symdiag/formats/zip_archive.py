@@ -1,8 +1,8 @@
 """A strict reader for the zip files torch and numpy write.
 
-Zip parsers disagree about malformed archives, and scanners have been bypassed that way. Whatever two parsers could
-read differently (a second directory, local headers that contradict it, overlapping members, encryption, duplicate
-names, bytes before or after) is refused, never repaired.
+Zip parsers disagree about malformed archives, and scanners have been bypassed that way. Whatever
+two parsers could read differently (a second directory, local headers that contradict it,
+overlapping members, encryption, duplicate names, bytes before or after) is refused, never repaired.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def open_archive(stream: BinaryIO, limits: Limits, *, allow_deflate: bool) -> Ar
         allow_deflate: Whether members may be compressed (npz) or must be stored (torch).
 
     Raises:
-        UnreadableError: truncated, damaged (``corrupt``) or readable in two ways (``ambiguous-archive``).
+        UnreadableError: truncated, damaged (``corrupt``) or readable in two ways
+            (``ambiguous-archive``).
         LimitError: too many members, or a decompression bomb.
     """
     size = stream.seek(0, 2)
@@ -241,7 +242,9 @@ def _check_local(
 
 
 def _check_no_overlap(members: list[Member], directory: int) -> None:
-    """Members must tile the file from its first byte up to the directory, bar their data descriptors."""
+    """Members must tile the file from its first byte up to the directory, bar their data
+    descriptors.
+    """
     end = 0
     for member in sorted(members, key=lambda m: m.header_offset):
         if not end <= member.header_offset <= end + _MAX_DESCRIPTOR or (

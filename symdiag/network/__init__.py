@@ -1,6 +1,8 @@
-"""The architecture: layers, the activation between them, inference from tensors, and the forward pass.
+"""The architecture: layers, the activation between them, inference from tensors, and the forward
+pass.
 
-Importing this package does not import torch (``symdiag inspect`` must not); ``forward`` does, on first use.
+Importing this package does not import torch (``symdiag inspect`` must not); ``forward`` does, on
+first use.
 """
 
 from __future__ import annotations

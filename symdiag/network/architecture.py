@@ -24,7 +24,8 @@ LayerKind = Literal[
 ODD_ACTIVATIONS = frozenset(
     {"tanh", "erf", "sin", "identity", "softsign", "hardtanh", "tanhshrink"}
 )
-"""Activations with phi(-x) = -phi(x): sign flips of a unit are then symmetries too (DESIGN.md 1.4)."""
+"""Activations with phi(-x) = -phi(x): sign flips of a unit are then symmetries too (DESIGN.md 1.4).
+"""
 
 ACTIVATIONS = ODD_ACTIVATIONS | {
     "relu",
@@ -42,17 +43,19 @@ NORMS = frozenset({"batchnorm", "layernorm", "groupnorm"})
 """Layer kinds that rescale the units of the layer before them and produce none of their own."""
 
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
-"""Layer kinds with a recurrent weight (extra ``recurrent``) whose gates are stacked along the output axis."""
+"""Layer kinds with a recurrent weight (extra ``recurrent``) whose gates are stacked along the
+output axis.
+"""
 
 
 @dataclass(frozen=True)
 class Layer:
     """One parameterised layer.
 
-    ``in_out`` is True when the weight is stored (in, out) instead of (out, in). ``inner`` is the number of
-    consecutive input columns that one unit of the layer before owns (H*W after a flatten, else 1), so that
-    ``in_features`` = previous width * ``inner``. ``extras`` names further tensors by role
-    (``running_mean``, ``recurrent``, ...).
+    ``in_out`` is True when the weight is stored (in, out) instead of (out, in). ``inner`` is the
+    number of consecutive input columns that one unit of the layer before owns (H*W after a flatten,
+    else 1), so that ``in_features`` = previous width * ``inner``. ``extras`` names further tensors
+    by role (``running_mean``, ``recurrent``, ...).
     """
 
     name: str
@@ -78,7 +81,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in forward order. ``activation`` is None when unknown (then only permutations are considered).
+    """Layers in forward order. ``activation`` is None when unknown (then only permutations are
+    considered).
 
     ``notes`` lists every assumption that the file itself could not settle.
     """
@@ -99,7 +103,9 @@ class Network:
 
     @property
     def is_mlp(self) -> bool:
-        """Whether the network is a plain chain of linear layers, whose forward pass the tensors determine."""
+        """Whether the network is a plain chain of linear layers, whose forward pass the tensors
+        determine.
+        """
         return all(layer.kind == "linear" and layer.inner == 1 for layer in self.layers)
 
     @property

@@ -1,4 +1,6 @@
-"""The forward pass of a chain with given weights: functional, differentiable, batched over weight draws."""
+"""The forward pass of a chain with given weights: functional, differentiable, batched over weight
+draws.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def forward(
 
     Args:
         network: the chain; its activation must be known if it has a hidden layer.
-        weights: tensor name → (*shape) or, for every tensor alike, (S, *shape) with a leading draw axis.
+        weights: tensor name → (*shape) or, for every tensor alike, (S, *shape) with a leading draw
+            axis.
         buffers: BatchNorm running statistics; None for networks without.
         inputs: (N, d_in); (S, N, d_in) to give each draw its own.
 
@@ -49,8 +52,8 @@ def forward(
 
     Raises:
         UsageError: ``activation-unknown``.
-        UnsupportedError: ``forward-undetermined`` when tensors alone do not fix the computation (convolutions: padding,
-            stride and pooling are not in a checkpoint).
+        UnsupportedError: ``forward-undetermined`` when tensors alone do not fix the computation
+            (convolutions: padding, stride and pooling are not in a checkpoint).
     """
     activate = _activation(network)
     lookup = {**(buffers or {}), **weights}
@@ -67,7 +70,9 @@ def forward(
 
 
 def forward_mlp(network: Network, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """``forward`` for a chain without buffers: (N, d_in) → (N, d_out), or (S, N, d_out) with a draw axis."""
+    """``forward`` for a chain without buffers: (N, d_in) → (N, d_out), or (S, N, d_out) with a draw
+    axis.
+    """
     return forward(network, weights, None, inputs)
 
 

@@ -1,8 +1,9 @@
-"""Read the architecture off names and shapes: what a checkpoint determines, and what it leaves open.
+"""Read the architecture off names and shapes: what a checkpoint determines, and what it leaves
+open.
 
-A file holds no graph. A plain chain (linear, convolution, norm layers in file order) is determined by its shapes up to
-the storage order of the weights; whatever else is assumed is written into ``Network.notes``, and what cannot be read as
-a chain is refused with the code ``broken-chain``.
+A file holds no graph. A plain chain (linear, convolution, norm layers in file order) is determined
+by its shapes up to the storage order of the weights; whatever else is assumed is written into
+``Network.notes``, and what cannot be read as a chain is refused with the code ``broken-chain``.
 """
 
 from __future__ import annotations
@@ -37,16 +38,18 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
     """The network whose tensors ``posterior`` holds, as far as names and shapes determine it.
 
     Args:
-        posterior: tensors in file order, named ``fc1.weight`` and the like; ``source.metadata`` may hold
-            ``activation`` and ``layout`` (``out,in`` or ``in,out``).
-        activation: name of the activation between layers; overrides the metadata. None and no metadata: unknown.
+        posterior: tensors in file order, named ``fc1.weight`` and the like; ``source.metadata`` may
+            hold ``activation`` and ``layout`` (``out,in`` or ``in,out``).
+        activation: name of the activation between layers; overrides the metadata. None and no
+            metadata: unknown.
 
     Returns:
         Layers in forward order. ``notes`` holds every assumption made.
 
     Raises:
-        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their shapes;
-            ``undetermined-architecture`` for tied tensors, attention, and recurrent layers that shapes do not place.
+        UnsupportedError: ``broken-chain`` when consecutive layers do not fit, naming both and their
+            shapes; ``undetermined-architecture`` for tied tensors, attention, and recurrent layers
+            that shapes do not place.
         UsageError: the activation is not one of ``ACTIVATIONS``.
     """
     name, notes = _activation(posterior, activation)
@@ -96,7 +99,9 @@ def _layout_hint(posterior: Posterior) -> bool | None:
 
 
 def _sorts(posterior: Posterior) -> bool:
-    """Whether the file had to list its tensors alphabetically, so that their order tells nothing of the network."""
+    """Whether the file had to list its tensors alphabetically, so that their order tells nothing of
+    the network.
+    """
     return posterior.source is not None and "safetensors" in posterior.source.container
 
 
@@ -137,7 +142,9 @@ def states_chain(posterior: Posterior) -> bool:
 
 
 def order_suspicion(layers: Sequence[Layer]) -> str:
-    """An assumption to report when layers of one shape could change places and their names do not number them."""
+    """An assumption to report when layers of one shape could change places and their names do not
+    number them.
+    """
     known: dict[tuple[object, ...], Layer] = {}
     for layer in layers:
         if layer.is_norm:

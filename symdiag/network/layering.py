@@ -1,4 +1,6 @@
-"""A chain of layers from modules: orientation of the weights, flatten blocks, norms, and orders that fit."""
+"""A chain of layers from modules: orientation of the weights, flatten blocks, norms, and orders
+that fit.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,8 @@ class Reading:
 def read_chain(modules: Sequence[Module], shapes: Shapes, in_out: bool | None) -> Reading | Break:
     """The chain formed by ``modules`` in this order.
 
-    Weights are stored (out, in) throughout or (in, out) throughout; biases and neighbours settle which.
-    ``in_out`` is what the source says about it, used only when both readings fit.
+    Weights are stored (out, in) throughout or (in, out) throughout; biases and neighbours settle
+    which. ``in_out`` is what the source says about it, used only when both readings fit.
     """
     readings = {orientation: _read(modules, shapes, orientation) for orientation in (False, True)}
     fitting = {key: value for key, value in readings.items() if isinstance(value, Reading)}
@@ -55,7 +57,9 @@ def read_chain(modules: Sequence[Module], shapes: Shapes, in_out: bool | None) -
 
 
 def _settle_ambiguous(fitting: Mapping[bool, Reading]) -> Reading:
-    """Both orientations fit: PyTorch's unless it leaves one-unit bottlenecks only; noted whenever it matters."""
+    """Both orientations fit: PyTorch's unless it leaves one-unit bottlenecks only; noted whenever
+    it matters.
+    """
     widths = {
         key: [layer.out_features for layer in value.layers[:-1]] for key, value in fitting.items()
     }
@@ -137,7 +141,9 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
 
 
 def _recurrent_layer(module: Module, shapes: Shapes, in_out: bool) -> Layer:
-    """One level of an LSTM, GRU or plain RNN: its gates are the ratio of stacked rows to hidden units."""
+    """One level of an LSTM, GRU or plain RNN: its gates are the ratio of stacked rows to hidden
+    units.
+    """
     shape = shapes[module.tensors["weight"]]
     stacked, hidden = (
         shapes[module.tensors["recurrent"]]
@@ -167,7 +173,9 @@ def _recurrent_layer(module: Module, shapes: Shapes, in_out: bool) -> Layer:
 
 
 def _norm_kind(module: Module) -> LayerKind:
-    """Running statistics mean BatchNorm; a name may say LayerNorm; anything else may mix units (GroupNorm, ...)."""
+    """Running statistics mean BatchNorm; a name may say LayerNorm; anything else may mix units
+    (GroupNorm, ...).
+    """
     if module.get("running_mean") is not None:
         return "batchnorm"
     return "layernorm" if _LAYERNORM.search(module.name) else "groupnorm"
@@ -203,7 +211,9 @@ def _problem(before: Layer | None, layer: Layer, shapes: Shapes) -> str:
 
 
 def _misplaced(before: Layer, layer: Layer) -> str:
-    """What keeps a layer of this kind from following ``before``, whatever the shapes; empty when nothing does."""
+    """What keeps a layer of this kind from following ``before``, whatever the shapes; empty when
+    nothing does.
+    """
     if layer.kind == "embedding":
         return f"{layer.name} {layer.shape} looks like an embedding, which reads indices, not the units of {before.name}"
     if layer.kind.startswith("conv") and before.kind == "linear":
@@ -212,7 +222,9 @@ def _misplaced(before: Layer, layer: Layer) -> str:
 
 
 def _two_norms(layers: Sequence[Layer], layer: Layer) -> str:
-    """Norms are often listed after all other layers; two in a row show that the order is not that of use."""
+    """Norms are often listed after all other layers; two in a row show that the order is not that
+    of use.
+    """
     if layer.is_norm and layers and layers[-1].is_norm:
         return f"{layer.name} {layer.shape} follows another norm, {layers[-1].name}: the order of use cannot be told"
     return ""
@@ -222,7 +234,9 @@ _MAX_STEPS = 2000
 
 
 def fitting_orders(modules: Sequence[Module], shapes: Shapes, hint: bool | None) -> list[Reading]:
-    """Chains in orders that fit, names that count upwards kept in turn: at most two; none where the search is long."""
+    """Chains in orders that fit, names that count upwards kept in turn: at most two; none where the
+    search is long.
+    """
     found: list[Reading] = []
     for steps, result in enumerate(_orders([], list(modules), shapes, hint)):
         if result is not None:
@@ -237,7 +251,9 @@ def fitting_orders(modules: Sequence[Module], shapes: Shapes, hint: bool | None)
 def _orders(
     chosen: list[Module], rest: list[Module], shapes: Shapes, hint: bool | None
 ) -> Iterator[Reading | None]:
-    """Depth-first over orders whose beginnings are chains; yields None at every step and a reading at every leaf."""
+    """Depth-first over orders whose beginnings are chains; yields None at every step and a reading
+    at every leaf.
+    """
     reading = read_chain(chosen, shapes, hint) if chosen else None
     if isinstance(reading, Break):
         yield None

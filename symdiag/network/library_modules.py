@@ -1,4 +1,5 @@
-"""Modules of libraries whose calls do more than to compute: made to compute once, with weights that can be set.
+"""Modules of libraries whose calls do more than to compute: made to compute once, with weights that
+can be set.
 
 No library is imported: Pyro's and torch-blue's classes are recognised by name.
 """
@@ -12,7 +13,9 @@ from torch import nn
 
 
 class _Inactive:
-    """Stands in for a module's Pyro context: parameters are then not registered in the global store."""
+    """Stands in for a module's Pyro context: parameters are then not registered in the global
+    store.
+    """
 
     active = 0
     used = True
@@ -33,8 +36,8 @@ class _Inactive:
 def made_plain(module: nn.Module) -> nn.Module:
     """``module``, changed in place where it is Pyro's or torch-blue's.
 
-    Every ``PyroSample`` becomes a parameter of its shape. torch-blue's outermost module computes once
-    instead of for ten draws side by side, and keeps no log probabilities.
+    Every ``PyroSample`` becomes a parameter of its shape. torch-blue's outermost module computes
+    once instead of for ten draws side by side, and keeps no log probabilities.
     """
     for part in module.modules():
         bases = {c.__name__ for c in type(part).__mro__}

@@ -1,4 +1,6 @@
-"""Which tensor of a module is which of a posterior: by name and shape, in a Bayesian module by its means."""
+"""Which tensor of a module is which of a posterior: by name and shape, in a Bayesian module by its
+means.
+"""
 
 from __future__ import annotations
 
@@ -88,10 +90,11 @@ def _tied_names(module: nn.Module, names: Mapping[str, str]) -> set[str]:
 
 
 def match_posterior(module: nn.Module, posterior: Posterior) -> dict[str, str] | None:
-    """A Bayesian module's means and buffers → the file's names; None if the module is none that is known.
+    """A Bayesian module's means and buffers → the file's names; None if the module is none that is
+    known.
 
-    The module's own state dict is read like a file of its library, so its tensors get the names that
-    the library's files get.
+    The module's own state dict is read like a file of its library, so its tensors get the names
+    that the library's files get.
 
     Raises:
         UnsupportedError: ``model-mismatch`` naming the first tensors that do not fit.
@@ -120,10 +123,11 @@ def match_posterior(module: nn.Module, posterior: Posterior) -> dict[str, str] |
 
 
 def read_posterior(module: nn.Module, like: Posterior | None = None) -> Posterior | None:
-    """The posterior that a module's parameters hold, by the conventions of its library; None if there is none.
+    """The posterior that a module's parameters hold, by the conventions of its library; None if
+    there is none.
 
-    Where names leave open what a scale parameter means, ``like`` settles it or softplus is taken: the
-    stds take no part in what the network computes.
+    Where names leave open what a scale parameter means, ``like`` settles it or softplus is taken:
+    the stds take no part in what the network computes.
     """
     tree = {
         name: value.detach().cpu().float().numpy() if value.is_floating_point() else value.numpy()

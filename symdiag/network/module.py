@@ -1,7 +1,9 @@
-"""The user's own module, as it is: loaded only on their wish, matched to the tensors of a posterior.
+"""The user's own module, as it is: loaded only on their wish, matched to the tensors of a
+posterior.
 
-A module, a class or function that makes one, or ``package.module:factory``; deterministic or Bayesian.
-A Bayesian module runs at its means (``symdiag.network.noise``), its means set to the weights asked for.
+A module, a class or function that makes one, or ``package.module:factory``; deterministic or
+Bayesian. A Bayesian module runs at its means (``symdiag.network.noise``), its means set to the
+weights asked for.
 """
 
 from __future__ import annotations
@@ -50,10 +52,11 @@ class UserModel:
     samples: bool = False
 
     def forward(self, weights: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        """Outputs with the given weights and buffers (names of the file), others as the factory left them.
+        """Outputs with the given weights and buffers (names of the file), others as the factory
+        left them.
 
-        Weights with a leading draw axis (S, ...) give outputs (S, N, ...); ``inputs`` is one tensor or a tuple. Of
-        several outputs (a tuple or dict) the first counts.
+        Weights with a leading draw axis (S, ...) give outputs (S, N, ...); ``inputs`` is one tensor
+        or a tuple. Of several outputs (a tuple or dict) the first counts.
 
         Raises:
             UnsupportedError: ``model-mismatch`` when the module returns no tensor.
@@ -76,13 +79,17 @@ class UserModel:
             return torch.stack([self._call(draw, arguments) for draw in one])
 
     def all_outputs(self, weights: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
-        """Every number the module returns, in whichever output, as one vector; for weights without a draw axis."""
+        """Every number the module returns, in whichever output, as one vector; for weights without
+        a draw axis.
+        """
         results = self._run(self._mine(weights), inputs)
         return torch.cat([result.detach().double().reshape(-1) for result in results])
 
     @property
     def repeated(self) -> tuple[tuple[str, str], ...]:
-        """(file's name, file's name of the same tensor seen first) of tensors that the module ties to another."""
+        """(file's name, file's name of the same tensor seen first) of tensors that the module ties
+        to another.
+        """
         first = {id(self._tensor(own)): self.names[own] for own in self._untied()}
         pairs = ((theirs, first[id(self._tensor(own))]) for own, theirs in self.names.items())
         return tuple((again, known) for again, known in pairs if again != known)
@@ -103,7 +110,9 @@ class UserModel:
         return self._run(tensors, arguments)[0]
 
     def _run(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> list[Tensor]:
-        """The outputs; of a Bayesian module the first alone, as others are divergences and the like."""
+        """The outputs; of a Bayesian module the first alone, as others are divergences and the
+        like.
+        """
         shaped = {own: _as_stored(value, self._tensor(own)) for own, value in tensors.items()}
         with running(samples=self.samples):
             found = _tensors_in(
@@ -129,12 +138,14 @@ def _tensors_in(result: Any) -> list[Tensor]:
 
 
 def load_factory(target: str) -> Any:
-    """The object that ``package.module:factory`` names; imports the user's code, on their explicit wish.
+    """The object that ``package.module:factory`` names; imports the user's code, on their explicit
+    wish.
 
     Their folder stays on the import path: a factory or a forward may import from it when it runs.
 
     Raises:
-        UsageError: ``bad-model-option`` when it cannot be imported or is neither module nor callable.
+        UsageError: ``bad-model-option`` when it cannot be imported or is neither module nor
+            callable.
     """
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
@@ -158,8 +169,9 @@ def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
     """The user's module, with the posterior's tensors matched to it by name and shape.
 
     Args:
-        source: the module, or where it comes from; a live module is copied, never changed. What makes
-            one may return ``(module, example_input)``; the example may be a tuple of arguments.
+        source: the module, or where it comes from; a live module is copied, never changed. What
+            makes one may return ``(module, example_input)``; the example may be a tuple of
+            arguments.
         posterior: the tensors the module must hold, deterministic or as means and scales.
 
     Raises:
@@ -193,7 +205,9 @@ def _built(source: ModelSource) -> tuple[nn.Module, Any]:
 
 
 def _copied(module: nn.Module) -> nn.Module:
-    """A copy on the CPU. Results of earlier calls that layers keep (blitz) are copied without their graph."""
+    """A copy on the CPU. Results of earlier calls that layers keep (blitz) are copied without their
+    graph.
+    """
     kept = [value for part in module.modules() for value in tree_leaves(vars(part))]
     memo = {id(v): v.detach().clone() for v in kept if isinstance(v, Tensor) and not v.is_leaf}
     return copy.deepcopy(module, memo).cpu()
@@ -212,7 +226,9 @@ def _as_arguments(example: Any) -> tuple[Any, ...]:
 
 
 def _guess_inputs(model: UserModel) -> tuple[Any, ...]:
-    """A batch of two that the module accepts, from its first layer; spatial sizes are tried in turn."""
+    """A batch of two that the module accepts, from its first layer; spatial sizes are tried in
+    turn.
+    """
     for candidate in _candidates(model.module):
         try:
             with torch.no_grad(), running(samples=model.samples):
@@ -228,7 +244,9 @@ def _guess_inputs(model: UserModel) -> tuple[Any, ...]:
 
 
 def _candidates(module: nn.Module) -> Iterator[Tensor]:
-    """What the first layer may take: its attributes say so, in PyTorch's layers and in everyone's copies."""
+    """What the first layer may take: its attributes say so, in PyTorch's layers and in everyone's
+    copies.
+    """
     generator = torch.Generator().manual_seed(
         0
     )  # equal or vanishing inputs would hide dependencies

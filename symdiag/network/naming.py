@@ -1,8 +1,8 @@
 """Which tensors belong together, by their names: modules and the roles of their tensors.
 
-``fc1.weight``, ``w1``/``b1`` or ``layer1_W`` become modules; biases in positional lists are matched by
-position, buffers are set aside, recurrent stacks become one module per level. What names show to be no
-plain chain (attention, tied tensors, bidirectional layers) is refused.
+``fc1.weight``, ``w1``/``b1`` or ``layer1_W`` become modules; biases in positional lists are matched
+by position, buffers are set aside, recurrent stacks become one module per level. What names show to
+be no plain chain (attention, tied tensors, bidirectional layers) is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _OWN_ROLE = re.compile(
 
 @dataclass(frozen=True)
 class Module:
-    """The tensors of one module by role, in file order; ``buffers`` are the roles that are not weights."""
+    """The tensors of one module by role, in file order; ``buffers`` are the roles that are not
+    weights.
+    """
 
     name: str
     tensors: dict[str, str]
@@ -67,7 +69,9 @@ def _join(head: str, rest: str) -> str:
 
 
 def group_modules(names: Iterable[str]) -> list[Module]:
-    """Modules in order of first appearance. A module's name is its dotted path, or its weight's name if it has none."""
+    """Modules in order of first appearance. A module's name is its dotted path, or its weight's
+    name if it has none.
+    """
     found: dict[str, dict[str, str]] = {}
     for name in names:
         key, role = split_name(name)
@@ -103,7 +107,8 @@ def numbered(first: str, second: str) -> bool:
 def adopt_biases(
     modules: Sequence[Module], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[list[Module], list[str]]:
-    """Give a nameless one-dimensional tensor to the bias-free weight right before it (``params.0``, ``params.1``).
+    """Give a nameless one-dimensional tensor to the bias-free weight right before it (``params.0``,
+    ``params.1``).
 
     Returns:
         The modules, and one note if any bias was taken by position.
@@ -138,7 +143,8 @@ def set_buffers_aside(
     """Modules that hold weights, and notes on buffers that belong to none.
 
     Raises:
-        UnsupportedError: ``undetermined-architecture`` for running statistics without weights, whose place is unknown.
+        UnsupportedError: ``undetermined-architecture`` for running statistics without weights,
+            whose place is unknown.
     """
     kept: list[Module] = []
     notes: list[str] = []
@@ -171,7 +177,9 @@ _LEVEL_ROLES = {
 
 
 def refuse_tied(posterior: Posterior) -> None:
-    """Raise UnsupportedError ``undetermined-architecture`` for tied tensors: they make the net no plain chain."""
+    """Raise UnsupportedError ``undetermined-architecture`` for tied tensors: they make the net no
+    plain chain.
+    """
     names = (
         posterior.source.tied[0]
         if posterior.source is not None and posterior.source.tied
@@ -186,7 +194,9 @@ def refuse_tied(posterior: Posterior) -> None:
 
 
 def _copies(posterior: Posterior) -> tuple[str, ...]:
-    """Two weights that agree in every mean and std: containers without sharing store a tied tensor twice."""
+    """Two weights that agree in every mean and std: containers without sharing store a tied tensor
+    twice.
+    """
     seen: dict[bytes, str] = {}
     for name, loc in posterior.loc.items():
         if loc.ndim < 2 or loc.size < 2 or (loc == loc.flat[0]).all():
@@ -201,10 +211,12 @@ def _copies(posterior: Posterior) -> tuple[str, ...]:
 
 
 def split_recurrent(modules: Sequence[Module]) -> list[Module]:
-    """Modules with recurrent ones split into one per level, roles ``weight``, ``recurrent`` and their biases.
+    """Modules with recurrent ones split into one per level, roles ``weight``, ``recurrent`` and
+    their biases.
 
     Raises:
-        UnsupportedError: ``undetermined-architecture`` for attention, bidirectional and projected recurrent layers.
+        UnsupportedError: ``undetermined-architecture`` for attention, bidirectional and projected
+            recurrent layers.
     """
     result: list[Module] = []
     _refuse_projections(modules)
@@ -217,7 +229,9 @@ def split_recurrent(modules: Sequence[Module]) -> list[Module]:
 
 
 def _refuse_projections(modules: Sequence[Module]) -> None:
-    """Attention written by hand: linear layers q, k and v (or query, key, value) side by side in one module."""
+    """Attention written by hand: linear layers q, k and v (or query, key, value) side by side in
+    one module.
+    """
     found: dict[str, set[str]] = {}
     for module in modules:
         parent, _, last = module.name.rpartition(".")
@@ -231,7 +245,9 @@ def _refuse_projections(modules: Sequence[Module]) -> None:
 
 
 def _refuse(module: Module) -> None:
-    """Attention, and recurrent layers that run both ways or project, are not determined by their tensors."""
+    """Attention, and recurrent layers that run both ways or project, are not determined by their
+    tensors.
+    """
     why = ""
     if any(role.startswith("in_proj") or role.endswith("_proj_weight") for role in module.tensors):
         why = "holds multi-head attention: a file says neither how many heads it has nor where its skip connections run"
@@ -242,7 +258,9 @@ def _refuse(module: Module) -> None:
 
 
 def _levels(module: Module) -> list[Module]:
-    """``lstm`` with ``weight_ih_l0 ... bias_hh_l1`` → ``lstm.l0``, ``lstm.l1``; a single level keeps the name."""
+    """``lstm`` with ``weight_ih_l0 ... bias_hh_l1`` → ``lstm.l0``, ``lstm.l1``; a single level
+    keeps the name.
+    """
     levels: dict[int, dict[str, str]] = {}
     for role, name in module.tensors.items():
         match = _LEVEL.match(role)

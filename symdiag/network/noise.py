@@ -1,8 +1,9 @@
 """Bayesian modules at their means: whatever they sample is suppressed while they run.
 
 Sampling layers compute mean + std · noise in some way of their own. With the noise at zero, and the
-means set to given weights, their forward is the network's function of those weights; the stds drop out.
-Nothing needs to be known of the layers but which parameters are means (``symdiag.formats`` says so).
+means set to given weights, their forward is the network's function of those weights; the stds drop
+out. Nothing needs to be known of the layers but which parameters are means (``symdiag.formats``
+says so).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _SUMS = frozenset({"add", "add_", "iadd", "sub", "sub_", "isub", "addcmul", "add
 class NoNoise(TorchFunctionMode):
     """While active, Gaussian draws are their means and uniform ones the middle of their range.
 
-    Where it ``follows`` the noise, the zeros that stand for it are remembered by their storage, so that a
-    tracer can leave out what they are multiplied with (``without_noise``).
+    Where it ``follows`` the noise, the zeros that stand for it are remembered by their storage, so
+    that a tracer can leave out what they are multiplied with (``without_noise``).
     """
 
     def __init__(self, *, follows: bool) -> None:
@@ -86,7 +87,8 @@ class NoNoise(TorchFunctionMode):
         return type(value) in (Tensor, torch.nn.Parameter) and _storage(value) in self._noise
 
     def without_noise(self, name: str, operands: Sequence[Any], value: Any) -> Any:
-        """What a traced operation comes down to: a constant zero, one of ``operands``, or None (itself).
+        """What a traced operation comes down to: a constant zero, one of ``operands``, or None
+        (itself).
 
         Args:
             name: of the operation.
@@ -129,7 +131,8 @@ def _example(value: Any) -> Any:
 
 @contextmanager
 def running(*, samples: bool, follows: bool = False) -> Iterator[NoNoise | None]:
-    """While a user's module runs: new tensors are float64 like its weights and, where it samples, no noise.
+    """While a user's module runs: new tensors are float64 like its weights and, where it samples,
+    no noise.
 
     The checks of distributions are then off, too: they ask for values, and for stds above 0.
     """

@@ -34,7 +34,8 @@ _REMEDY = (
 class Provenance:
     """How the network is known.
 
-    ``why`` says it in words. ``accepted``: the user vouches for an assumed chain. ``function`` is why
+    ``why`` says it in words. ``accepted``: the user vouches for an assumed chain. ``function`` is
+        why
     the outputs are less certain than the groups (the place of a norm), "" where they are not.
     """
 
@@ -71,7 +72,9 @@ class Provenance:
 
 
 def chain_provenance(layers: Sequence[Layer], *, stated: bool = False) -> Provenance:
-    """Whether the tensors admit the chain ``layers`` alone. ``stated``: the file's metadata says so."""
+    """Whether the tensors admit the chain ``layers`` alone. ``stated``: the file's metadata says
+    so.
+    """
     units = [layer for layer in layers if not layer.is_norm]
     inside = [_is_inside(a, b) for a, b in itertools.pairwise(units)]
     function = _unplaced_norm(layers)
@@ -113,9 +116,9 @@ _NUMBERED = re.compile(r"(?:(?P<parent>.*)\.)?(?P<number>\d+)")
 def _is_inside(before: Layer, after: Layer) -> bool:
     """Whether nothing outside can read the units between two layers: PyTorch wires them.
 
-    True for the levels of one recurrent module, and within an ``nn.Sequential``. A ``ModuleList`` is
-    numbered, too, and wired at will: what tells them apart is the activation, which has a number but no
-    tensors, or that the whole file is one container (a list has no forward).
+    True for the levels of one recurrent module, and within an ``nn.Sequential``. A ``ModuleList``
+    is numbered, too, and wired at will: what tells them apart is the activation, which has a number
+    but no tensors, or that the whole file is one container (a list has no forward).
     """
     if before.tensor_for("recurrent") and after.tensor_for("recurrent"):
         stem, _, level = after.name.rpartition(".")

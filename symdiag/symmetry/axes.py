@@ -1,9 +1,11 @@
-"""Which tensor axes must move together: a union-find over unit axes, filled in by the rules that follow a network.
+"""Which tensor axes must move together: a union-find over unit axes, filled in by the rules that
+follow a network.
 
-A *variable* is one set of units. A *label* says that a tensor axis runs over a variable's units, read as
-``(outer, units, inner)`` in C order. A reshape may split a variable into *parts*, the factors of its index (heads and
-units within a head, say): it then stands for their product, and each part is a set of units of its own. A variable may
-also be a sum of *terms*, labels laid end to end: units that were concatenated, each term with units of its own.
+A *variable* is one set of units. A *label* says that a tensor axis runs over a variable's units,
+read as ``(outer, units, inner)`` in C order. A reshape may split a variable into *parts*, the
+factors of its index (heads and units within a head, say): it then stands for their product, and
+each part is a set of units of its own. A variable may also be a sum of *terms*, labels laid end to
+end: units that were concatenated, each term with units of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class AxisTable(Units):
         return self.add(Variable(self.variables[parts[0]].name, size, quiet=True, parts=parts))
 
     def split(self, label: Label, sizes: Sequence[int]) -> list[Label] | None:
-        """The label's units as combinations of parts of the given sizes; None, with all pinned, if cuts do not nest."""
+        """The label's units as combinations of parts of the given sizes; None, with all pinned, if
+        cuts do not nest.
+        """
         wanted = _cuts(sizes)
         leaves = self.leaves(label.variable)
         cuts = sorted({*wanted, *_cuts(self._sizes(label))})
@@ -117,7 +121,9 @@ class AxisTable(Units):
         return first
 
     def _unify_flattened(self, first: Label, second: Label, reason: str) -> Label | None:
-        """An axis taken as units of its own turns out to be (outer, units, inner): a flatten before it."""
+        """An axis taken as units of its own turns out to be (outer, units, inner): a flatten before
+        it.
+        """
         for whole, other in ((first, second), (second, first)):
             plain = whole.outer == whole.inner == 1 and len(self.leaves(whole.variable)) == 1
             if not plain or self.length(whole) != self.length(other):
@@ -134,7 +140,9 @@ class AxisTable(Units):
         return None
 
     def _unify_sums(self, first: Label, second: Label, reason: str) -> Label | None:
-        """Piece by piece, after whole sets of units have been cut where the pieces of the other side end."""
+        """Piece by piece, after whole sets of units have been cut where the pieces of the other
+        side end.
+        """
         if self.length(first) != self.length(second):
             self.pin([first, second], reason)
             return None
@@ -178,7 +186,9 @@ class AxisTable(Units):
     def bind(
         self, tensor: str, axis: int, label: Label | None, *, flips: bool = True, reason: str = ""
     ) -> Label | None:
-        """A parameter axis runs over ``label``'s units; binding it again (weight sharing) unites both uses."""
+        """A parameter axis runs over ``label``'s units; binding it again (weight sharing) unites
+        both uses.
+        """
         known, known_flips = self.bindings.setdefault((tensor, axis), (label, flips))
         if known_flips != flips:
             self.unsign([known, label], f"{tensor} is used in two roles")
@@ -195,7 +205,9 @@ class AxisTable(Units):
         ]
 
     def groups(self, aliases: Mapping[str, Sequence[str]]) -> tuple[Group, ...]:
-        """The free groups, in order of creation; ``aliases`` lists every name under which a tensor is stored."""
+        """The free groups, in order of creation; ``aliases`` lists every name under which a tensor
+        is stored.
+        """
         self._settle()
         members: dict[int, list[Member]] = {}
         for tensor, axis, label, flips in self._bound():
@@ -210,7 +222,9 @@ class AxisTable(Units):
         return distinct([self._group(root, members[root]) for root in sorted(members)])
 
     def _settle(self) -> None:
-        """Hold what cannot be grouped on some axis: single units that cannot flip, and units within units."""
+        """Hold what cannot be grouped on some axis: single units that cannot flip, and units within
+        units.
+        """
         for _, _, label, _ in self._bound():
             for leaf in self.free_leaves(label.variable):
                 variable = self.variables[leaf]
@@ -220,7 +234,9 @@ class AxisTable(Units):
             self._settle_axis(label)
 
     def _settle_axis(self, label: Label) -> None:
-        """Leave free units in at most one factor of every product, the first, also of those within sums."""
+        """Leave free units in at most one factor of every product, the first, also of those within
+        sums.
+        """
         leaves = self.leaves(label.variable)
         free = [
             [x for x in self.free_leaves(leaf) if not self.variables[x].pinned] for leaf in leaves

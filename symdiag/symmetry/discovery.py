@@ -48,15 +48,16 @@ _UNCHECKED = "the groups were not checked against a forward pass: name the modul
 class Symmetry:
     """What is known of a posterior's symmetry group.
 
-    ``network`` is the inferred chain, None where the tensors form none (a spec file or a traced module then
-    describes the net). ``spec`` holds the groups that were seen to hold. ``notes`` lists every assumption and what
-    could not be checked. ``uncovered`` lists what of the tensors is outside every group. ``prior_violations`` lists
-    ``(tensor, group)`` where the stored prior is not invariant. ``forward(weights, inputs)`` maps torch tensors, with
-    a leading draw axis or without, to outputs; ``weights`` includes buffers, if there are any. It is None when the
-    computation is not determined. ``activation`` says how sign flips were decided: the name of the chain's activation,
-    or that the module or the spec file settled it; None where nothing did.
-    ``repeated`` names tensors that the module ties to another one of the file: they move with it, but are no weights
-    of their own. ``provenance`` says how the network is known.
+    ``network`` is the inferred chain, None where the tensors form none (a spec file or a traced
+    module then describes the net). ``spec`` holds the groups that were seen to hold. ``notes``
+    lists every assumption and what could not be checked. ``uncovered`` lists what of the tensors is
+    outside every group. ``prior_violations`` lists ``(tensor, group)`` where the stored prior is
+    not invariant. ``forward(weights, inputs)`` maps torch tensors, with a leading draw axis or
+    without, to outputs; ``weights`` includes buffers, if there are any. It is None when the
+    computation is not determined. ``activation`` says how sign flips were decided: the name of the
+    chain's activation, or that the module or the spec file settled it; None where nothing did.
+    ``repeated`` names tensors that the module ties to another one of the file: they move with it,
+    but are no weights of their own. ``provenance`` says how the network is known.
     """
 
     network: Network | None
@@ -97,7 +98,8 @@ def discover(
 ) -> Symmetry:
     """The verified symmetry group of a posterior's network.
 
-    A spec file overrides the groups that tracing or inference would find; a model decides what is computed.
+    A spec file overrides the groups that tracing or inference would find; a model decides what is
+    computed.
 
     Args:
         posterior: the tensors.
@@ -113,7 +115,8 @@ def discover(
 
     Raises:
         InputError: the tensors do not form a network that can be read (``broken-chain``,
-            ``undetermined-architecture``), or do not fit the module (``model-mismatch``, ``untraceable``).
+            ``undetermined-architecture``), or do not fit the module (``model-mismatch``,
+            ``untraceable``).
         UsageError: an option is wrong (``unknown-activation``, ``bad-model-option``, ``bad-spec``).
     """
     if model is not None:
@@ -242,7 +245,9 @@ def _from_model(
 
 
 def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:
-    """``spec`` in the file's tensor names; members the file lacks are dropped, and groups follow their module."""
+    """``spec`` in the file's tensor names; members the file lacks are dropped, and groups follow
+    their module.
+    """
     modules = _module_names(names)
     groups = []
     for group in spec:
@@ -265,7 +270,9 @@ def _module_names(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _network_or_none(posterior: Posterior, activation: str | None) -> Network | None:
-    """The chain, if the tensors happen to form one; its assumptions are moot when the user describes the net."""
+    """The chain, if the tensors happen to form one; its assumptions are moot when the user
+    describes the net.
+    """
     try:
         return replace(infer_network(posterior, activation=activation), notes=())
     except InputError:

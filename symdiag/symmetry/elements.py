@@ -19,8 +19,8 @@ T = TypeVar("T")
 class Element:
     """Elements of one group: new unit i is old unit ``permutation[i]``, times ``signs[i]``.
 
-    The last axis runs over the n units. K elements at once have a first axis more; ``act`` then moves the k-th
-    entry of every array by the k-th element.
+    The last axis runs over the n units. K elements at once have a first axis more; ``act`` then
+    moves the k-th entry of every array by the k-th element.
     """
 
     permutation: NDArray[np.intp]  # (n,) or (K, n)
@@ -79,7 +79,9 @@ class Element:
 
 
 Action = Mapping[str, Element]
-"""Group name → element (or a batch, of one length in all groups); groups left out stay at the identity."""
+"""Group name → element (or a batch, of one length in all groups); groups left out stay at the
+identity.
+"""
 
 
 def _random_signs(
@@ -101,7 +103,8 @@ def act_on_axis(array: T, member: Member, element: Element, *, flip: bool = True
     """``element`` applied to one member axis of a NumPy array or torch tensor; never in place.
 
     Args:
-        array: (*shape); for a batch of K elements (K, *shape), or (1, *shape) where all start from one array.
+        array: (*shape); for a batch of K elements (K, *shape), or (1, *shape) where all start from
+            one array.
         member: which axis of ``shape``, and which part of it, the units own.
         element: one element or a batch.
         flip: False moves without changing signs (for scales).
@@ -130,7 +133,9 @@ def act_on_axis(array: T, member: Member, element: Element, *, flip: bool = True
 def _along_axis(
     length: int, member: Member, element: Element
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Old position of every new position along an axis, and which new positions change sign: (L,) or (K, L)."""
+    """Old position of every new position along an axis, and which new positions change sign: (L,)
+    or (K, L).
+    """
     width = element.permutation.shape[-1]
     batch = element.permutation.shape[:-1]
     index, span = np.arange(length), member.span(width)
@@ -147,7 +152,8 @@ def _along_axis(
 def act(
     spec: PermutationSpec, action: Action, arrays: Mapping[str, T], *, flip: bool = True
 ) -> dict[str, T]:
-    """``action`` applied to named arrays or tensors (those the spec does not name pass through unchanged).
+    """``action`` applied to named arrays or tensors (those the spec does not name pass through
+    unchanged).
 
     Use ``flip=True`` for weights and posterior means, ``flip=False`` for scales.
     """

@@ -1,4 +1,6 @@
-"""Permutation specs of inferred chains: one group per hidden layer, named after the layer that gives its units."""
+"""Permutation specs of inferred chains: one group per hidden layer, named after the layer that
+gives its units.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 @dataclass
 class _Draft:
-    """A group under construction. ``broken`` holds why it must be given up, ``unsigned`` why flips must."""
+    """A group under construction. ``broken`` holds why it must be given up, ``unsigned`` why flips
+    must.
+    """
 
     name: str
     width: int
@@ -23,8 +27,8 @@ class _Draft:
 def infer_spec(posterior: Posterior, network: Network) -> PermutationSpec:
     """The groups of a chain: all but its input and output units can be reordered.
 
-    Sign flips are included where the activation is known and odd. Units that pass through a norm which may mix them
-    in fixed groups (GroupNorm) are left out, with a note.
+    Sign flips are included where the activation is known and odd. Units that pass through a norm
+    which may mix them in fixed groups (GroupNorm) are left out, with a note.
     """
     shapes = {
         **posterior.shapes,
@@ -62,7 +66,9 @@ def _drafts(network: Network, shapes: dict[str, tuple[int, ...]]) -> list[_Draft
 
 
 def _produced(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> _Draft:
-    """The group of the units that ``layer`` gives: rows of its weight (in every gate), entries of its biases."""
+    """The group of the units that ``layer`` gives: rows of its weight (in every gate), entries of
+    its biases.
+    """
     draft = _Draft(layer.name, layer.out_features)
     gates = layer.shape[_axis(layer, incoming=False)] // layer.out_features
     draft.members.append(Member(layer.weight, _axis(layer, incoming=False), outer=gates))
@@ -85,8 +91,8 @@ def _axis(layer: Layer, *, incoming: bool) -> int:
 def _pass_norm(draft: _Draft, layer: Layer) -> None:
     """Add a norm's tensors to the group of the units it scales.
 
-    The flip of a unit negates its incoming weights, so BatchNorm's running mean and shift flip too, its scale and
-    running variance do not.
+    The flip of a unit negates its incoming weights, so BatchNorm's running mean and shift flip too,
+    its scale and running variance do not.
     """
     if layer.kind == "groupnorm":
         draft.broken = (

@@ -1,7 +1,8 @@
-"""Forward passes for verification: the user's own module where there is one, else the inferred chain.
+"""Forward passes for verification: the user's own module where there is one, else the inferred
+chain.
 
-What a checkpoint leaves open (activation, padding, pooling) is stood in for by some choice: enough to show that the
-members of a group fit together, not that the user's network has this architecture.
+What a checkpoint leaves open (activation, padding, pooling) is stood in for by some choice: enough
+to show that the members of a group fit together, not that the user's network has this architecture.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def model_probe(model: UserModel, generator: np.random.Generator) -> ForwardFn:
 def _randomised(argument: object, tokens: int, generator: np.random.Generator) -> object:
     """Gaussian noise for real inputs; token indices keep their range and are shuffled.
 
-    Indices that are all alike would hide much of the network: then any of the ``tokens`` that every embedding has.
+    Indices that are all alike would hide much of the network: then any of the ``tokens`` that every
+    embedding has.
     """
     if not isinstance(argument, Tensor):
         return argument
@@ -73,8 +75,8 @@ def chain_probe(
     """Outputs of the inferred chain on random inputs.
 
     Args:
-        network: the chain. An unknown activation is stood in for: softplus, or tanh where ``signed`` groups claim
-            an odd one.
+        network: the chain. An unknown activation is stood in for: softplus, or tanh where
+            ``signed`` groups claim an odd one.
         generator: source of the inputs.
         signed: whether the spec to be checked claims sign flips.
     """
@@ -133,7 +135,9 @@ def _walk(network: Network, tensors: Mapping[str, Tensor], hidden: Tensor) -> Te
 def _norm(
     layer: Layer, tensors: Mapping[str, Tensor], hidden: Tensor, *, channel_axis: int
 ) -> Tensor:
-    """A norm over the channel axis; one we cannot tell leaves its inputs alone (its units are in no group)."""
+    """A norm over the channel axis; one we cannot tell leaves its inputs alone (its units are in no
+    group).
+    """
     if layer.kind == "groupnorm":
         return hidden
     return normalise(layer, tensors, hidden.movedim(channel_axis, -1)).movedim(-1, channel_axis)

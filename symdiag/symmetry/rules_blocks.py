@@ -16,7 +16,9 @@ from symdiag.symmetry.units import Label, Labels
 
 @dataclass(frozen=True)
 class Stacked:
-    """An output whose first axis stacks tensors with units of their own (the last states of a recurrent stack)."""
+    """An output whose first axis stacks tensors with units of their own (the last states of a
+    recurrent stack).
+    """
 
     levels: tuple[Labels, ...]
 
@@ -39,7 +41,9 @@ def rule_for(module: Any) -> ModuleRule | None:
 
 
 def layers(table: AxisTable, call: ModuleCall) -> Labels:
-    """A stack of encoder or decoder layers (which read the encoder's output, too) and an optional norm."""
+    """A stack of encoder or decoder layers (which read the encoder's output, too) and an optional
+    norm.
+    """
     labels, *memory = call.inputs
     for index in range(len(call.module.layers)):
         labels = _part(table, call, f"layers.{index}", [labels, *memory])
@@ -47,7 +51,9 @@ def layers(table: AxisTable, call: ModuleCall) -> Labels:
 
 
 def encoder_layer(table: AxisTable, call: ModuleCall) -> Labels:
-    """Attention and a feed-forward block, each added to the residual stream, with a norm before or after."""
+    """Attention and a feed-forward block, each added to the residual stream, with a norm before or
+    after.
+    """
     return _blocks(table, call, (_attend, _feed_forward))
 
 
@@ -104,9 +110,11 @@ def _part(table: AxisTable, call: ModuleCall, name: str, inputs: Sequence[Labels
 
 
 def attention(table: AxisTable, call: ModuleCall) -> tuple[Labels, Labels]:
-    """Heads are the units: rows of q, k and v (stacked) and columns of the output projection, in blocks.
+    """Heads are the units: rows of q, k and v (stacked) and columns of the output projection, in
+    blocks.
 
-    The structure within a head (any invertible map between q and k, or v and output) is larger and not grouped.
+    The structure within a head (any invertible map between q and k, or v and output) is larger and
+    not grouped.
     """
     module, heads = call.module, call.module.num_heads
     query = call.inputs[0]

@@ -1,5 +1,6 @@
-"""How functions, operators and tensor methods carry unit axes; keyed by name, so that ``torch.relu``, ``F.relu`` and
-``x.relu()`` share one rule. A name without a rule pins every unit it touches.
+"""How functions, operators and tensor methods carry unit axes; keyed by name, so that
+``torch.relu``, ``F.relu`` and ``x.relu()`` share one rule. A name without a rule pins every unit it
+touches.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def odd(table: AxisTable, call: FunctionCall) -> Any:
 
 
 def not_odd(table: AxisTable, call: FunctionCall) -> Any:
-    """Entry by entry (or along an axis, alike for every order of it), not commuting with sign flips."""
+    """Entry by entry (or along an axis, alike for every order of it), not commuting with sign
+    flips.
+    """
     table.unsign(call.labels, f"{call.name} is not an odd function")
     return odd(table, call)
 
@@ -180,7 +183,9 @@ def matmul_added(table: AxisTable, call: FunctionCall) -> Any:
 
 
 def einsum(table: AxisTable, call: FunctionCall) -> Any:
-    """Axes with one letter are tied. A letter met twice, output included, follows a flip; others do not."""
+    """Axes with one letter are tied. A letter met twice, output included, follows a flip; others do
+    not.
+    """
     equation = str(call.args[0]).replace(" ", "") if call.args else ""
     inputs, arrow, output = equation.partition("->")
     terms = inputs.split(",")
@@ -231,7 +236,9 @@ def layer_norm(table: AxisTable, call: FunctionCall) -> Labels:
 
 
 def weight_norm(table: AxisTable, call: FunctionCall) -> Labels:
-    """The weight of torch's weight_norm: directions (units, …) times a length for each unit, which keeps its sign."""
+    """The weight of torch's weight_norm: directions (units, …) times a length for each unit, which
+    keeps its sign.
+    """
     (directions, _), (lengths, _) = call.tensors
     axis = call.option(2, "dim", 0)
     label = table.unify(
@@ -256,7 +263,9 @@ def convolution(table: AxisTable, call: FunctionCall) -> Any:
 
 
 def attention(table: AxisTable, call: FunctionCall) -> Labels:
-    """scaled_dot_product_attention: heads (batch axes) agree, q and k share units within a head, v passes."""
+    """scaled_dot_product_attention: heads (batch axes) agree, q and k share units within a head, v
+    passes.
+    """
     (query, shape), (key, key_shape), (value, value_shape) = call.tensors[:3]
     table.unify(query[-1], key[-1], "q and k do not share units")
     table.pin([query[-2], key[-2], value[-2]], "attention runs over units")
@@ -271,7 +280,9 @@ def attention(table: AxisTable, call: FunctionCall) -> Labels:
 
 
 def compare(table: AxisTable, call: FunctionCall) -> Labels:
-    """Entry by entry over several tensors, with no regard for signs: comparisons, where, masked_fill."""
+    """Entry by entry over several tensors, with no regard for signs: comparisons, where,
+    masked_fill.
+    """
     labels = _broadcast(table, call, "is combined with units that stay fixed", scale=True)
     table.unsign(labels, f"{call.name} is not odd")
     return labels

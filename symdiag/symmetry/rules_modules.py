@@ -1,7 +1,9 @@
-"""How each torch.nn module carries unit axes from its inputs to its outputs, and which parameters move with them.
+"""How each torch.nn module carries unit axes from its inputs to its outputs, and which parameters
+move with them.
 
-A rule takes the axis table and one call and returns the labels of the output (a tuple of them for several outputs).
-A rule that cannot follow a label must pin it: a pinned group loses symmetry, a dropped label would invent one.
+A rule takes the axis table and one call and returns the labels of the output (a tuple of them for
+several outputs). A rule that cannot follow a label must pin it: a pinned group loses symmetry, a
+dropped label would invent one.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def bind(
 
 
 def _pass_others(table: AxisTable, call: ModuleCall, others: Sequence[Label | None]) -> None:
-    """Axes a layer does not act on keep their units, but its bias would not follow a flip along them."""
+    """Axes a layer does not act on keep their units, but its bias would not follow a flip along
+    them.
+    """
     if call.tensor("bias") is not None:
         table.unsign(others, f"{call.path} adds a bias along another axis")
 
@@ -98,7 +102,9 @@ def _produce(table: AxisTable, call: ModuleCall, axis: int, size: int) -> Label 
 
 
 def convolution(table: AxisTable, call: ModuleCall) -> Labels:
-    """Channels like features; depthwise keeps its channels; other grouped convolutions pin both sides."""
+    """Channels like features; depthwise keeps its channels; other grouped convolutions pin both
+    sides.
+    """
     module, labels = call.module, call.inputs[0]
     axis = len(labels) - len(module.kernel_size) - 1
     table.pin(labels[axis + 1 :], f"{call.path} slides over units")
@@ -126,7 +132,9 @@ def _depthwise(table: AxisTable, call: ModuleCall, label: Label | None) -> Label
 
 
 def batch_norm(table: AxisTable, call: ModuleCall) -> Labels:
-    """Scale and statistics move with the channel; under a flip only the shift and the running mean change sign."""
+    """Scale and statistics move with the channel; under a flip only the shift and the running mean
+    change sign.
+    """
     labels = list(call.inputs[0])
     label = labels[1]
     _pass_others(table, call, [*labels[:1], *labels[2:]])
@@ -142,7 +150,9 @@ def batch_norm(table: AxisTable, call: ModuleCall) -> Labels:
 
 
 def layer_norm(table: AxisTable, call: ModuleCall) -> Labels:
-    """Equivariant under reordering of the normalised units; the mean over units rules flips out (RMSNorm has none)."""
+    """Equivariant under reordering of the normalised units; the mean over units rules flips out
+    (RMSNorm has none).
+    """
     labels = list(call.inputs[0])
     first = len(labels) - len(call.module.normalized_shape)
     _pass_others(table, call, labels[:first])
@@ -157,7 +167,9 @@ def layer_norm(table: AxisTable, call: ModuleCall) -> Labels:
 
 
 def group_norm(table: AxisTable, call: ModuleCall) -> Labels:
-    """One group: like LayerNorm. A group per channel: like BatchNorm. Else fixed sets of units are mixed: pinned."""
+    """One group: like LayerNorm. A group per channel: like BatchNorm. Else fixed sets of units are
+    mixed: pinned.
+    """
     labels, groups = list(call.inputs[0]), call.module.num_groups
     _pass_others(table, call, [*labels[:1], *labels[2:]])
     if groups not in {1, call.module.num_channels}:

@@ -1,4 +1,5 @@
-"""One traced call as the rules see it, and what reshaping, cutting and concatenating do to labelled axes.
+"""One traced call as the rules see it, and what reshaping, cutting and concatenating do to labelled
+axes.
 
 Equal pieces of an axis run over one set of units: unit i of each belongs together.
 """
@@ -17,8 +18,8 @@ from symdiag.symmetry.units import Label, Labels
 
 @dataclass(frozen=True)
 class FunctionCall:
-    """One function call. ``tensors`` are (labels, shape) of its tensor arguments; ``args``/``kwargs`` as traced, with
-    every tensor replaced by None.
+    """One function call. ``tensors`` are (labels, shape) of its tensor arguments;
+    ``args``/``kwargs`` as traced, with every tensor replaced by None.
     """
 
     name: str
@@ -67,8 +68,8 @@ def reshape_labels(
 ) -> Labels:
     """Labels after reading a tensor of shape ``before`` as ``after`` in C order.
 
-    Axes merged with fixed ones become ``(outer, units, inner)``; an axis split into several splits its units into
-    parts, which merge again where the axes do; what fits neither is pinned.
+    Axes merged with fixed ones become ``(outer, units, inner)``; an axis split into several splits
+    its units into parts, which merge again where the axes do; what fits neither is pinned.
     """
     result: list[Label | None] = [None] * len(after)
     for sources, targets in _blocks(before, after):
@@ -122,7 +123,9 @@ def _product(shape: Sequence[int], axes: Sequence[int]) -> int:
 
 
 def _merge(table: AxisTable, axes: Sequence[tuple[Label | None, int]]) -> Label | None:
-    """The label of several axes read as one; unit axes side by side make a product of units, others are pinned."""
+    """The label of several axes read as one; unit axes side by side make a product of units, others
+    are pinned.
+    """
     axes = [(label, size) for label, size in axes if size > 1 or label is not None]
     where = [k for k, (label, _) in enumerate(axes) if label is not None]
     labels = [label for label, _ in axes if label is not None]
@@ -139,7 +142,9 @@ def _merge(table: AxisTable, axes: Sequence[tuple[Label | None, int]]) -> Label 
 
 
 def _split(table: AxisTable, merged: Label, targets: Sequence[int]) -> list[Label | None]:
-    """``merged`` over axes of the given sizes: each gets the part of the units that it runs over, if any."""
+    """``merged`` over axes of the given sizes: each gets the part of the units that it runs over,
+    if any.
+    """
     low, high = merged.outer, merged.outer * table.size(merged)
     if low == high:
         return _single(table, merged, targets)
@@ -257,7 +262,9 @@ def halved(table: AxisTable, labels: Labels, shape: tuple[int, ...], dim: int) -
 
 
 def along(table: AxisTable, call: FunctionCall) -> Labels:
-    """flip, roll, cumsum: entries move or mix along some axes, which cannot be unit axes; the others pass."""
+    """flip, roll, cumsum: entries move or mix along some axes, which cannot be unit axes; the
+    others pass.
+    """
     dims = call.option(
         2 if call.name == "roll" else 1, "dims" if call.name in {"flip", "roll"} else "dim"
     )

@@ -41,7 +41,9 @@ class Member:
         )
 
     def fits(self, length: int, width: int) -> bool:
-        """Whether an axis of that length has room for ``width`` units, and none to spare without a ``start``."""
+        """Whether an axis of that length has room for ``width`` units, and none to spare without a
+        ``start``.
+        """
         size = self.outer * width * self.inner
         return size == length if self.start is None else 0 <= self.start <= length - size
 
@@ -70,8 +72,8 @@ class Group:
     def is_matrix_permanent(self) -> bool:
         """Whether, other groups held fixed, the symmetrised density is one matrix permanent.
 
-        It is not when the group acts on two axes of the same tensor (recurrent weights). Two ranges of one axis are
-        part of a unit's block like two tensors.
+        It is not when the group acts on two axes of the same tensor (recurrent weights). Two ranges
+        of one axis are part of a unit's block like two tensors.
         """
         return len(self.tensors) == len({(m.tensor, m.axis) for m in self.members})
 
@@ -99,7 +101,9 @@ class PermutationSpec:
         return {g.name: g for g in self.groups}[name]
 
     def restricted(self, tensors: Container[str]) -> PermutationSpec:
-        """The same groups acting on ``tensors`` alone, such as the weights without the buffers that move with them."""
+        """The same groups acting on ``tensors`` alone, such as the weights without the buffers that
+        move with them.
+        """
         groups = (
             replace(g, members=tuple(m for m in g.members if m.tensor in tensors))
             for g in self.groups
@@ -107,7 +111,9 @@ class PermutationSpec:
         return replace(self, groups=tuple(g for g in groups if g.members))
 
     def left_out(self, tensor: str, shape: tuple[int, ...]) -> int:
-        """Number of the entries of a tensor that no group moves: outside every member's range on every axis."""
+        """Number of the entries of a tensor that no group moves: outside every member's range on
+        every axis.
+        """
         free = [np.ones(length, dtype=bool) for length in shape]
         for group in self.groups:
             for member in group.members:
@@ -116,8 +122,10 @@ class PermutationSpec:
         return math.prod(int(axis.sum()) for axis in free)
 
     def adjacent(self, first: Group, second: Group) -> bool:
-        """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do not).
+        """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do
+        not).
 
-        Groups on two ranges of one axis count: apart under a mean field, a posterior with correlations ties them.
+        Groups on two ranges of one axis count: apart under a mean field, a posterior with
+            correlations ties them.
         """
         return bool(set(first.tensors) & set(second.tensors))

@@ -1,4 +1,5 @@
-"""Hand-written permutation specs: TOML files, read with checks against the tensors and written for editing.
+"""Hand-written permutation specs: TOML files, read with checks against the tensors and written for
+editing.
 
 See docs/spec-file.md for the format.
 """
@@ -129,7 +130,9 @@ def _check_names(spec: PermutationSpec) -> None:
 
 
 def check_spec(spec: PermutationSpec, posterior: Posterior) -> None:
-    """Raise ``bad-spec`` unless every member fits its tensor and no entry of an axis belongs to two of them."""
+    """Raise ``bad-spec`` unless every member fits its tensor and no entry of an axis belongs to two
+    of them.
+    """
     shapes = {
         **posterior.shapes,
         **{name: value.shape for name, value in posterior.buffers.items()},

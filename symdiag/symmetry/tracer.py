@@ -1,7 +1,8 @@
 """torch.fx tracing along one example: sizes are numbers, tensors stay symbolic.
 
-Plain symbolic tracing stops at the first ``if x.shape[0] > 1`` or ``B, T, C = x.shape``, which most attention code has.
-Here every operation is also run on the example, and whatever it returns that is no tensor is that value from then on.
+Plain symbolic tracing stops at the first ``if x.shape[0] > 1`` or ``B, T, C = x.shape``, which most
+attention code has. Here every operation is also run on the example, and whatever it returns that is
+no tensor is that value from then on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from torch.nn.utils import parametrize
 from symdiag.network.noise import NoNoise
 
 _FROM_VALUES = frozenset({"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"})
-"""Numbers read off a tensor's entries, not its shape: what follows would hold for the example alone."""
+"""Numbers read off a tensor's entries, not its shape: what follows would hold for the example
+alone.
+"""
 
 
 class _Seen(fx.Proxy):
@@ -66,7 +69,9 @@ class ExampleTracer(fx.Tracer):
         self._running = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Leaves are what the caller says, and any other of torch.nn but containers and parametrisations."""
+        """Leaves are what the caller says, and any other of torch.nn but containers and
+        parametrisations.
+        """
         parametrised = (
             parametrize.is_parametrized(m)
             or type(m).__module__ == "torch.nn.utils.parametrizations"
@@ -82,7 +87,9 @@ class ExampleTracer(fx.Tracer):
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
     ) -> tuple[Any, list[Any]]:
-        """One placeholder for every example that holds tensors; the others, and defaults, are what they are."""
+        """One placeholder for every example that holds tensors; the others, and defaults, are what
+        they are.
+        """
         args: list[Any] = [self.root]
         for index, example in enumerate(self.examples):
             args.append(
@@ -156,7 +163,9 @@ class ExampleTracer(fx.Tracer):
 
 
 def _is_as_torch_made_it(module: nn.Module) -> bool:
-    """Whether a layer computes as its class in torch.nn does, on a weight of its own (not a sampled one)."""
+    """Whether a layer computes as its class in torch.nn does, on a weight of its own (not a sampled
+    one).
+    """
     own_weight = "weight" in module._parameters or not hasattr(type(module), "weight")
     return own_weight and getattr(type(module).forward, "__module__", "").startswith("torch.nn.")
 

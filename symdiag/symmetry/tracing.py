@@ -1,4 +1,6 @@
-"""Permutation specs of the user's own module, by following unit axes through its traced graph (torch.fx)."""
+"""Permutation specs of the user's own module, by following unit axes through its traced graph
+(torch.fx).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _HINT = "describe the groups in a spec file (--spec); docs/spec-file.md has an e
 
 @dataclass(frozen=True)
 class Trace:
-    """What tracing found: ``spec`` in the module's own parameter names, ``reasons`` why tensors stay fixed."""
+    """What tracing found: ``spec`` in the module's own parameter names, ``reasons`` why tensors
+    stay fixed.
+    """
 
     spec: PermutationSpec
     reasons: dict[str, str]
@@ -39,13 +43,15 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: boo
     Args:
         module: the user's network; parameters keep its own names.
         example_inputs: positional arguments of one call, for the shapes.
-        samples: the module samples its weights: it is traced without the noise, its first output only.
+        samples: the module samples its weights: it is traced without the noise, its first output
+            only.
 
     Returns:
         Groups with notes for every set of units held fixed. Nothing is verified here.
 
     Raises:
-        UnsupportedError: ``untraceable`` when the module's forward depends on values or fails on the example.
+        UnsupportedError: ``untraceable`` when the module's forward depends on values or fails on
+            the example.
     """
     module = module.eval()
     try:
@@ -70,7 +76,9 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: boo
 
 
 def _first_output(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes that the first output depends on: not what else a Bayesian module returns, such as its KL."""
+    """The nodes that the first output depends on: not what else a Bayesian module returns, such as
+    its KL.
+    """
     output = graph.output_node()
     output.args = (next(iter(output.all_input_nodes)),)
     wanted = {output}
@@ -136,7 +144,9 @@ class _Walk:
                 self.table.pin(part, reason)
 
     def _attribute(self, name: str, shape: Any) -> Any:
-        """A parameter used directly: each of its axes is a variable of its own. A buffer stays fixed."""
+        """A parameter used directly: each of its axes is a variable of its own. A buffer stays
+        fixed.
+        """
         if name.startswith("_tensor_constant"):
             return self._constant(getattr(self.graph, name), shape)
         if name not in dict(self.graph.named_parameters(remove_duplicate=False)):
@@ -147,7 +157,9 @@ class _Walk:
         return tuple(self.table.bind(name, axis, label) for axis, label in enumerate(new))
 
     def _constant(self, value: torch.Tensor, shape: Any) -> Any:
-        """A tensor made on the way: where all its entries are one number (a first state), any order is as good."""
+        """A tensor made on the way: where all its entries are one number (a first state), any order
+        is as good.
+        """
         if value.numel() == 0 or bool((value != value.reshape(-1)[0]).any()):
             return fixed(shape)
         new = [self.table.new("constant", size, quiet=True) if size > 1 else None for size in shape]

@@ -1,4 +1,6 @@
-"""Sets of units behind labelled axes: whole, the product of parts, or the sum of terms laid end to end."""
+"""Sets of units behind labelled axes: whole, the product of parts, or the sum of terms laid end to
+end.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Units:
     parents: list[int] = field(default_factory=list)
 
     def new(self, name: str, size: int, *, quiet: bool = False) -> Label:
-        """A fresh variable of ``size`` units, named after what produces them; ``quiet`` ones need no note if pinned."""
+        """A fresh variable of ``size`` units, named after what produces them; ``quiet`` ones need
+        no note if pinned.
+        """
         return self.add(Variable(name, size, quiet=quiet))
 
     def add(self, variable: Variable) -> Label:
@@ -69,7 +73,9 @@ class Units:
         return index
 
     def leaves(self, index: int) -> list[int]:
-        """The parts of a variable that are not split any further, in C order; itself where it is whole."""
+        """The parts of a variable that are not split any further, in C order; itself where it is
+        whole.
+        """
         root = self.find(index)
         parts = self.variables[root].parts
         return [leaf for part in parts for leaf in self.leaves(part)] if parts else [root]
@@ -137,7 +143,9 @@ class Units:
         return [piece for term in inner * label.outer for piece in self.pieces(term)]
 
     def part_of(self, label: Label, start: int, stop: int) -> Label | None:
-        """A stretch of an axis made of pieces; None, with all pinned, unless it begins and ends between pieces."""
+        """A stretch of an axis made of pieces; None, with all pinned, unless it begins and ends
+        between pieces.
+        """
         taken, end = [], 0
         for piece in self.pieces(label):
             begin, end = end, end + self.length(piece)

@@ -19,7 +19,9 @@ ForwardFn = Callable[[Mapping[str, FloatArray], Mapping[str, FloatArray]], Float
 """``(weights, buffers) → outputs`` on fixed inputs of the caller's choice, float64, any shape."""
 
 TOLERANCE = 1e-9
-"""Largest accepted change of an output, relative to the outputs' spread: rounding of float64 sums, with room."""
+"""Largest accepted change of an output, relative to the outputs' spread: rounding of float64 sums,
+with room.
+"""
 
 
 _SAME_PRIOR = 1e-6
@@ -28,7 +30,9 @@ _SAME_PRIOR = 1e-6
 
 @dataclass(frozen=True)
 class Failure:
-    """A group whose elements change the outputs: ``error`` relative to the outputs' size, above ``tolerance``."""
+    """A group whose elements change the outputs: ``error`` relative to the outputs' size, above
+    ``tolerance``.
+    """
 
     group: str
     error: float
@@ -60,9 +64,9 @@ def verify(
 ) -> Verification:
     """Apply random elements of each group to means and buffers together and compare outputs.
 
-    A signed group whose flips fail but whose permutations hold is kept unsigned, and the failure recorded. Means that
-    coincide or vanish (pruned units) could hide a broken symmetry, which is a matter of the architecture alone, so
-    random weights of the same shapes take their place.
+    A signed group whose flips fail but whose permutations hold is kept unsigned, and the failure
+    recorded. Means that coincide or vanish (pruned units) could hide a broken symmetry, which is a
+    matter of the architecture alone, so random weights of the same shapes take their place.
 
     Args:
         spec: the groups to check, one at a time.
@@ -121,7 +125,9 @@ def _check(
 def _generic(
     arrays: Mapping[str, FloatArray], generator: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Random weights of ordinary size in place of the means. Equal tensors stay equal: they may be one parameter."""
+    """Random weights of ordinary size in place of the means. Equal tensors stay equal: they may be
+    one parameter.
+    """
     drawn: dict[bytes, FloatArray] = {}
     result: dict[str, FloatArray] = {}
     for name, array in arrays.items():
@@ -133,7 +139,9 @@ def _generic(
 
 
 def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatArray:
-    """Gaussian entries that neither blow up nor fade from layer to layer, whichever axis holds the inputs."""
+    """Gaussian entries that neither blow up nor fade from layer to layer, whichever axis holds the
+    inputs.
+    """
     size = math.prod(shape)
     fan = size / math.sqrt(shape[0] * shape[1]) if len(shape) > 1 and size else 2.0
     return generator.standard_normal(shape) * math.sqrt(2.0 / fan)
@@ -142,7 +150,9 @@ def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatAr
 def _statistics(
     buffers: Mapping[str, FloatArray], generator: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Random positive running statistics; other buffers (masks, encodings) are part of the function and stay."""
+    """Random positive running statistics; other buffers (masks, encodings) are part of the function
+    and stay.
+    """
     return {
         name: generator.uniform(0.5, 1.5, value.shape) if "running_" in name else value
         for name, value in buffers.items()
@@ -160,7 +170,8 @@ def _relative_change(reference: FloatArray, outputs: FloatArray) -> float:
 
 
 def prior_violations(spec: PermutationSpec, posterior: Posterior) -> tuple[tuple[str, str], ...]:
-    """``(tensor, group)`` for every tensor whose stored prior changes under the group; empty without a stored prior.
+    """``(tensor, group)`` for every tensor whose stored prior changes under the group; empty
+    without a stored prior.
 
     Generators suffice: a transposition, a cycle, and one sign flip for signed groups.
     """

@@ -50,10 +50,11 @@ class LearningProblem:
     """A posterior to train on data: network, likelihood, prior, symmetry group.
 
     ``posterior`` is where training starts and the template of what is written; ``learn_noise``
-    makes the noise std of the likelihood a trained number (type-II maximum likelihood). ``held`` are random
-    numbers of the checkpoint that the network does not read (Pyro's ``sigma``): they stay as they
-    are, outside draws and KL. ``statistics`` are buffers that move with units (BatchNorm's running
-    means and variances): frozen, and no part of the posterior, so ``spec`` does not act on them.
+    makes the noise std of the likelihood a trained number (type-II maximum likelihood). ``held``
+    are random numbers of the checkpoint that the network does not read (Pyro's ``sigma``): they
+    stay as they are, outside draws and KL. ``statistics`` are buffers that move with units
+    (BatchNorm's running means and variances): frozen, and no part of the posterior, so ``spec``
+    does not act on them.
     """
 
     posterior: Posterior

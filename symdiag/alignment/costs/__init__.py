@@ -1,4 +1,6 @@
-"""Alignment costs: one file each, which defines ``COST``; a new file is found by listing this package."""
+"""Alignment costs: one file each, which defines ``COST``; a new file is found by listing this
+package.
+"""
 
 from __future__ import annotations
 

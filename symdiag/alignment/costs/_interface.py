@@ -1,7 +1,8 @@
 """What an alignment cost must provide, and the sums that several costs are made of.
 
-A cost is a sum over weights of a non-negative dissimilarity of two one-dimensional Gaussians, so that a group's
-cost matrix is a sum over tensors and one Hungarian assignment solves a group exactly (the others held fixed).
+A cost is a sum over weights of a non-negative dissimilarity of two one-dimensional Gaussians, so
+that a group's cost matrix is a sum over tensors and one Hungarian assignment solves a group exactly
+(the others held fixed).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _QUANTILES = 64
 
 
 class Weights(NamedTuple):
-    """Means and stds of the same shape; ``scale`` is None when it takes no part (all weights deterministic)."""
+    """Means and stds of the same shape; ``scale`` is None when it takes no part (all weights
+    deterministic).
+    """
 
     loc: Array
     scale: Array | None
@@ -29,9 +32,9 @@ class Weights(NamedTuple):
 class Cost(Protocol):
     """One dissimilarity of mean-field Gaussians, additive over weights.
 
-    ``needs_width`` asks for stds > 0 everywhere (deterministic weights are then given the smallest positive std
-    of the two posteriors). ``is_metric`` says that the square root of the total is a metric on posteriors,
-    ``is_symmetric`` that model and reference may change places.
+    ``needs_width`` asks for stds > 0 everywhere (deterministic weights are then given the smallest
+    positive std of the two posteriors). ``is_metric`` says that the square root of the total is a
+    metric on posteriors, ``is_symmetric`` that model and reference may change places.
     """
 
     name: str
@@ -49,7 +52,9 @@ class Cost(Protocol):
         ...
 
     def unordered(self, model: Weights, reference: Weights) -> Array:
-        """Blocks (n, u, f) each → (n, n) lower bounds on ``pairwise`` over all reorderings of the model's axis 1."""
+        """Blocks (n, u, f) each → (n, n) lower bounds on ``pairwise`` over all reorderings of the
+        model's axis 1.
+        """
         ...
 
 
@@ -63,10 +68,12 @@ def squared_distances(model: Array, reference: Array) -> Array:
 
 
 def run_means(values: Array) -> tuple[Array, Array]:
-    """Axis 1 sorted and averaged over at most 64 runs: (n, u, f) → (n, k·f), and the k·f lengths of the runs.
+    """Axis 1 sorted and averaged over at most 64 runs: (n, u, f) → (n, k·f), and the k·f lengths of
+    the runs.
 
-    For a convex cost of differences on the line, sorted order is the best matching (rearrangement inequality) and
-    averaging runs only lowers it (Jensen): Σ length · cost(means) bounds every reordering from below.
+    For a convex cost of differences on the line, sorted order is the best matching (rearrangement
+    inequality) and averaging runs only lowers it (Jensen): Σ length · cost(means) bounds every
+    reordering from below.
     """
     ordered = np.sort(values, axis=1)
     size, features = ordered.shape[1:]

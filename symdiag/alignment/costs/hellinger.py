@@ -1,7 +1,9 @@
-"""Hellinger alignment: the Bhattacharyya distance −log ∫√(q q'), nats, which is additive over independent weights.
+"""Hellinger alignment: the Bhattacharyya distance −log ∫√(q q'), nats, which is additive over
+independent weights.
 
-The squared Hellinger distance of the whole posteriors is 1 − exp(−total): monotone in the total, so the same
-alignment minimises both. Per weight, with d = μ − μ':  ¼ d²/(σ² + σ'²) + ½ log((σ² + σ'²)/(2σσ')).
+The squared Hellinger distance of the whole posteriors is 1 − exp(−total): monotone in the total, so
+the same alignment minimises both. Per weight, with d = μ − μ':  ¼ d²/(σ² + σ'²) + ½ log((σ² +
+σ'²)/(2σσ')).
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Bhattacharyya:
         return np.maximum(overlap, 0.0) + 0.25 * (loc - loc_r) ** 2 / pooled
 
     def pairwise(self, model: Weights, reference: Weights) -> Array:
-        """Chunks of rows, evaluated pair by pair; the −½ log 2σσ' terms are sums over rows and columns."""
+        """Chunks of rows, evaluated pair by pair; the −½ log 2σσ' terms are sums over rows and
+        columns.
+        """
         (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
         rows, size = scale.shape
         variance, variance_r = scale**2, scale_r**2
@@ -59,8 +63,8 @@ class Bhattacharyya:
     def unordered(self, model: Weights, reference: Weights) -> Array:
         """Sorted means at the units' largest variances, plus sorted log stds.
 
-        With t = log σ/σ' the width term is ½ log cosh t; where a unit pair has |t| ≤ T it is at least κ t² with
-        κ = ½ log cosh(T)/T², because log cosh(t)/t² decreases.
+        With t = log σ/σ' the width term is ½ log cosh t; where a unit pair has |t| ≤ T it is at
+        least κ t² with κ = ½ log cosh(T)/T², because log cosh(t)/t² decreases.
         """
         (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
         flat, flat_r = (np.log(s).reshape(len(s), -1) for s in (scale, scale_r))

@@ -1,4 +1,5 @@
-"""Symmetric Kullback-Leibler divergence KL(q‖q') + KL(q'‖q) of mean-field Gaussians, nats (Jeffreys 1946).
+"""Symmetric Kullback-Leibler divergence KL(q‖q') + KL(q'‖q) of mean-field Gaussians, nats (Jeffreys
+1946).
 
 Per weight, with d = μ − μ':  ½ (σ/σ' − σ'/σ)² + ½ d² (1/σ² + 1/σ'²).
 """
@@ -33,7 +34,9 @@ class SymmetricKL:
         return widths + 0.5 * (loc - loc_r) ** 2 * (scale**-2 + scale_r**-2)
 
     def pairwise(self, model: Weights, reference: Weights) -> Array:
-        """Four feature pairs in one matrix product; the means are centred per weight first to limit cancellation."""
+        """Four feature pairs in one matrix product; the means are centred per weight first to limit
+        cancellation.
+        """
         (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
         centre = loc_r.mean(axis=0)
         loc, loc_r = loc - centre, loc_r - centre
@@ -48,7 +51,9 @@ class SymmetricKL:
         return np.maximum(total, 0.0, out=total)
 
     def unordered(self, model: Weights, reference: Weights) -> Array:
-        """Sorted stds (their term is 2 sinh² of a difference of logs), sorted means at the units' largest variances."""
+        """Sorted stds (their term is 2 sinh² of a difference of logs), sorted means at the units'
+        largest variances.
+        """
         (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
         widest = scale.reshape(len(scale), -1).max(axis=1) ** -2.0
         widest_r = scale_r.reshape(len(scale_r), -1).max(axis=1) ** -2.0

@@ -1,4 +1,6 @@
-"""Squared 2-Wasserstein distance of mean-field Gaussians: Σ (μ − μ')² + (σ − σ')² (Rossi et al. 2023)."""
+"""Squared 2-Wasserstein distance of mean-field Gaussians: Σ (μ − μ')² + (σ − σ')² (Rossi et al.
+2023).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from symdiag.arrays import Array
 
 
 class SquaredWasserstein:
-    """The default: means and stds in the weights' own units; deterministic weights need no special care."""
+    """The default: means and stds in the weights' own units; deterministic weights need no special
+    care.
+    """
 
     name = "w2"
     unit = "squared weight units"

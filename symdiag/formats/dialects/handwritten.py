@@ -1,4 +1,5 @@
-"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``, ``mu_w``/``std_w``.
+"""Hand-written classes, by the words in their keys: ``weight_mu``/``weight_rho``,
+``mu_w``/``std_w``.
 
 ``log_sigma`` and its spellings are logs, ``logvar`` a log variance, ``var`` a variance, ``rho``
 softplus^-1 of the std, ``std`` and ``scale`` the std itself (if none is negative). ``sigma`` is a

@@ -1,4 +1,5 @@
-"""Writing a tree with torch: tensors for arrays, objects for constraint stand-ins, dicts for the rest.
+"""Writing a tree with torch: tensors for arrays, objects for constraint stand-ins, dicts for the
+rest.
 
 Constraint objects (Pyro's and TyXe's parameter stores) are written as their library wrote them, by
 name, without importing the class. Modules and other objects are written as the dicts they were read
