@@ -122,7 +122,11 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a finding family may look at: a finished estimate, ready to be judged."""
+    """Everything a finding family may look at: a finished estimate, ready to be judged.
+
+    ``analyze`` and ``retrain``: the commands that repeat the analysis and that retrain the
+    posterior, with the options of this call; empty where there is none.
+    """
 
     path: str
     groups: tuple[GroupReport, ...]
@@ -139,3 +143,5 @@ class Context:
     deterministic_parameters: int = 0
     parameters: int = 0
     covered_parameters: int = 0
+    analyze: str = ""
+    retrain: str = ""

@@ -6,6 +6,8 @@ each) turns documents into a string. Strings in a document are raw: escaping is 
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,6 +16,8 @@ Severity = Literal["info", "warning", "error"]
 Outcome = Literal["passed", "failed", "skipped", "error"]
 
 # Worst first: formats that cut their output off keep what decides.
+_COMMAND = re.compile(r"(?:(?P<purpose>.*): )?(?P<command>symdiag [a-z].*)", re.DOTALL)
+
 SEVERITY_ORDER: dict[str, int] = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -37,6 +41,14 @@ class Bullets:
     """A list of short texts."""
 
     items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to paste: a format that wraps lines must keep it whole for a shell."""
+
+    text: str
+    purpose: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,9 +104,14 @@ class Notice:
         where = f"At {self.where}." if self.where else ""
         return tuple(text for text in (where, self.measured, self.meaning) if text)
 
+    @property
+    def next_step(self) -> Command | Paragraph | None:
+        """``action`` as a command with its purpose, as prose, or None."""
+        return step(self.action) if self.action else None
+
 
 # A closed list on purpose: a renderer that meets a new kind of block must fail its type check.
-Block: TypeAlias = Paragraph | Facts | Bullets | Table | Bars | Notice
+Block: TypeAlias = Paragraph | Command | Facts | Bullets | Table | Bars | Notice
 
 
 @dataclass(frozen=True)
@@ -147,3 +164,44 @@ class RenderOptions:
     ascii: bool = False
     width: int = 80
     detail: int = 1
+
+
+def step(hint: str) -> Command | Paragraph:
+    """A hint as the command it ends in, with what that is for, or as prose.
+
+    Hints are ``COMMAND`` or ``PURPOSE: COMMAND``; one read from a file may be anything.
+    """
+    match = _COMMAND.fullmatch(hint)
+    if match is None or not _is_shell(match["command"]):
+        return Paragraph(hint)
+    return Command(match["command"], match["purpose"] or "")
+
+
+def _is_shell(text: str) -> bool:
+    try:
+        shlex.split(text)
+    except ValueError:  # an open quotation mark
+        return False
+    return "\n" not in text
+
+
+def command_lines(command: str, width: int) -> list[str]:
+    """A command on lines of at most ``width``, joined for the shell by backslashes where it can break.
+
+    An option stays on the line of its value, and no word is ever cut.
+    """
+    words = [shlex.quote(word) for word in shlex.split(command)]
+    pieces: list[str] = []
+    for word in words:
+        if pieces and pieces[-1].startswith("-") and " " not in pieces[-1] and word[:1] != "-":
+            pieces[-1] += f" {word}"
+        else:
+            pieces.append(word)
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        longer = f"{lines[-1]} {piece}"
+        if len(longer) + 2 <= width:
+            lines[-1] = longer
+        else:
+            lines.append(f"    {piece}")
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]

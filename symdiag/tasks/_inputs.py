@@ -21,6 +21,7 @@ from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.parts import LayerInfo, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
+from symdiag.tasks._commands import read_with
 from symdiag.tasks.options import NetworkOptions, ReadingOptions
 
 Source: TypeAlias = str | Path | Posterior
@@ -144,7 +145,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
+def model_info(posterior: Posterior, symmetry: Symmetry, reading: ReadingOptions) -> ModelInfo:
     """What was read, and how much of it the symmetry group covers."""
     source = posterior.source
     random = np.concatenate([s[s > 0] for s in posterior.scale.values()] or [np.zeros(0)])
@@ -168,4 +169,5 @@ def model_info(posterior: Posterior, symmetry: Symmetry) -> ModelInfo:
         uncovered=tuple(Uncovered(*u) for u in symmetry.uncovered),
         ignored=tuple((i.key, i.reason) for i in source.ignored) if source else (),
         assumptions=tuple(dict.fromkeys((source.notes if source else ()) + symmetry.notes)),
+        read_with=read_with(reading),
     )

@@ -24,6 +24,7 @@ from symdiag.report.kinds.analyze import Baseline, ModelInfo, Report, Settings
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
+from symdiag.tasks._commands import analyze_command, retrain_command
 from symdiag.tasks._evidence import function_setting, measure_evidence
 from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
@@ -85,17 +86,23 @@ def analyze(
     elbo, test = measure_evidence(
         posterior, symmetry, given, model_config, estimation, entropy=straddling.total
     )
-    info = model_info(posterior, symmetry)
+    info = model_info(posterior, symmetry, reading)
     verdict = straddling_verdict(
         straddling.total, symmetry.spec.log_order, diagnosis.max_straddling
     )
     limit, samples, seed = diagnosis.max_straddling, straddling.samples, estimation.seed
+    commands = (
+        analyze_command(read, reading, diagnosis),
+        retrain_command(read, symmetry, reading, given, model_config),
+    )
     baseline = _baseline(posterior, weights, diagnosis.infonce, samples, seed)
     return Report(
         model=info,
         groups=found.groups,
         total=found.total,
-        findings=_findings(info, symmetry, straddling, found, verdict, limit, marginals_only),
+        findings=_findings(
+            info, symmetry, straddling, found, verdict, limit, marginals_only, commands
+        ),
         verdict=verdict,
         settings=Settings(seed, samples, straddling.total.method, limit),
         tool=TOOL,
@@ -145,6 +152,7 @@ def _findings(
     verdict: StraddlingVerdict,
     limit: float,
     marginals_only: bool,
+    commands: tuple[str, str],
 ) -> tuple[Finding, ...]:
     return collect(
         Context(
@@ -163,6 +171,8 @@ def _findings(
             deterministic_parameters=info.deterministic_parameters,
             parameters=info.parameters,
             covered_parameters=info.covered_parameters,
+            analyze=commands[0],
+            retrain=commands[1],
         )
     )
 

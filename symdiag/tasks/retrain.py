@@ -100,7 +100,7 @@ def retrain(
         written = _write(posterior, files, keep=outcome.verdict != "worse" or files.keep_worse)
         report = build_report(
             outcome,
-            model=model_info(original, symmetry),
+            model=model_info(original, symmetry, reading),
             log_order=symmetry.spec.log_order,
             settings=settings_of(config, model_config, evaluation, runs, trained.steps),
             output=written,

@@ -35,7 +35,7 @@ def find(context: Context) -> Iterator[Finding]:
     for group in context.groups:
         units = tuple(n.index for n in group.neurons if n.collapsed)
         if len(units) >= 2:
-            yield _finding(group, units)
+            yield _finding(context, group, units)
 
 
 def exchanging(group: GroupReport) -> tuple[int, ...]:
@@ -45,7 +45,7 @@ def exchanging(group: GroupReport) -> tuple[int, ...]:
     return tuple(size for size in sizes if size > 1)
 
 
-def _finding(group: GroupReport, units: tuple[int, ...]) -> Finding:
+def _finding(context: Context, group: GroupReport, units: tuple[int, ...]) -> Finding:
     return Finding(
         code="SYM003",
         severity="warning",
@@ -57,10 +57,8 @@ def _finding(group: GroupReport, units: tuple[int, ...]) -> Finding:
         ),
         measured=float(len(units)),
         threshold=1.0,
-        hint=(
-            "the symmetrised objective removes the reward for pruning: symdiag retrain MODEL "
-            "--data train.npz"
-        ),
+        hint="the symmetrised objective removes the reward for pruning"
+        + (f": {context.retrain}" if context.retrain else ""),
     )
 
 

@@ -26,4 +26,7 @@ EXPLANATIONS = (
 def find(context: Context) -> Iterator[Finding]:
     """One finding per shortfall."""
     for note in context.notes:
-        yield Finding("SYM201", "info", None, (), note, None, None, "raise --budget")
+        hint = (
+            f"spend more: {context.analyze} --budget 20" if context.analyze else "raise the budget"
+        )
+        yield Finding("SYM201", "info", None, (), note, None, None, hint)

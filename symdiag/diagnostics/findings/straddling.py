@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from symdiag.diagnostics.diagnosis import Context, Finding, GroupReport
 from symdiag.errors import Explanation
 
+PENALTY = "add symdiag.StraddlingPenalty to the loss where the posterior is trained"
+
 EXPLANATIONS = (
     Explanation(
         code="SYM001",
@@ -24,7 +26,7 @@ EXPLANATIONS = (
             "those below did; test NLL improved measurably in 21 of the 52 and got worse in 4."
         ),
         action=(
-            "Run `symdiag retrain MODEL --data train.npz -o fixed.pt` and compare with its "
+            "Run `symdiag retrain MODEL --data TRAIN.npz -o fixed.pt` and compare with its "
             "control run; or add `symdiag.StraddlingPenalty(model)` to your own loss. Raise "
             "--max-straddling if this level is acceptable."
         ),
@@ -84,8 +86,14 @@ def _straddling(context: Context, group: GroupReport) -> Finding:
         ),
         measured=entropy.value,
         threshold=context.max_straddling,
-        hint="symdiag retrain MODEL --data train.npz -o fixed.pt",
+        hint=context.retrain or PENALTY,
     )
+
+
+def _more_draws(context: Context) -> str:
+    if not context.analyze:
+        return "raise samples or budget, or tighten precision"
+    return f"more draws: {context.analyze} --samples {max(256, 4 * context.samples)} --budget 20"
 
 
 def _modes(entropy: float) -> str:
@@ -107,5 +115,5 @@ def _undecided(context: Context) -> Finding:
         ),
         measured=total.value,
         threshold=context.max_straddling,
-        hint="raise --samples or --budget, or tighten --precision",
+        hint=_more_draws(context),
     )

@@ -88,7 +88,7 @@ def find(context: Context) -> Iterator[Finding]:
     for d in context.dropped:
         message = f"group {d.group} changes the outputs by {d.error:.2g}: left out"
         yield _finding(
-            "SYM101", "warning", d.group, message, "--spec or --model", d.error, d.tolerance
+            "SYM101", "warning", d.group, message, _naming(context), d.error, d.tolerance
         )
     if context.activation is None and context.groups:
         yield _finding(
@@ -96,7 +96,9 @@ def find(context: Context) -> Iterator[Finding]:
             "info",
             None,
             "activation unknown: sign flips were not considered",
-            "--activation NAME",
+            f"say which: {context.analyze} --activation ACTIVATION"
+            if context.analyze
+            else "say which with activation=",
         )
     for name in context.prior_not_invariant:
         yield _finding(
@@ -104,14 +106,14 @@ def find(context: Context) -> Iterator[Finding]:
             "warning",
             None,
             f"the stored prior of {name} differs between units",
-            "see explain SYM103",
+            "what it means: symdiag explain SYM103",
         )
     for text in context.assumptions:
         # SYM102, SYM103 and SYM105 say these with their numbers.
         if text.startswith(_SAID_ELSEWHERE) or "deterministic tensors" in text:
             continue
         yield _finding(
-            "SYM104", "info", None, text, "settle it with --spec, --model or --activation"
+            "SYM104", "info", None, text, "settle it with --model, --spec, or the option named"
         )
     if context.deterministic_parameters:
         share = context.deterministic_parameters / max(1, context.parameters)
@@ -128,6 +130,13 @@ def find(context: Context) -> Iterator[Finding]:
             "correlations between weights were ignored (marginals only)",
             "",
         )
+
+
+def _naming(context: Context) -> str:
+    """How to say what the network is, unless a module was given and is itself what is wrong."""
+    if not context.analyze or "--model" in context.analyze:
+        return "correct the module, or give the groups as a spec file"
+    return f"name the network: {context.analyze} --model MODULE:FACTORY"
 
 
 def _finding(

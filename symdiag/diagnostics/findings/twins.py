@@ -42,7 +42,7 @@ def find(context: Context) -> Iterator[Finding]:
     for group in context.groups:
         units = [n for n in group.neurons if _is_twin(n)]
         if units:
-            yield _finding(group, units)
+            yield _finding(context, group, units)
 
 
 def _is_twin(neuron: NeuronInfo) -> bool:
@@ -51,7 +51,7 @@ def _is_twin(neuron: NeuronInfo) -> bool:
     return close and not neuron.collapsed and neuron.retention < MAX_RETENTION
 
 
-def _finding(group: GroupReport, units: list[NeuronInfo]) -> Finding:
+def _finding(context: Context, group: GroupReport, units: list[NeuronInfo]) -> Finding:
     worst = min(units, key=lambda n: n.retention)
     return Finding(
         code="SYM004",
@@ -65,7 +65,6 @@ def _finding(group: GroupReport, units: list[NeuronInfo]) -> Finding:
         ),
         measured=worst.separation,
         threshold=MIN_SEPARATION,
-        hint=(
-            "compare these units' weights; symdiag retrain separates them where the data support it"
-        ),
+        hint="compare these units' weights, then separate them as far as the data support it"
+        + (f": {context.retrain}" if context.retrain else ""),
     )

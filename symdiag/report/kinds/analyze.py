@@ -37,6 +37,11 @@ class ModelInfo:
     uncovered: tuple[Uncovered, ...] = ()
     ignored: Pairs = ()
     assumptions: tuple[str, ...] = ()
+    read_with: Annotated[
+        tuple[str, ...],
+        LATER,
+        Meta(description="the command line's options that said how to read it"),
+    ] = ()
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD, Box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -16,6 +18,7 @@ from symdiag.report.document import (
     Bars,
     Block,
     Bullets,
+    Command,
     Document,
     Facts,
     Notice,
@@ -24,6 +27,7 @@ from symdiag.report.document import (
     Section,
     Table,
     Tone,
+    command_lines,
 )
 from symdiag.report.text import ascii_safe, printable
 
@@ -67,9 +71,22 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
             if position:
                 console.print()
             for part in shown.document(entry.document):
-                console.print(part)
+                console.print(part, crop=False)
     # Rich pads lines to the full width; a pipe or a file wants none of that.
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+@dataclass(frozen=True)
+class _Verbatim:
+    """Lines that must stay whole, even beyond the width: a terminal wraps them, a paste undoes it."""
+
+    lines: tuple[str, ...]
+    indent: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines:
+            yield Segment(" " * self.indent + line)
+            yield Segment.line()
 
 
 class _Painter:
@@ -95,21 +112,23 @@ class _Painter:
         # Bars are for formats that can draw; the numbers are in tables as well.
         blocks = [b for b in section.blocks if not isinstance(b, Bars)]
         title = [Text(""), self.text(section.title, "bold underline" if self.options.color else "")]
-        return (
-            [*title, *(Padding(self.block(b), (0, 0, 0, _INDENT)) for b in blocks)]
-            if blocks
-            else []
-        )
+        parts = [part for block in blocks for part in self.block(block)]
+        # Padding would crop what must stay whole.
+        shown = [p if isinstance(p, _Verbatim) else Padding(p, (0, 0, 0, _INDENT)) for p in parts]
+        return [*title, *shown] if blocks else []
 
-    def block(self, block: Block) -> RenderableType:
+    def block(self, block: Block) -> list[RenderableType]:
         if isinstance(block, Paragraph):
-            return self.text(block.text, _STYLES[block.tone])
+            return [self.text(block.text, _STYLES[block.tone])]
+        if isinstance(block, Command):
+            purpose = [self.text(f"{block.purpose}:")] if block.purpose else []
+            return [*purpose, self.shell(block.text, (1 + len(purpose)) * _INDENT)]
         if isinstance(block, Facts):
-            return self.grid(block.rows)
+            return [self.grid(block.rows)]
         if isinstance(block, Bullets):
-            return self.grid([("•", item) for item in block.items])
+            return [self.grid([("•", item) for item in block.items])]
         if isinstance(block, Table):
-            return self.table(block)
+            return [self.table(block)]
         assert isinstance(block, Notice)
         return self.notice(block)
 
@@ -171,16 +190,25 @@ class _Painter:
         ]
         return Group(*(self.text("; ".join(row)) for row in rows))
 
-    def notice(self, notice: Notice) -> RenderableType:
+    def notice(self, notice: Notice) -> list[RenderableType]:
         line = Text.assemble(
             (f"{self.clean(notice.code)} {notice.severity}", _STYLES[notice.severity]),
             self.clean(f"  {notice.message}"),
         )
         line.overflow = "fold"
         rest = [self.text(" ".join(notice.sentences))] if notice.sentences else []
-        if notice.action:
-            rest.append(self.text(f"Next: {notice.action}"))
-        return Group(line, *(Padding(r, (0, 0, 0, 2)) for r in rest))
+        following, commands = notice.next_step, []
+        if isinstance(following, Command):
+            rest.append(self.text(f"Next: {following.purpose}".rstrip(": ") + ":"))
+            commands.append(self.shell(following.text, 3 * _INDENT))
+        elif following is not None:
+            rest.append(self.text(f"Next: {following.text}"))
+        return [line, *(Padding(r, (0, 0, 0, 2)) for r in rest), *commands]
+
+    def shell(self, command: str, indent: int) -> _Verbatim:
+        """The command broken where a shell allows it: what is pasted from a terminal must run."""
+        lines = command_lines(command, self.options.width - indent)
+        return _Verbatim(tuple(self.clean(line) for line in lines), indent)
 
 
 def style_of(tone: Tone) -> str:

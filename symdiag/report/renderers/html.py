@@ -11,6 +11,7 @@ from symdiag.report.document import (
     Bars,
     Block,
     Bullets,
+    Command,
     Document,
     Facts,
     Notice,
@@ -85,6 +86,8 @@ def _document(document: Document) -> str:
 def _block(block: Block) -> str:
     if isinstance(block, Paragraph):
         return f'<p class="{block.tone}">{_text(block.text)}</p>'
+    if isinstance(block, Command):
+        return f"<p>{_step(block)}</p>"
     if isinstance(block, Facts):
         rows = "".join(
             f"<tr><th>{_text(label)}</th><td>{_text(value)}</td></tr>"
@@ -98,6 +101,13 @@ def _block(block: Block) -> str:
     if isinstance(block, Bars):
         return _bars(block)
     return _notice(block)
+
+
+def _step(step: Command | Paragraph) -> str:
+    if isinstance(step, Paragraph):
+        return _text(step.text)
+    purpose = f"{_text(step.purpose)}: " if step.purpose else ""
+    return f"{purpose}<code>{_text(step.text)}</code>"
 
 
 def _table(table: Table) -> str:
@@ -124,8 +134,9 @@ def _notice(notice: Notice) -> str:
     code = f"{_text(notice.code)} {notice.severity}"
     lines = [f'<strong class="{notice.severity}">{code}</strong> {_text(notice.message)}']
     lines += [_text(t) for t in notice.sentences]
-    if notice.action:
-        lines.append(f"Next: <code>{_text(notice.action)}</code>")
+    following = notice.next_step
+    if following is not None:
+        lines.append(f"Next: {_step(following)}")
     return f'<div class="notice">{"<br>".join(lines)}</div>'
 
 

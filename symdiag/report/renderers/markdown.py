@@ -10,6 +10,7 @@ from symdiag.report.document import (
     Bars,
     Block,
     Bullets,
+    Command,
     Document,
     Facts,
     Notice,
@@ -70,6 +71,8 @@ def _document(document: Document, detail: int) -> str:
 def _block(block: Block) -> list[str]:
     if isinstance(block, Paragraph):
         return [escape(block.text)]
+    if isinstance(block, Command):
+        return [_step(block)]
     if isinstance(block, Facts):
         return [f"- {escape(label)}: {escape(value)}" for label, value in block.rows]
     if isinstance(block, Bullets):
@@ -78,6 +81,13 @@ def _block(block: Block) -> list[str]:
         return _table(block)
     assert isinstance(block, Notice)
     return _notice(block)
+
+
+def _step(step: Command | Paragraph) -> str:
+    if isinstance(step, Paragraph):
+        return escape(step.text)
+    purpose = f"{escape(step.purpose)}: " if step.purpose else ""
+    return purpose + _code(step.text)
 
 
 def _table(table: Table) -> list[str]:
@@ -93,6 +103,7 @@ def _table(table: Table) -> list[str]:
 def _notice(notice: Notice) -> list[str]:
     head = f"- **{escape(notice.code)}** {notice.severity}:"
     parts = [head, *(escape(sentence(t)) for t in (notice.message, *notice.sentences))]
-    if notice.action:
-        parts.append(f"Next: {_code(notice.action)}")
+    following = notice.next_step
+    if following is not None:
+        parts.append(f"Next: {_step(following)}")
     return [" ".join(parts)]

@@ -12,6 +12,7 @@ from symdiag.report.document import (
     Bullets,
     Check,
     Column,
+    Command,
     Document,
     Facts,
     Notice,
@@ -19,6 +20,7 @@ from symdiag.report.document import (
     Section,
     Table,
     Tone,
+    step,
 )
 from symdiag.report.kinds.align import AlignedTo
 from symdiag.report.kinds.analyze import ModelInfo, Report
@@ -238,22 +240,22 @@ def _next(report: Report) -> tuple[Block, ...]:
     # Findings come worst first, so the first hint is the one that matters.
     first = next((f for f in report.findings if f.hint and f.severity != "info"), None)
     if first is None:
-        return (Bullets((_default_next(report),)),)
-    explain = f"symdiag explain {first.code}"
-    return (Bullets((_command(first.hint, report.model.path), explain)),)
+        return (step(_default_next(report)),)
+    explain = Command(f"symdiag explain {first.code}", "what it means")
+    return (step(_command(first.hint, report.model.path)), explain)
 
 
 def _default_next(report: Report) -> str:
-    path = shlex.quote(report.model.path)
+    path = shlex.join((report.model.path, *report.model.read_with))
     if report.verdict == "straddling":
-        return f"symdiag retrain {path} --data train.npz -o fixed.pt"
+        return f"symdiag retrain {path} --data TRAIN.npz -o fixed.pt"
     if report.verdict == "inconclusive":
-        return f"symdiag analyze {path} --samples {4 * report.settings.samples}"
+        return f"more draws: symdiag analyze {path} --samples {4 * report.settings.samples}"
     if report.verdict == "not-applicable":
         return "nothing: a model without interchangeable hidden units has one mode by construction"
     return (
-        "nothing: store the JSON report and run `symdiag compare` against it after the next "
-        "training"
+        "nothing now. After the next training, against this report as JSON: "
+        "symdiag compare BEFORE.json AFTER.pt"
     )
 
 

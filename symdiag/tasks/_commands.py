@@ -1,0 +1,106 @@
+"""Commands that a report suggests: what was given is given again, so that they run as printed.
+
+What nobody has said yet stands in them as a placeholder in capitals, such as ``TRAIN.npz``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from symdiag.errors import SymmetryError, UsageError
+from symdiag.options import declared
+from symdiag.posterior import Posterior
+from symdiag.symmetry.discovery import Symmetry
+from symdiag.tasks.options import DataOptions, DiagnosisOptions, ReadingOptions
+from symdiag.training.config import ModelConfig
+from symdiag.training.prior import check_prior_invariance, resolve_prior
+
+DATA, PRIOR_STD = "TRAIN.npz", "PRIOR_STD"
+ACTIVATION, MODEL = "ACTIVATION", "MODULE:FACTORY"
+
+
+def given_arguments(options: Any, leave_out: Sequence[str] = ()) -> tuple[str, ...]:
+    """The command line's words for every field of an options dataclass that differs from its default."""
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value, option = getattr(options, field.name), declared(options.__class__).get(field.name)
+        if option is None or field.name in leave_out or value == field.default:
+            continue
+        flag = next(iter(option[1].flags), f"--{field.name.replace('_', '-')}")
+        words += [word for text in _texts(value) for word in (flag, *text)]
+    return tuple(words)
+
+
+def _texts(value: Any) -> list[list[str]]:
+    """A value as the words behind its flag, once for each time the flag is given."""
+    if value is True:
+        return [[]]
+    if isinstance(value, Mapping):
+        return [[f"{name}={number:g}" if name else f"{number:g}"] for name, number in value.items()]
+    if isinstance(value, float):
+        return [[f"{value:g}"]]
+    if isinstance(value, str | int | Path):
+        return [[str(value)]]
+    if isinstance(value, Sequence):
+        return [[str(item)] for item in value if item is not None]
+    return []  # an object that only Python can pass
+
+
+def read_with(reading: ReadingOptions, position: int = 0) -> tuple[str, ...]:
+    """How the file was read, to be said again; of several companions the one at ``position``."""
+    companions = reading.companion
+    if isinstance(companions, Sequence) and not isinstance(companions, str):
+        reading = dataclasses.replace(reading, companion=companions[position])
+    return given_arguments(reading)
+
+
+def analyze_command(
+    posterior: Posterior, reading: ReadingOptions, diagnosis: DiagnosisOptions
+) -> str:
+    """The same analysis again; empty for a posterior that is in no file."""
+    if posterior.source is None:
+        return ""
+    judged = given_arguments(diagnosis, leave_out=("reference", "infonce"))
+    words = ("symdiag", "analyze", posterior.source.path, *read_with(reading), *judged)
+    return shlex.join(words)
+
+
+def retrain_command(
+    posterior: Posterior,
+    symmetry: Symmetry,
+    reading: ReadingOptions,
+    given: DataOptions,
+    model: ModelConfig,
+) -> str:
+    """Retraining on the symmetrised objective; empty where ``retrain`` would refuse the posterior."""
+    random = any((scale > 0).any() for scale in posterior.scale.values())
+    if posterior.source is None or posterior.covariance is not None or not random:
+        return ""
+    path = posterior.source.path
+    data = given.data if isinstance(given.data, str | Path) else DATA
+    words = ["symdiag", "retrain", path, *read_with(reading), *_missing_network(symmetry)]
+    words += ["--data", str(data), *given_arguments(given, leave_out=("data",))]
+    words += [*given_arguments(model), *_missing_prior(posterior, symmetry, model)]
+    return shlex.join([*words, "-o", f"fixed{Path(path).suffix}"])
+
+
+def _missing_network(symmetry: Symmetry) -> list[str]:
+    """What the outputs need and neither the file nor the call has said."""
+    known = symmetry.provenance.is_settled and not symmetry.provenance.function
+    if known and symmetry.forward is not None:
+        return []
+    is_chain = known and symmetry.network is not None and symmetry.activation is None
+    return ["--activation", ACTIVATION] if is_chain else ["--model", MODEL]
+
+
+def _missing_prior(posterior: Posterior, symmetry: Symmetry, model: ModelConfig) -> list[str]:
+    try:
+        prior = resolve_prior(posterior, model)
+        check_prior_invariance(prior, symmetry.spec.restricted(posterior.loc))
+    except (UsageError, SymmetryError):
+        return [] if model.prior_std is not None else ["--prior-std", PRIOR_STD]
+    return []
