@@ -35,11 +35,11 @@ from symdiag.permanents.scaling import dual_scale
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group
 
-_POWERS = (0.5, 0.65, 0.8, 0.9, 0.35)
+POWERS = (0.5, 0.65, 0.8, 0.9, 0.35)
+"""Values of s that are tried, the likeliest to be best first."""
+
 _CLOSED = 1e-6  # nats at which no other power is tried
-_FLOOR = (
-    -50.0
-)  # no log overlap is followed below: a cycle of such changes nothing, and partial sums are valid
+_FLOOR = -50.0  # log overlaps are followed no further: partial sums are upper bounds, too
 _LARGE = 1e8  # n² D from which one or two powers must do
 _EXACT = 18  # rows summed over exactly
 _SPLIT_LOSS = 1e-12
@@ -79,9 +79,9 @@ def chernoff_bound(
         return nothing
     units = Units.of(posterior, group, names)
     best = ChernoffBound(order_of_equals(units, group), 1.0)
-    tries = 2 if units.size > _LARGE else len(_POWERS)
-    for power in _POWERS[:tries]:
-        value = concave_bound(log_permanent_upper(units.log_overlaps(power)), power)
+    tries = 2 if units.size > _LARGE else len(POWERS)
+    for power in POWERS[:tries]:
+        value = concave_bound(log_of_others(log_permanent_upper(units.log_overlaps(power))), power)
         if value < best.value:
             best = ChernoffBound(value, power)
         elif power > 0.5:
@@ -165,14 +165,19 @@ class Units:
 
         Upper bounds below e^-50, exact to rounding above.
         """
+        kept, flipped = self.signed_log_overlaps(power)
+        return kept if flipped is None else np.asarray(np.logaddexp(kept, flipped))
+
+    def signed_log_overlaps(self, power: float) -> tuple[Array, Array | None]:
+        """The two terms of a signed entry, without and with a flip of the unit (None if unsigned)."""
         kept = self._one_sign(power, flip=False)
         np.fill_diagonal(kept, 0.0)
         kept[~self.allowed[0]] = -np.inf
         if self.allowed[1] is None:
-            return kept
+            return kept, None
         flipped = self._one_sign(power, flip=True)
         flipped[~self.allowed[1]] = -np.inf
-        return np.asarray(np.logaddexp(kept, flipped))
+        return kept, flipped
 
     def _one_sign(self, power: float, *, flip: bool) -> Array:
         sign = np.where(self.flips, -1.0, 1.0) if flip else np.ones(len(self.flips))
@@ -254,16 +259,20 @@ def _block_upper(log_block: Array) -> float:
     return best
 
 
-def concave_bound(log_permanent: float, power: float) -> float:
-    """φ_s(perm − 1) in nats: an upper bound on E log(1 + X) for every X ≥ 0 with E X^s ≤ perm − 1."""
-    if log_permanent <= 0.0:
-        return 0.0
-    log_y = log_permanent + math.log(-math.expm1(-log_permanent))  # log(perm − 1)
+def concave_bound(log_sum: float, power: float) -> float:
+    """φ_s(y) in nats, y = exp(log_sum): an upper bound on E log(1 + X) for every X ≥ 0 with E X^s ≤ y."""
     touch = _touching_point(power)
-    if touch > 0.0 and log_y < power * math.log(touch):
+    if touch > 0.0 and log_sum < power * math.log(touch):
         # below the point where the tangent through 0 touches, the concave envelope is that tangent
-        return math.exp(log_y) * math.log1p(touch) / float(touch**power)
-    return float(np.logaddexp(0.0, log_y / power))
+        return math.exp(log_sum) * math.log1p(touch) / float(touch**power)
+    return float(np.logaddexp(0.0, log_sum / power))
+
+
+def log_of_others(log_permanent: float) -> float:
+    """log(perm − 1): what is left without the identity, which weighs 1."""
+    if log_permanent <= 0.0:
+        return -math.inf
+    return log_permanent + math.log(-math.expm1(-log_permanent))
 
 
 @functools.lru_cache(maxsize=64)

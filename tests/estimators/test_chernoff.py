@@ -88,18 +88,18 @@ def test_concave_bound_is_sharp(power):
     grid = np.exp(np.linspace(-8, 8, 4001))
     x = grid[np.argmax(np.log1p(grid) / grid**power)]
     for chance in (1e-9, 1e-3, 0.5, 1.0):
-        bound = concave_bound(math.log1p(chance * x**power), power)
+        bound = concave_bound(math.log(chance * x**power), power)
         assert bound == pytest.approx(chance * math.log1p(x), rel=1e-5)
     rng = np.random.default_rng(1)
     for _ in range(200):
         values = np.exp(4 * rng.normal(size=6)) * (rng.random(6) < 0.7)
         chance = rng.dirichlet(np.ones(6))
-        bound = concave_bound(math.log1p(chance @ values**power), power)
+        bound = concave_bound(math.log(chance @ values**power + 1e-300), power)
         assert bound >= chance @ np.log1p(values) - 1e-12
 
 
 def test_power_one_gives_the_log_order():
-    assert concave_bound(math.lgamma(6), 1.0) == pytest.approx(math.log(120))
+    assert concave_bound(math.log(119), 1.0) == pytest.approx(math.log(120))
     posterior, group = units_of_one_weight(np.zeros(5), np.ones(5))
     bound = chernoff_bound(posterior, group)
     assert (bound.value, bound.power) == (pytest.approx(math.log(120)), 1.0)
