@@ -15,13 +15,13 @@ from scipy.special import logsumexp
 
 from symdiag.arrays import Array
 from symdiag.estimators.chernoff import POWERS, ChernoffBound, concave_bound
+from symdiag.estimators.joint import every_element, size
 from symdiag.estimators.log_ratio import MAX_DENSE
-from symdiag.estimators.summation import every_element, size
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import PermutationSpec
 
-_ELEMENTS = 2000
+_ELEMENTS = 20_000
 _WORK = 2e8  # multiply-adds for all elements and one power
 _BATCH = 1 << 20  # numbers of the weights that a batch of elements moves
 
