@@ -7,7 +7,15 @@ posteriors (one file per library or convention). What other packages use is decl
 from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
-from symdiag.formats.loading import companions_of, interpret, load, save, to_raw
+from symdiag.formats.loading import (
+    companions_of,
+    interpret,
+    load,
+    network_of,
+    save,
+    state_dict,
+    to_raw,
+)
 from symdiag.formats.reading import read_header, read_raw, write_raw
 from symdiag.formats.weight_samples import WeightSamples, load_samples
 
@@ -21,9 +29,11 @@ __all__ = [
     "interpret",
     "load",
     "load_samples",
+    "network_of",
     "read_header",
     "read_raw",
     "save",
+    "state_dict",
     "to_raw",
     "write_raw",
 ]

@@ -1,5 +1,6 @@
-"""ArviZ InferenceData in netCDF-4 (HDF5): the arrays of its ``posterior`` group, read with h5py
-where it is installed.
+"""ArviZ InferenceData, in memory or in netCDF-4 (HDF5): the arrays of its ``posterior`` group.
+
+Files are read with h5py where it is installed.
 
 Links out of the file, virtual and externally stored datasets are not followed.
 """
@@ -34,6 +35,28 @@ def is_hdf5(path: Path) -> bool:
             return file.read(len(_MAGIC)) == _MAGIC
     except (OSError, ValueError):
         return False
+
+
+def posterior_group(source: Any) -> RawCheckpoint | None:
+    """The variables (chain, draw, …) of a live InferenceData, DataTree or such a group of one; None
+    for anything else.
+    """
+    group = getattr(source, _GROUP, None)
+    if group is None and type(source).__name__ == "DataTree" and _GROUP in source.children:
+        group = source[_GROUP]
+    found = getattr(source if group is None else group, "data_vars", None)
+    if found is None:
+        return None
+    # xarray knows axes by name: whoever made it may have put others first
+    tree = {
+        str(name): np.asarray(variable.transpose("chain", "draw", ...).values)
+        for name, variable in found.items()
+        if variable.dtype.kind == "f" and {"chain", "draw"} <= set(variable.dims)
+    }
+    digest = hashlib.sha256()
+    for name, values in tree.items():
+        digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+    return RawCheckpoint(f"<{type(source).__name__}>", digest.hexdigest(), "memory", tree)
 
 
 def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoint:

@@ -37,6 +37,7 @@ class RawCheckpoint:
     listed in ``foreign_dtypes`` (flat key → dtype name) so that they can be written back.
     ``tied`` lists sets of flat keys that share one storage. ``modules`` describes whole pickled
     modules, by the flat key under which their state dict stands ("" for the whole file).
+    ``held`` is what the tree was taken from where that is in memory, not in a file.
     """
 
     path: str
@@ -47,6 +48,22 @@ class RawCheckpoint:
     foreign_dtypes: Mapping[str, str] = field(default_factory=dict)
     tied: tuple[tuple[str, ...], ...] = ()
     modules: Mapping[str, PickledModule] = field(default_factory=dict)
+    held: Held | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a live object holds, as its library would save it (``symdiag.formats.objects``).
+
+    ``content`` is what torch.save would get, ``companion`` the same for a second file. ``network``
+    is the live module that computes with these weights; ``shapes`` are those of flat vectors.
+    """
+
+    content: Any
+    companion: Any = None
+    network: Any = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    name: str = "<memory>"
 
 
 @dataclass(frozen=True)

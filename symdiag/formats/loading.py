@@ -1,4 +1,4 @@
-"""A checkpoint file → its posterior, and a posterior → the same kind of file."""
+"""A checkpoint file or a live object → its posterior, and a posterior → what it came from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from symdiag.errors import InputError, UnsupportedError, UsageError, shown
 from symdiag.formats.dialects import dialect_named, dialects
-from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
+from symdiag.formats.interface import Dialect, Held, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
+from symdiag.formats.objects import hold, raw_of
 from symdiag.formats.reading import read_raw, write_raw
 from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import transform_named
-from symdiag.formats.tree import dotted, walk
+from symdiag.formats.tree import at, dotted, walk
 from symdiag.posterior import Posterior
 
 PREFIX = "symdiag."
@@ -53,16 +54,17 @@ writes.
 
 
 def load(
-    path: str | Path,
+    source: Any,
     *,
     scale_transform: str | None = None,
     companion: str | Path | None = None,
     model_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Posterior:
-    """Read a checkpoint; nothing in it is executed.
+    """Read a posterior from a file or from memory; nothing in a file is executed.
 
     Args:
-        path: the file (any container and dialect of symdiag).
+        source: the file (any container and dialect of symdiag), or a live object: a module, a state
+            dict or dict of arrays, what else ``symdiag.formats.objects`` lists.
         scale_transform: what turns the stored scale into a std, where the file leaves it open. One
             of softplus, exp, identity, exp-half (log variance), sqrt (variance), 1e-06+softplus.
             Overrides what the dialect declares.
@@ -72,10 +74,82 @@ def load(
     Raises:
         InputError: unreadable, unsafe, too large, or not a posterior symdiag can vouch for;
             ``code`` says which.
+        UsageError: ``unknown-object``.
     """
-    raw = with_sidecar(read_raw(Path(path)))
-    second = None if companion is None else read_raw(Path(companion))
+    if isinstance(source, Posterior):
+        return source
+    second = None if companion is None else _raw(companion)
+    if isinstance(source, str | Path):
+        raw = with_sidecar(read_raw(Path(source)))
+    else:
+        found = hold(source)
+        raw = raw_of(found)
+        if second is None and found.companion is not None:
+            second = raw_of(Held(found.companion, name=found.name))
+        model_shapes = model_shapes or found.shapes
     return interpret(raw, ReadOptions(scale_transform, second, model_shapes))
+
+
+def _raw(source: Any) -> RawCheckpoint:
+    if isinstance(source, str | Path):
+        return read_raw(Path(source))
+    return raw_of(hold(source))
+
+
+def network_of(posterior: Posterior) -> Any:
+    """The live module that ``posterior`` was read from; None for files, dicts and arrays."""
+    template = None if posterior.source is None else posterior.source.template
+    held = None if template is None else template.raw.held
+    return None if held is None else held.network
+
+
+def state_dict(posterior: Posterior) -> Any:
+    """The values of ``posterior`` as what it was read from would save: ready to be loaded back.
+
+    For a module its state dict (``module.load_state_dict``), for a parameter store its state, for a
+    dict of arrays such a dict, for a file what torch.load would return of the written one. Two for
+    a posterior that was read from two: the second is the model's.
+
+    Raises:
+        UsageError: ``no-source`` for a posterior that symdiag did not read.
+    """
+    first, second = to_raw(posterior), companion_to_raw(posterior)
+    filled = [
+        _filled(raw.tree if raw.held is None else raw.held.content, raw)
+        for raw in (first, second)
+        if raw is not None
+    ]
+    return filled[0] if second is None else tuple(filled)
+
+
+def _filled(origin: Any, raw: RawCheckpoint, path: tuple[Any, ...] = ()) -> Any:
+    """``origin`` with the arrays of ``raw`` in the places of its own, each of the kind it was."""
+    import torch
+
+    if isinstance(origin, Mapping):
+        items = {key: _filled(value, raw, (*path, key)) for key, value in origin.items()}
+        return _like(origin, items)
+    if isinstance(origin, list | tuple):
+        return [_filled(value, raw, (*path, i)) for i, value in enumerate(origin)]
+    if isinstance(origin, torch.Tensor):
+        return torch.as_tensor(at(raw.tree, path)).to(origin.detach())
+    if isinstance(origin, np.ndarray):
+        array = np.asarray(at(raw.tree, path))
+        if raw.held is not None:
+            return array.astype(origin.dtype)
+        kept = raw.foreign_dtypes.get(dotted(path))
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor if kept is None else tensor.to(getattr(torch, kept))
+    return origin
+
+
+def _like(origin: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
+    if not isinstance(origin, dict):
+        return items
+    made = type(origin)(items)
+    if hasattr(origin, "_metadata"):  # versions of modules, which loading looks at
+        made._metadata = origin._metadata  # type: ignore[attr-defined]
+    return made
 
 
 def save(

@@ -14,8 +14,9 @@ from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError, UsageError, listed
 from symdiag.formats.assemble import leftovers
 from symdiag.formats.fields import check_finite
-from symdiag.formats.inference_data import is_hdf5, read_posterior_group
+from symdiag.formats.inference_data import is_hdf5, posterior_group, read_posterior_group
 from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
+from symdiag.formats.objects import hold, raw_of
 from symdiag.formats.reading import read_raw
 from symdiag.formats.state_dict import common_prefix, find_state_dict, tidy
 from symdiag.posterior import Ignored, Posterior
@@ -63,15 +64,14 @@ class WeightSamples:
         )
 
 
-def load_samples(
-    paths: str | Path | Sequence[str | Path], *, sample_axes: int = 1
-) -> WeightSamples:
-    """Read draws of a network's weights; nothing in the files is executed.
+def load_samples(source: Any, *, sample_axes: int = 1) -> WeightSamples:
+    """Draws of a network's weights, from files or from memory; nothing in files is executed.
 
     Args:
-        paths: several files, each the state dict of one draw; or one file with all of them, as a
+        source: several files, each the state dict of one draw; or one file with all of them, as a
             list of state dicts, with ``sample_axes`` leading axes on every tensor, or as ArviZ
-            InferenceData in netCDF (needs h5py).
+            InferenceData in netCDF (needs h5py). In memory the same: a list of modules or state
+            dicts, a dict of stacked arrays, an InferenceData or DataTree.
         sample_axes: 1 for (draw, …); 2 for (chain, draw, …), the order ArviZ uses (its own files
             always have both).
 
@@ -81,18 +81,32 @@ def load_samples(
             file without h5py, and what reading a file raises.
         UsageError: no path, or a number of axes other than 1 or 2.
     """
-    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    if not files or sample_axes not in (1, 2):
-        raise UsageError("at least one file, and 1 or 2 sample axes, are needed")
-    if len(files) > 1:
-        raws = [read_raw(path) for path in files]
+    if isinstance(source, WeightSamples):
+        return source
+    if sample_axes not in (1, 2):
+        raise UsageError("1 or 2 sample axes are needed")
+    group = posterior_group(source)
+    if group is not None:
+        return _samples([group], _with_axes(group, 2))
+    items = list(source) if isinstance(source, list | tuple) else [source]
+    if not items:
+        raise UsageError("at least one file is needed")
+    if len(items) > 1:
+        raws = [_raw(item) for item in items]
         return _samples(raws, _stacked([raw.tree for raw in raws]))
-    if is_hdf5(files[0]):
-        raw, sample_axes = read_posterior_group(files[0]), 2
+    if isinstance(items[0], str | Path) and is_hdf5(Path(items[0])):
+        raw, sample_axes = read_posterior_group(Path(items[0])), 2
     else:
-        raw = read_raw(files[0])
+        raw = _raw(items[0])
     members = _listed(raw.tree)
     return _samples([raw], _stacked(members) if members else _with_axes(raw, sample_axes))
+
+
+def _raw(item: Any) -> RawCheckpoint:
+    """A file's content, or what a live object holds."""
+    if isinstance(item, str | Path):
+        return read_raw(Path(item))
+    return raw_of(hold(item))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,8 @@ from symdiag.training.data import Dataset, load_data
 from symdiag.training.evaluation import evaluate
 from symdiag.training.learning_problem import Forward, LearningProblem, build_problem
 
-DataSource: TypeAlias = str | Path | Dataset
+DataSource: TypeAlias = Any
+"""A file, a ``Dataset``, or a pair (inputs, targets) of arrays or tensors."""
 
 
 def problem_of(
@@ -125,7 +127,20 @@ def function_setting(
 
 def network_data(data: DataSource, target: str | None, symmetry: Symmetry) -> Dataset:
     """The data set, flattened to rows where the network is a chain of linear layers."""
-    dataset = data if isinstance(data, Dataset) else load_data(data, target=target)
+    dataset = as_dataset(data, target)
     if symmetry.network is not None and symmetry.network.is_mlp:
         return dataclasses.replace(dataset, inputs=dataset.inputs.reshape(len(dataset), -1))
     return dataset
+
+
+def as_dataset(data: DataSource, target: str | None = None) -> Dataset:
+    """The data set that ``data`` is or names."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | Path):
+        return load_data(data, target=target)
+    inputs, targets = (
+        np.asarray(part.detach().cpu() if isinstance(part, Tensor) else part, dtype=np.float64)
+        for part in data
+    )
+    return Dataset(inputs, targets)

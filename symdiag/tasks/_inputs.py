@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from symdiag import formats
 from symdiag._version import __version__
-from symdiag.errors import OutputError, UsageError
+from symdiag.errors import InputError, OutputError, UsageError
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.parts import LayerInfo, Uncovered
@@ -24,8 +25,8 @@ from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.tasks._commands import read_with
 from symdiag.tasks.options import NetworkOptions, ReadingOptions
 
-Source: TypeAlias = str | Path | Posterior
-"""A checkpoint file, or a posterior already loaded."""
+Source: TypeAlias = Any
+"""A checkpoint file, a live object (see ``symdiag.formats.objects``), or a posterior."""
 
 Progress: TypeAlias = Callable[[str, float], None]
 """``progress(stage, done)`` with ``done`` in [0, 1]."""
@@ -68,7 +69,24 @@ def _read(source: Source, scale_transform: str | None, companion: str | Path | N
 
 
 def find_symmetry(posterior: Posterior, network: NetworkOptions, seed: int) -> Symmetry:
-    """The verified symmetry group; its verification draws the same numbers in every task."""
+    """The verified symmetry group; its verification draws the same numbers in every task.
+
+    A posterior of a live object brings that object's network, unless ``network`` names another.
+    """
+    live = formats.network_of(posterior) if network.model is None else None
+    if live is None:
+        return _discovered(posterior, network, seed)
+    try:
+        return _discovered(posterior, replace(network, model=live), seed)
+    except InputError as error:
+        # its tensors may still form a network that can be read, as those of its file would
+        log.debug("%s: %s", type(live).__name__, error.message)
+        found = _discovered(posterior, network, seed)
+        note = f"the module {type(live).__name__} could not be used: {error.message}"
+        return replace(found, notes=(*found.notes, note))
+
+
+def _discovered(posterior: Posterior, network: NetworkOptions, seed: int) -> Symmetry:
     started = time.perf_counter()
     found = discover(
         posterior,

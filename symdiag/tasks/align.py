@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from symdiag.report.kinds.align import AlignReport, AlignSettings, OnData
 from symdiag.report.kinds.universe import UniverseReport
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._align_report import align_report, on_data, universe_report
+from symdiag.tasks._evidence import as_dataset
 from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     Source,
@@ -33,7 +34,6 @@ from symdiag.tasks._inputs import (
 from symdiag.tasks._path_data import Evaluator, relative_change
 from symdiag.tasks.options import MatchingOptions, PathOptions, ReadingOptions, WrittenOptions
 from symdiag.training.config import ModelConfig
-from symdiag.training.data import Dataset, load_data
 from symdiag.training.prior import resolve_prior
 
 T = TypeVar("T")
@@ -65,6 +65,10 @@ class Aligned:
     def is_settled(self) -> bool:
         """Same mode, and certified at least up to a bound."""
         return _settled(self.report.verdict, [self.report.certificate.status])
+
+    def state_dict(self) -> Any:
+        """The aligned values as what ``source`` loads back; see ``symdiag.formats.state_dict``."""
+        return formats.state_dict(self.posterior)
 
     def apply(self, tensors: Mapping[str, T], *, flip: bool = True) -> dict[str, T]:
         """The same relabelling of any arrays or tensors by name (of stds: ``flip=False``)."""
@@ -116,7 +120,7 @@ def align(
         SymdiagError: Bad input or options; ``code`` says which.
     """
     started = time.time()
-    inputs = [s for s in (source, reference) if not isinstance(s, Posterior)]
+    inputs = [s for s in (source, reference) if isinstance(s, str | Path)]
     check_output(written.output, inputs, overwrite=written.overwrite, code="usage")
     (model, fixed), symmetry = _read([source, reference], reading, matching.seed)
     alignment = align_posteriors(
@@ -211,7 +215,7 @@ def _measured(
     """Path and functions on the data; refuses an alignment that changes what the model computes."""
     if given.data is None:
         return None
-    data = given.data if isinstance(given.data, Dataset) else load_data(given.data)
+    data = as_dataset(given.data)
     evaluator = Evaluator(symmetry.forward, model, data, given.likelihood, given.noise)
     change = relative_change(evaluator.outputs(model), evaluator.outputs(alignment.posterior))
     if change > _MAX_CHANGE:
@@ -223,7 +227,7 @@ def _measured(
         model,
         reference,
         evaluator.log_likelihood(),
-        path="<data>" if data is given.data else str(given.data),
+        path=str(given.data) if isinstance(given.data, str | Path) else "<data>",
         likelihood=evaluator.likelihood,
         prior=_prior(model, given.prior_std),
         function_change=change,

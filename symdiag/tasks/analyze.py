@@ -57,7 +57,7 @@ def analyze(
     """Diagnose what weight-space symmetry has done to a posterior.
 
     Args:
-        source: Checkpoint file, or a Posterior already loaded.
+        source: Checkpoint file, live object (module, state dict, guide, …) or Posterior.
         reading: The network, and what the file leaves open.
         given: Training and test data: they add both evidence bounds and predictive scores.
         model_config: Likelihood, noise and prior, for the data.

@@ -43,8 +43,10 @@ class NetworkOptions:
         ),
     ] = None
     model: Annotated[
-        str | None,
-        Option("Your model, to trace. This runs your code.", metavar="MODULE:FACTORY"),
+        Any,  # in Python also a module, a class or a function that makes one
+        Option(
+            "Your model, to trace. This runs your code.", metavar="MODULE:FACTORY", kind=str | None
+        ),
     ] = None
     spec: Annotated[Path | None, Option("Hand-written permutation spec (TOML).")] = None
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from symdiag import formats
 from symdiag.errors import OutputError, UsageError
@@ -36,10 +37,14 @@ from symdiag.training.processes import Workers, workers_from_environment
 
 @dataclass(frozen=True)
 class Retraining:
-    """The report, and the retrained posterior (ready for ``symdiag.formats.save``)."""
+    """The report, and the retrained posterior (ready for ``symdiag.save``)."""
 
     report: RetrainReport
     posterior: Posterior
+
+    def state_dict(self) -> Any:
+        """The retrained values as what ``source`` loads back; see ``symdiag.formats.state_dict``."""
+        return formats.state_dict(self.posterior)
 
 
 @flat
@@ -59,8 +64,8 @@ def retrain(
     """Train a posterior further on the symmetrised objective and say honestly what it gained.
 
     Args:
-        source: Checkpoint file, or a Posterior already loaded.
-        data: Training data (file or Dataset).
+        source: Checkpoint file, live object (module, state dict, guide, …) or Posterior.
+        data: Training data: a file, a Dataset, or (inputs, targets).
         held_out: Test data, and the target column.
         reading: The network, and what the file leaves open.
         model_config: Likelihood, noise and prior.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class SampleAnalysis:
 
 @flat
 def analyze_samples(
-    source: WeightSamples | str | Path | Sequence[str | Path],
+    source: Any,
     *,
     drawing: DrawsOptions = DrawsOptions(),
     network: NetworkOptions = NetworkOptions(),
@@ -79,8 +80,8 @@ def analyze_samples(
     """Bring weight draws to one labelling and say how much of their spread was label switching.
 
     Args:
-        source: Draws already loaded, or files: several with one draw each, or one with all (see
-            ``load_samples``).
+        source: Files, several with one draw each or one with all; the same in memory: modules,
+            state dicts, a dict of stacked arrays, an InferenceData or DataTree; or WeightSamples.
         drawing: Chains, starts, seed, and the limit that counts as a finding.
         network: What the files do not say about the network.
         written: Where the draws in one labelling go, as npz.
@@ -93,7 +94,7 @@ def analyze_samples(
     check_output(written.output, _files(source), overwrite=written.overwrite)
     drawn = _drawn(source, drawing.chains)
     raw = drawn.gaussian()
-    found = _symmetry(raw, drawing, network)
+    found = _symmetry(raw, drawing, _with_module(network, source))
     aligned = _aligned(drawn, found, drawing, progress)
     buffers = relabelled(drawn.buffers, found.spec, aligned.actions)
     moved = replace(drawn, draws=aligned.draws, buffers=buffers)
@@ -112,20 +113,23 @@ def analyze_samples(
     return done
 
 
-def _files(source: WeightSamples | str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    if isinstance(source, WeightSamples):
-        return ()
-    return [source] if isinstance(source, str | Path) else source
+def _files(source: Any) -> list[str | Path]:
+    items = source if isinstance(source, list | tuple) else [source]
+    return [item for item in items if isinstance(item, str | Path)]
 
 
-def _drawn(
-    source: WeightSamples | str | Path | Sequence[str | Path], chains: bool
-) -> WeightSamples:
-    if not isinstance(source, WeightSamples):
-        source = load_samples(source, sample_axes=2 if chains else 1)
-    log.debug("read %d draws of %d tensors", source.num_samples, len(source.draws))
-    _check_size(source.draws)
-    return source
+def _with_module(network: NetworkOptions, source: Any) -> NetworkOptions:
+    """``network`` with the first of the draws as its module, where draws are modules."""
+    first = source[0] if isinstance(source, list | tuple) and source else None
+    is_module = hasattr(first, "named_parameters") and hasattr(first, "forward")
+    return replace(network, model=first) if is_module and network.model is None else network
+
+
+def _drawn(source: Any, chains: bool) -> WeightSamples:
+    found = load_samples(source, sample_axes=2 if chains else 1)
+    log.debug("read %d draws of %d tensors", found.num_samples, len(found.draws))
+    _check_size(found.draws)
+    return found
 
 
 def _check_size(draws: Mapping[str, Array]) -> None:

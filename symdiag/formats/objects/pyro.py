@@ -1,0 +1,54 @@
+"""Pyro: an autoguide or the parameter store, in the store's own form, which keeps constraints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from symdiag.formats.interface import Held
+
+priority = 50
+
+
+def matches(source: Any) -> bool:
+    """Whether ``source`` is a guide or a parameter store."""
+    return _is_guide(source) or type(source).__name__ == "ParamStoreDict"
+
+
+def held(source: Any) -> Held:
+    """The store's state; of a guide, its part of it, else the guide's state dict."""
+    if not _is_guide(source):
+        return Held(source.get_state())
+    state = _own_state(source)
+    network = getattr(source, "model", None)
+    shapes = getattr(source, "_unconstrained_shapes", None)
+    return Held(
+        source.state_dict() if state is None else state,
+        network=network if _is_module(network) else None,
+        shapes=None if shapes is None else {name: tuple(shape) for name, shape in shapes.items()},
+    )
+
+
+def _is_guide(source: Any) -> bool:
+    return any(cls.__module__.startswith("pyro.infer.autoguide") for cls in type(source).__mro__)
+
+
+def _is_module(network: Any) -> bool:
+    torch = sys.modules["torch"]
+    return isinstance(network, torch.nn.Module)
+
+
+def _own_state(guide: Any) -> Mapping[str, Any] | None:
+    """What the store holds of ``guide``; None where its parameters are not there (module-local)."""
+    state = sys.modules["pyro"].get_param_store().get_state()
+    prefix = f"{getattr(guide, '_pyro_name', '')}."
+    own = [name for name in state["params"] if name.startswith(prefix)]
+    held_there = {id(value) for name, value in state["params"].items() if name in own}
+    # a store may keep the parameters of an older guide of the same name
+    if not own or not all(id(p) in held_there for p in guide.parameters()):
+        return None
+    return {
+        part: {name: value for name, value in values.items() if name in own}
+        for part, values in state.items()
+    }
