@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from symdiag.posterior import Posterior
+
 
 @dataclass(frozen=True, eq=False)
 class PickledModule:
@@ -34,3 +36,11 @@ class PickledModule:
         yield prefix, self
         for name, child in self.children.items():
             yield from child.walk(f"{prefix}.{name}" if prefix else name)
+
+
+def pickled_modules(posterior: Posterior) -> Mapping[str, PickledModule]:
+    """The whole modules in the file that ``posterior`` was read from, by the key of each; often none."""
+    template = posterior.source.template if posterior.source is not None else None
+    raw = getattr(template, "raw", None)
+    found: Mapping[str, PickledModule] = getattr(raw, "modules", {})
+    return found

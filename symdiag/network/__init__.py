@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from symdiag.network.architecture import ACTIVATIONS, ODD_ACTIVATIONS, Layer, LayerKind, Network
-from symdiag.network.infer import infer_network, states_chain
+from symdiag.network.infer import infer_network, pickled_activation, states_chain
 from symdiag.network.provenance import NetworkSource, Provenance, chain_provenance
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "forward",
     "forward_mlp",
     "infer_network",
+    "pickled_activation",
     "states_chain",
 ]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.network.architecture import ACTIVATIONS, Layer, Network
+from symdiag.network.architecture import ACTIVATIONS, ODD_ACTIVATIONS, Layer, Network
 from symdiag.network.layering import Break, Reading, Shapes, fitting_orders, read_chain
 from symdiag.network.naming import (
     ASK,
@@ -24,6 +24,7 @@ from symdiag.network.naming import (
     set_buffers_aside,
     split_recurrent,
 )
+from symdiag.network.pickled import SEQUENTIAL, hinted_activation
 from symdiag.network.provenance import chain_provenance
 from symdiag.posterior import Posterior
 
@@ -72,7 +73,8 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
 def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, list[str]]:
     name = given or _metadata(posterior, "activation")
     if name is None:
-        return None, ["activation unknown: sign flips were not considered"]
+        found, note = pickled_activation(posterior)
+        return found, [note or "activation unknown: sign flips were not considered"]
     name = name.strip().lower()
     if name not in ACTIVATIONS:
         known = ", ".join(sorted(ACTIVATIONS))
@@ -80,6 +82,27 @@ def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, li
             f"unknown activation '{name}'", code="unknown-activation", hint=f"known: {known}"
         )
     return name, []
+
+
+def pickled_activation(posterior: Posterior) -> tuple[str | None, str]:
+    """The activation that the parts of a pickled module tell, and a note; (None, "") without one.
+
+    An nn.Sequential runs its parts. What another class does with them is not in the file: an odd
+    activation, which would add sign flips to the group, is then named and not used.
+    """
+    name, owner = hinted_activation(posterior)
+    last = owner.rpartition(".")[2]
+    if name is None:
+        return None, ""
+    if owner in SEQUENTIAL:
+        return name, f"activation {name}: that of the pickled {last}"
+    if name in ODD_ACTIVATIONS:
+        note = (
+            f"sign flips were not considered: give --activation {name} if that of the parts of the"
+        )
+        return None, f"{note} pickled {last} stands between all its layers"
+    note = f"activation {name}: the only one among the parts of the pickled {last}"
+    return name, f"{note}, whose forward is not in the file"
 
 
 def _metadata(posterior: Posterior, key: str) -> str | None:

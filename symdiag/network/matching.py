@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from symdiag.errors import InputError, UnsupportedError
+from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats import RawCheckpoint, ReadOptions, interpret
 from symdiag.formats.fields import Template
 from symdiag.formats.tree import dotted
@@ -139,7 +139,10 @@ def read_posterior(module: nn.Module, like: Posterior | None = None) -> Posterio
     for transform in dict.fromkeys((None, known or None, "softplus")):
         try:
             found = interpret(raw, ReadOptions(scale_transform=transform))
-        except InputError:
+        except (
+            InputError,
+            UsageError,
+        ):  # UsageError: a transform of the file's own, which no option names
             continue
         template = found.source.template if found.source else None
         if isinstance(template, Template) and any(f.scale for _, f in _fields(found, template)):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symdiag.errors import InputError
+from symdiag.errors import InputError, UnsupportedError
+from symdiag.formats.pickled_module import pickled_modules
 from symdiag.network import (
     Network,
     Provenance,
     chain_provenance,
     infer_network,
+    pickled_activation,
     states_chain,
 )
 from symdiag.posterior import Posterior
@@ -41,6 +43,7 @@ _OTHER_NETWORK = (
     "out wrongly; name the module with --model"
 )
 _TRACED, _STATED = "as in the module (--model)", "as the spec file says (--spec)"
+_IN_FILE = "as in the pickled module"
 _UNCHECKED = "the groups were not checked against a forward pass: name the module with --model"
 
 
@@ -122,7 +125,8 @@ def discover(
     if model is not None:
         found = _from_model(posterior, activation, model, spec_file, generator)
     else:
-        found = _from_file(posterior, activation, spec_file, generator)
+        whole = _from_pickled(posterior, activation, generator) if spec_file is None else None
+        found = whole or _from_file(posterior, activation, spec_file, generator)
     provenance = replace(found.provenance, accepted=assume_chain)
     kept, notes = found.spec, list(found.notes)
     failures: tuple[Failure, ...] = ()
@@ -175,6 +179,12 @@ def _from_file(
         network = infer_network(posterior, activation=activation)
         spec = infer_spec(posterior, network)
         probe, notes = _chain_probe(network, spec, generator)
+        provenance = chain_provenance(network.layers, stated=states_chain(posterior))
+        if network.activation is not None and network.activation != activation:
+            # permutations do not depend on a hint among a pickled module's parts; the outputs do
+            provenance = replace(
+                provenance, function=provenance.function or pickled_activation(posterior)[1]
+            )
         return _Found(
             network,
             spec,
@@ -183,7 +193,7 @@ def _from_file(
             {},
             (*spec.notes, *notes),
             network.activation,
-            chain_provenance(network.layers, stated=states_chain(posterior)),
+            provenance,
         )
     spec = read_spec(spec_file, posterior)
     given = _network_or_none(posterior, activation)
@@ -242,6 +252,26 @@ def _from_model(
     return _Found(
         network, spec, probe, user.forward, reasons, notes, activation or _TRACED, known, repeated
     )
+
+
+def _from_pickled(
+    posterior: Posterior, activation: str | None, generator: np.random.Generator
+) -> _Found | None:
+    """Groups of the module pickled in the file, built anew; None where its tree does not determine it."""
+    if not pickled_modules(posterior):
+        return None
+    from symdiag.network.pickled import rebuilt
+
+    whole = rebuilt(posterior)
+    if whole is None:
+        return None
+    try:
+        source = lambda: (whole.module, whole.example_input)  # noqa: E731
+        found = _from_model(posterior, activation, source, None, generator)
+    except UnsupportedError:  # other tensors than the module's, or a layer the tracer does not know
+        return None
+    known = Provenance("pickled-module", whole.why, function=whole.doubts)
+    return replace(found, provenance=known, activation=activation or whole.activation or _IN_FILE)
 
 
 def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import symdiag.formats as formats
+from symdiag.symmetry.discovery import discover
 
 X = torch.linspace(-1, 1, 12).reshape(-1, 1)
 Y = torch.sin(3 * X)
@@ -86,6 +87,25 @@ def test_module(name, way, tmp_path, library):
     formats.save(whole, tmp_path / "again")
     if way != "bare":
         module.load_state_dict(torch.load(tmp_path / "again", weights_only=True))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module_needs_no_option(name, tmp_path, library):
+    """Its layers, their order and their activation are in the pickle: groups, flips and function."""
+    module = MODULES[name](library)
+    whole = formats.load(saved(tmp_path / "whole", module, "zip"))
+    found = discover(whole, generator=np.random.default_rng(0))
+    assert found.provenance.source == "pickled-module"
+    assert not found.provenance.function
+    odd = name == "bayesian-torch"
+    assert found.activation == ("tanh" if odd else "relu")
+    assert [(group.width, group.signed) for group in found.spec] == [(5, odd)]
+    inputs = torch.randn(6, 1, dtype=torch.float64)
+    weights = {key: torch.from_numpy(value) for key, value in whole.loc.items()}
+    first, second = (weights[key] for key in whole.names if key.endswith("weight"))
+    biases = [weights[key] for key in whole.names if key.endswith("bias")]
+    hidden = (torch.tanh if odd else torch.relu)(inputs @ first.T + biases[0])
+    torch.testing.assert_close(found.forward(weights, inputs), hidden @ second.T + biases[1])
 
 
 @pytest.mark.parametrize("structure", ["diag", "full", "kron"])
