@@ -145,3 +145,5 @@ class Context:
     covered_parameters: int = 0
     analyze: str = ""
     retrain: str = ""
+    assumed_network: str = ""  # why the network is only assumed
+    verdict_if_chain: StraddlingVerdict | None = None

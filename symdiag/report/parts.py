@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from symdiag.estimate import LATER
+from symdiag.network import NetworkSource
 from symdiag.report.codec import SCHEMA_VERSION, to_object
 
 Tool = Annotated[
@@ -37,6 +39,46 @@ class AnyReport:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object: no NaN, non-finite numbers are null (see ``status`` on estimates)."""
         return to_object(self)
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """How the network is known: read from a module, stated, determined by the file, or assumed."""
+
+    source: NetworkSource
+    why: Annotated[str, Meta(description="in words")]
+    assume_chain: Annotated[
+        bool, Meta(description="the user vouches for a plain chain where one is assumed")
+    ] = False
+
+    @property
+    def condition(self) -> str:
+        """What every statement on the groups depends on; "" where the network is known."""
+        return self.why if self.source == "assumed" and not self.assume_chain else ""
+
+    @property
+    def statement(self) -> str:
+        """Source and reason in one line."""
+        accepted = ", as --assume-chain says" if self.assume_chain else ""
+        return f"{self.source}{accepted if self.source == 'assumed' else ''}: {self.why}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkReport(AnyReport):
+    """A report whose figures rest on a network."""
+
+    network: Annotated[NetworkInfo | None, LATER, Meta(description="how it is known")] = None
+
+    @property
+    def condition(self) -> str:
+        """The words that every verdict on an assumed network carries; "" where there is none."""
+        assumed = self.network is not None and self.network.condition
+        return " if this is a plain chain" if assumed else ""
+
+    @property
+    def network_lines(self) -> tuple[str, ...]:
+        """How the network is known, for the conditions of a document."""
+        return () if self.network is None else (f"network {self.network.statement}",)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from symdiag.report.kinds.align import (
     UnitMatch,
 )
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
-from symdiag.report.parts import Side
+from symdiag.report.parts import NetworkInfo, Side
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._inputs import TOOL
 
@@ -50,6 +50,7 @@ def align_report(
     settings: AlignSettings,
     data: OnData | None,
     assumptions: Sequence[str],
+    network: NetworkInfo | None = None,
     run: dict[str, Any],
 ) -> AlignReport:
     """The report of one alignment. ``model`` and ``reference`` as they were read."""
@@ -70,6 +71,7 @@ def align_report(
         tool=TOOL,
         data=data,
         assumptions=tuple(assumptions),
+        network=network,
         run=run,
     )
 
@@ -209,6 +211,7 @@ def universe_report(
     *,
     settings: AlignSettings,
     assumptions: Sequence[str],
+    network: NetworkInfo | None = None,
     run: dict[str, Any],
 ) -> UniverseReport:
     """The report of several models in one labelling; the pair that differs most decides."""
@@ -224,6 +227,7 @@ def universe_report(
         settings=settings,
         tool=TOOL,
         assumptions=tuple(assumptions),
+        network=network,
         run=run,
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from symdiag.diagnostics.collapse import Setting
 from symdiag.errors import UsageError
 from symdiag.estimate import Estimate
+from symdiag.objectives.likelihoods.interface import mixture_nll
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import Elbo
 from symdiag.symmetry.discovery import Symmetry
@@ -21,7 +22,7 @@ from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig
 from symdiag.training.data import Dataset, load_data
 from symdiag.training.evaluation import evaluate
-from symdiag.training.learning_problem import Forward, LearningProblem, build_problem
+from symdiag.training.learning_problem import Forward, LearningProblem, Points, build_problem
 
 DataSource: TypeAlias = Any
 """A file, a ``Dataset``, or a pair (inputs, targets) of arrays or tensors."""
@@ -48,6 +49,59 @@ def problem_of(
     return build_problem(posterior, symmetry.spec, forward, model, train, test, device=device)
 
 
+def check_assumed_function(problem: LearningProblem, symmetry: Symmetry) -> None:
+    """Put a forward pass that was only assumed to the test of the training data.
+
+    A posterior was trained to predict them. If neither its mean nor its mixture over draws is
+    likelier than the best constant output, the network is in all likelihood another one.
+
+    Raises:
+        UsageError: ``network-assumed``.
+    """
+    known = symmetry.provenance
+    if known.source != "assumed" and not known.function:
+        return
+    points = problem.train.take(_some(len(problem.train)))
+    q = problem.start()
+    noise = torch.randn((32, len(q.loc)), generator=torch.Generator().manual_seed(0)).to(q.loc)
+    with torch.no_grad():
+        candidates = (q.loc[None], problem.draws(q, noise))  # (1, D), (32, D)
+        found = [mixture_nll(problem.point_log_likelihood(q, w, points)) for w in candidates]
+        outputs = problem.forward(q.layout.split(q.loc[None]), points.inputs)  # (1, N, d)
+    constant = _constant_nll(problem, outputs[:, :1], points)
+    if min(found) >= constant:
+        raise UsageError(
+            f"read as a plain chain, the network predicts no better than a constant (training NLL "
+            f"{min(found):.3g} against {constant:.3g} nats per point)",
+            code="network-assumed",
+            hint="it is probably another network: give the module with --model package.module:"
+            "factory, or check --activation and --likelihood",
+        )
+
+
+def _some(count: int, most: int = 4096) -> Tensor | None:
+    """Evenly spaced points of a large data set; None for all."""
+    return None if count <= most else torch.linspace(0, count - 1, most).long()
+
+
+def _constant_nll(problem: LearningProblem, start: Tensor, points: Points) -> float:
+    """NLL per point of the best constant output (and noise, where it is learned), nats."""
+    output = start.mean(0, keepdim=True).clone().requires_grad_()  # (1, 1, d)
+    log_noise = torch.tensor(problem.log_noise, dtype=output.dtype, device=output.device)
+    free = [output, log_noise.requires_grad_()] if problem.learn_noise else [output]
+    search = torch.optim.LBFGS(free, max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        constant = output.expand(1, len(points), -1)
+        value = -problem.likelihood.log_prob(constant, points.targets, log_noise).mean()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    search.step(loss)  # type: ignore[no-untyped-call]
+    return float(loss().detach())
+
+
 def measure_evidence(
     posterior: Posterior,
     symmetry: Symmetry,
@@ -66,6 +120,7 @@ def measure_evidence(
     if given.data is None:
         return None, None
     problem = problem_of(posterior, symmetry, model, given.data, given, device=estimation.device)
+    check_assumed_function(problem, symmetry)
     config = EvaluationConfig(
         seed=estimation.seed, precision=estimation.precision, budget=estimation.budget
     )

@@ -20,7 +20,7 @@ from symdiag._version import __version__
 from symdiag.errors import InputError, OutputError, UsageError
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import ModelInfo
-from symdiag.report.parts import LayerInfo, Uncovered
+from symdiag.report.parts import LayerInfo, NetworkInfo, Uncovered
 from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.tasks._commands import read_with
 from symdiag.tasks.options import NetworkOptions, ReadingOptions
@@ -93,11 +93,13 @@ def _discovered(posterior: Posterior, network: NetworkOptions, seed: int) -> Sym
         activation=network.activation,
         model=network.model,
         spec_file=network.spec,
+        assume_chain=network.assume_chain,
         generator=np.random.default_rng([seed, 7]),
     )
     log.debug(
-        "network: %s, activation %s; groups: %s (%.2f s)",
+        "network: %s (%s), activation %s; groups: %s (%.2f s)",
         "not a plain chain" if found.network is None else f"{len(found.network.layers)} layers",
+        found.provenance.source,
         found.activation or "unknown",
         ", ".join(f"{g.name} ({g.width}{', signed' if g.signed else ''})" for g in found.spec)
         or "none",
@@ -106,6 +108,12 @@ def _discovered(posterior: Posterior, network: NetworkOptions, seed: int) -> Sym
     for failure in found.failures:
         log.debug("left out: %s", failure.message)
     return found
+
+
+def network_info(symmetry: Symmetry) -> NetworkInfo:
+    """How the network is known, for a report."""
+    known = symmetry.provenance
+    return NetworkInfo(known.source, known.why, known.accepted and known.source == "assumed")
 
 
 def dropped_groups(symmetry: Symmetry) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from symdiag.report.kinds.retrain import (
     RetrainVerdict,
     TestScores,
 )
+from symdiag.report.parts import NetworkInfo
 from symdiag.tasks._inputs import TOOL
 from symdiag.tasks.options import ControlOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
@@ -74,6 +75,7 @@ def build_report(
     outcome: Outcome,
     *,
     model: ModelInfo,
+    network: NetworkInfo,
     log_order: float,
     settings: RetrainSettings,
     output: Path | None,
@@ -85,6 +87,7 @@ def build_report(
     retrained = figures("retrained", outcome.after)
     return RetrainReport(
         model=model,
+        network=network,
         log_order=log_order,
         before=before,
         control=controls[0] if controls else None,

@@ -33,6 +33,7 @@ from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._inputs import (
     TOOL,
     dropped_groups,
+    network_info,
     run_info,
 )
 from symdiag.tasks.options import DrawsOptions
@@ -62,6 +63,7 @@ def samples_report(
     )
     two_modes = two_mode_share(aligned.draws)
     return SamplesReport(
+        network=network_info(found),
         input=_draws_info(drawn, found),
         off=counts.off,
         labellings=counts.labellings,

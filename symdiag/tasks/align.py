@@ -28,6 +28,7 @@ from symdiag.tasks._inputs import (
     dropped_groups,
     find_symmetry,
     log,
+    network_info,
     read_all,
     run_info,
 )
@@ -64,7 +65,7 @@ class Aligned:
     @property
     def is_settled(self) -> bool:
         """Same mode, and certified at least up to a bound."""
-        return _settled(self.report.verdict, [self.report.certificate.status])
+        return _settled(self.report, [self.report.certificate.status])
 
     def state_dict(self) -> Any:
         """The aligned values as what ``source`` loads back; see ``symdiag.formats.state_dict``."""
@@ -85,11 +86,12 @@ class AlignedMany:
     @property
     def is_settled(self) -> bool:
         """All in one mode, and every alignment certified at least up to a bound."""
-        return _settled(self.report.verdict, [r.status for r in self.report.runs])
+        return _settled(self.report, [r.status for r in self.report.runs])
 
 
-def _settled(verdict: str, statuses: Sequence[str]) -> bool:
-    return verdict == "same mode up to symmetry" and "not-certified" not in statuses
+def _settled(report: AlignReport | UniverseReport, statuses: Sequence[str]) -> bool:
+    same = report.verdict == "same mode up to symmetry" and not report.condition
+    return same and "not-certified" not in statuses
 
 
 @flat
@@ -123,6 +125,8 @@ def align(
     inputs = [s for s in (source, reference) if isinstance(s, str | Path)]
     check_output(written.output, inputs, overwrite=written.overwrite, code="usage")
     (model, fixed), symmetry = _read([source, reference], reading, matching.seed)
+    if written.output is not None:
+        symmetry.provenance.require_groups("writing an aligned posterior")
     alignment = align_posteriors(
         model,
         fixed,
@@ -139,6 +143,7 @@ def align(
         settings=AlignSettings(matching.seed, matching.cost, matching.restarts),
         data=_measured(alignment, model, fixed, symmetry, path, matching.seed),
         assumptions=_assumptions(model, symmetry),
+        network=network_info(symmetry),
         run=run_info(started),
     )
     _save(alignment.posterior, written, reading)
@@ -167,6 +172,7 @@ def align_many(
         posteriors,
         settings=AlignSettings(matching.seed, matching.cost, matching.restarts),
         assumptions=_assumptions(posteriors[0], symmetry),
+        network=network_info(symmetry),
         run=run_info(started),
     )
     return AlignedMany(report, universe.posteriors)

@@ -34,6 +34,7 @@ from symdiag.tasks._inputs import (
     find_symmetry,
     log,
     model_info,
+    network_info,
     read_all,
     run_info,
 )
@@ -87,9 +88,7 @@ def analyze(
         posterior, symmetry, given, model_config, estimation, entropy=straddling.total
     )
     info = model_info(posterior, symmetry, reading)
-    verdict = straddling_verdict(
-        straddling.total, symmetry.spec.log_order, diagnosis.max_straddling
-    )
+    verdict, if_chain = _verdicts(straddling, symmetry, diagnosis.max_straddling)
     limit, samples, seed = diagnosis.max_straddling, straddling.samples, estimation.seed
     commands = (
         analyze_command(read, reading, diagnosis),
@@ -101,9 +100,18 @@ def analyze(
         groups=found.groups,
         total=found.total,
         findings=_findings(
-            info, symmetry, straddling, found, verdict, limit, marginals_only, commands
+            info,
+            symmetry,
+            straddling,
+            found,
+            (verdict, if_chain),
+            limit,
+            marginals_only,
+            commands,
         ),
         verdict=verdict,
+        verdict_if_chain=if_chain,
+        network=network_info(symmetry),
         settings=Settings(seed, samples, straddling.total.method, limit),
         tool=TOOL,
         elbo=elbo,
@@ -112,6 +120,17 @@ def analyze(
         alignment=aligned_to(posterior, others[0], symmetry.spec, seed=seed) if others else None,
         run=run_info(started),
     )
+
+
+def _verdicts(
+    straddling: Straddling, symmetry: Symmetry, limit: float
+) -> tuple[StraddlingVerdict, StraddlingVerdict | None]:
+    """The verdict; on a network that is only assumed ``inconclusive``, and what it would be."""
+    found = straddling_verdict(straddling.total, symmetry.spec.log_order, limit)
+    # any other wiring has fewer symmetries: where the chain has none, nothing is left open
+    if symmetry.provenance.is_settled or found == "not-applicable":
+        return found, None
+    return "inconclusive", found
 
 
 def _estimated(
@@ -149,7 +168,7 @@ def _findings(
     symmetry: Symmetry,
     straddling: Straddling,
     found: Diagnosis,
-    verdict: StraddlingVerdict,
+    verdicts: tuple[StraddlingVerdict, StraddlingVerdict | None],
     limit: float,
     marginals_only: bool,
     commands: tuple[str, str],
@@ -159,7 +178,9 @@ def _findings(
             path=info.path,
             groups=found.groups,
             total=found.total,
-            verdict=verdict,
+            verdict=verdicts[0],
+            verdict_if_chain=verdicts[1],
+            assumed_network=network_info(symmetry).condition,
             max_straddling=limit,
             activation=info.activation,
             samples=straddling.samples,

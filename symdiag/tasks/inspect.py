@@ -9,15 +9,15 @@ from typing import Any
 
 from symdiag.errors import InputError, UsageError
 from symdiag.formats import atomic_write, read_header
-from symdiag.network import Network, infer_network
+from symdiag.network import Network, chain_provenance, infer_network, states_chain
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.inspect import GroupOutline, Inspection, StoredTensor, WeightTensor
-from symdiag.report.parts import ErrorObject, LayerInfo
+from symdiag.report.parts import ErrorObject, LayerInfo, NetworkInfo
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.symmetry.specfile import format_spec, read_spec
 from symdiag.tasks._flat import flat
-from symdiag.tasks._inputs import TOOL, find_symmetry, read, run_info
+from symdiag.tasks._inputs import TOOL, find_symmetry, network_info, read, run_info
 from symdiag.tasks.options import NetworkOptions, ReadingOptions
 
 
@@ -29,6 +29,7 @@ class _Outline:
     spec: PermutationSpec
     notes: tuple[str, ...]
     activation: str | None
+    known: NetworkInfo
 
 
 @flat
@@ -83,14 +84,19 @@ def _outline(posterior: Posterior, network: NetworkOptions) -> _Outline:
     if network.model is not None:
         found = find_symmetry(posterior, network, seed=0)
         dropped = (f"left out: {failure.message}" for failure in found.failures)
-        return _Outline(found.network, found.spec, (*found.notes, *dropped), found.activation)
+        notes = (*found.notes, *dropped)
+        return _Outline(found.network, found.spec, notes, found.activation, network_info(found))
     if network.spec is not None:
         written = read_spec(network.spec, posterior)
         stated = network.activation or "as the spec file says (--spec)"
-        return _Outline(None, written, written.notes, stated)
+        known = NetworkInfo("spec", f"as {network.spec.name} says")
+        return _Outline(None, written, written.notes, stated, known)
     chain = infer_network(posterior, activation=network.activation)
     inferred = infer_spec(posterior, chain)
-    return _Outline(chain, inferred, inferred.notes, chain.activation)
+    how = chain_provenance(chain.layers, stated=states_chain(posterior))
+    accepted = network.assume_chain and how.source == "assumed"
+    known = NetworkInfo(how.source, how.why, accepted)
+    return _Outline(chain, inferred, inferred.notes, chain.activation, known)
 
 
 def _of_posterior(posterior: Posterior) -> dict[str, Any]:
@@ -119,6 +125,7 @@ def _of_network(outline: _Outline) -> dict[str, Any]:
     layers = () if outline.network is None else outline.network.layers
     return {
         "activation": outline.activation,
+        "network": outline.known,
         "layers": tuple(LayerInfo(x.name, x.kind, x.shape) for x in layers),
         "groups": tuple(
             GroupOutline(g.name, g.width, g.signed, g.log_order, g.tensors) for g in outline.spec

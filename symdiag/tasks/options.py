@@ -45,10 +45,15 @@ class NetworkOptions:
     model: Annotated[
         Any,  # in Python also a module, a class or a function that makes one
         Option(
-            "Your model, to trace. This runs your code.", metavar="MODULE:FACTORY", kind=str | None
+            "Your module, Bayesian or not, to trace. This runs your code.",
+            metavar="MODULE:FACTORY",
+            kind=str | None,
         ),
     ] = None
     spec: Annotated[Path | None, Option("Hand-written permutation spec (TOML).")] = None
+    assume_chain: Annotated[
+        bool, Option("The network is the plain chain that its tensors form.", env=True)
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from symdiag.errors import OutputError, UsageError
 from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
-from symdiag.tasks._evidence import DataSource, problem_of
+from symdiag.tasks._evidence import DataSource, check_assumed_function, problem_of
 from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     Source,
@@ -22,6 +22,7 @@ from symdiag.tasks._inputs import (
     find_symmetry,
     log,
     model_info,
+    network_info,
     read,
     run_info,
 )
@@ -89,9 +90,11 @@ def retrain(
     original = read(source, reading)
     _check_files(files, original)
     symmetry = find_symmetry(original, reading, training.seed)
+    symmetry.provenance.require_function("retraining")
     start = original if runs.start == "checkpoint" else scratch(original, training.seed)
     with workers_from_environment() as workers:
         problem = problem_of(start, symmetry, model_config, data, held_out, device=runs.device)
+        check_assumed_function(dataclasses.replace(problem, posterior=original), symmetry)
         config = training.resolved(len(problem.train), start.num_parameters)
         state = _state(problem, config, model_config, runs.controls, files, workers)
         job = JobSettings(
@@ -106,6 +109,7 @@ def retrain(
         report = build_report(
             outcome,
             model=model_info(original, symmetry, reading),
+            network=network_info(symmetry),
             log_order=symmetry.spec.log_order,
             settings=settings_of(config, model_config, evaluation, runs, trained.steps),
             output=written,

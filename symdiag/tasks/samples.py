@@ -95,6 +95,8 @@ def analyze_samples(
     drawn = _drawn(source, drawing.chains)
     raw = drawn.gaussian()
     found = _symmetry(raw, drawing, _with_module(network, source))
+    if written.output is not None:
+        found.provenance.require_groups("writing relabelled draws")
     aligned = _aligned(drawn, found, drawing, progress)
     buffers = relabelled(drawn.buffers, found.spec, aligned.actions)
     moved = replace(drawn, draws=aligned.draws, buffers=buffers)

@@ -150,6 +150,18 @@ def test_a_trivial_group_has_no_verdict():
     assert straddling_verdict(estimate(0.0, 0.0), 0.0, 1.0) == "not-applicable"
 
 
+def test_nothing_is_an_error_on_an_assumed_network():
+    found = context(
+        group(estimate(5.0)),
+        verdict="inconclusive",
+        verdict_if_chain="straddling",
+        assumed_network="read as a plain chain, although two widths agree",
+        assumptions=("read as a plain chain, although two widths agree: confirm with --model",),
+    )
+    assert codes(found) == ["SYM001", "SYM107"]
+    assert all(f.severity == "warning" for f in collect(found))
+
+
 EVERYTHING = (
     context(group(estimate(0.1))),
     context(group(estimate(1.0, 0.3))),
@@ -163,6 +175,12 @@ EVERYTHING = (
         deterministic_parameters=10,
         correlated=True,
         notes=("budget",),
+    ),
+    context(
+        group(estimate(5.0)),
+        verdict="inconclusive",
+        verdict_if_chain="straddling",
+        assumed_network="read as a plain chain, although ...",
     ),
 )
 SECTION = re.compile(r"(docs/[\w/.-]+\.md), '([^']+)'")

@@ -1,4 +1,4 @@
-"""SYM101-SYM106: what the symmetry group rests on."""
+"""SYM101-SYM107: what the symmetry group rests on."""
 
 from __future__ import annotations
 
@@ -78,13 +78,31 @@ EXPLANATIONS = (
         action="Treat the figures as those of the mean-field approximation of this posterior.",
         reference="docs/theory/straddling.md, 'What cannot exchange'",
     ),
+    Explanation(
+        code="SYM107",
+        title="The network is assumed",
+        meaning=(
+            "A file holds tensors, no graph. These tensors form a plain chain, but other networks "
+            "fit them as well: two vectors have one width, so a skip connection, a shared layer or "
+            "another order is possible, and would tie or fix groups that the chain leaves free. "
+            "The figures are those of the chain, and the verdict holds if it is one."
+        ),
+        action=(
+            "Give the module with --model package.module:factory (Bayesian modules are taken as "
+            "they are), its groups with --spec, or --assume-chain if it is a plain chain."
+        ),
+        reference="docs/theory/symmetry.md, 'What a file determines'",
+    ),
 )
 
-_SAID_ELSEWHERE = ("activation unknown", "prior-not-invariant")
+_SAID_ELSEWHERE = ("activation unknown", "prior-not-invariant", "read as a plain chain")
 
 
 def find(context: Context) -> Iterator[Finding]:
     """Everything that limits or conditions the figures."""
+    if context.assumed_network:
+        hint = "--model package.module:factory, --spec FILE, or --assume-chain if it is one"
+        yield _finding("SYM107", "warning", None, context.assumed_network, hint)
     for d in context.dropped:
         message = f"group {d.group} changes the outputs by {d.error:.2g}: left out"
         yield _finding(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import LATER
-from symdiag.report.parts import AnyReport, Side
+from symdiag.report.parts import NetworkReport, Side
 
 CertificateStatus = Literal["optimal", "bounded", "not-certified"]
 AlignVerdict = Literal["same mode up to symmetry", "same function, different mode", "different"]
@@ -147,7 +147,7 @@ class AlignedTo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignReport(AnyReport):
+class AlignReport(NetworkReport):
     """One model matched to one reference. Fields are only ever added within version 1."""
 
     model: Side

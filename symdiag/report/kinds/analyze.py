@@ -10,7 +10,7 @@ from msgspec import Meta
 from symdiag.diagnostics.diagnosis import Finding, GroupReport, StraddlingVerdict, Total
 from symdiag.estimate import LATER, Count, Estimate, Extended
 from symdiag.report.kinds.align import AlignedTo
-from symdiag.report.parts import AnyReport, LayerInfo, Pairs, Uncovered
+from symdiag.report.parts import LayerInfo, NetworkReport, Pairs, Uncovered
 
 _Scalars = Annotated[Count, Meta(description="scalar weights")]
 
@@ -79,7 +79,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report(AnyReport):
+class Report(NetworkReport):
     """Everything ``analyze`` found out about one posterior.
 
     Within version 1 fields are only ever added; readers must ignore fields they do not know. All
@@ -90,8 +90,15 @@ class Report(AnyReport):
     groups: tuple[GroupReport, ...]
     total: Total
     findings: tuple[Finding, ...]
-    verdict: StraddlingVerdict
+    verdict: Annotated[
+        StraddlingVerdict, Meta(description="`inconclusive` where the network is only assumed")
+    ]
     settings: Settings
+    verdict_if_chain: Annotated[
+        StraddlingVerdict | None,
+        LATER,
+        Meta(description="on an assumed network: the verdict if it is a plain chain"),
+    ] = None
     elbo: Elbo | None = None
     test: Annotated[
         dict[str, Extended] | None, Meta(description="scores on the test data given")

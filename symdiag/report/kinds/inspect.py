@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import LATER, Count
-from symdiag.report.parts import AnyReport, ErrorObject, LayerInfo, Pairs
+from symdiag.report.parts import ErrorObject, LayerInfo, NetworkReport, Pairs
 
 _Shape = tuple[Count, ...]
 
@@ -44,7 +44,7 @@ class GroupOutline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspection(AnyReport):
+class Inspection(NetworkReport):
     """What a file holds, before any estimate. Fields are only ever added within version 1.
 
     What could not be found, be it the posterior (`dialect` and on) or only its network

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from symdiag.estimate import Estimate, Extended, ExtendedBelow
 from symdiag.report.kinds.analyze import ModelInfo
-from symdiag.report.parts import AnyReport
+from symdiag.report.parts import NetworkReport
 
 RetrainVerdict = Literal["improved", "no measurable benefit", "worse"]
 
@@ -89,7 +89,7 @@ class RetrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainReport(AnyReport):
+class RetrainReport(NetworkReport):
     """Before, control and retrained posterior side by side, nats.
 
     Fields are only ever added within version 1.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import Estimate, Extended, Share
-from symdiag.report.parts import AnyReport, Pairs, Uncovered
+from symdiag.report.parts import NetworkReport, Pairs, Uncovered
 
 SamplesVerdict = Literal["label switching", "one labelling", "not-applicable"]
 _Labellings = Annotated[int, Meta(ge=1, description="Different labellings seen.")]
@@ -86,7 +86,7 @@ class SamplesSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplesReport(AnyReport):
+class SamplesReport(NetworkReport):
     """Label switching in draws of a network's weights.
 
     Fields are only ever added within version 1.

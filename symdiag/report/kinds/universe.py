@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.report.kinds.align import AlignSettings, CertificateStatus
-from symdiag.report.parts import AnyReport, Side
+from symdiag.report.parts import NetworkReport, Side
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RunAlignment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniverseReport(AnyReport):
+class UniverseReport(NetworkReport):
     """Several models in one common labelling. Fields are only ever added within version 1."""
 
     runs: tuple[RunAlignment, ...]

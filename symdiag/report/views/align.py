@@ -46,7 +46,7 @@ def document(report: AlignReport) -> Document:
         tone=_TONES.get(report.verdict, "plain"),
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
-        conditions=report.assumptions,
+        conditions=(*report.network_lines, *report.assumptions),
         checks=(
             Check(
                 "certificate",
@@ -61,7 +61,7 @@ def headline(report: AlignReport) -> str:
     """Verdict, share of relabelling, certificate."""
     distance = report.distance
     return (
-        f"{report.verdict.upper()}: {percent(distance.relabelling_share, 1.0)} of the distance "
+        f"{report.verdict.upper()}{report.condition}: {percent(distance.relabelling_share, 1.0)} of the distance "
         f"was relabelling ({distance.cost} {number(distance.before)} -> "
         f"{number(distance.after)}); the alignment is {report.certificate.statement}."
     )
@@ -70,6 +70,7 @@ def headline(report: AlignReport) -> str:
 def _facts(report: AlignReport) -> tuple[tuple[str, str], ...]:
     distance, proof = report.distance, report.certificate
     return (
+        *(("network", line.partition(" ")[2]) for line in report.network_lines),
         ("cost", f"{distance.cost}, {distance.unit}"),
         ("distance before", number(distance.before)),
         ("distance after", number(distance.after)),

@@ -51,7 +51,7 @@ def document(report: Report) -> Document:
         Section("Evidence on the data given", _evidence(report)),
         Section("The paper's estimator", _baseline(report)),
         Section("Alignment to the reference", _alignment(report.alignment)),
-        Section("Coverage and assumptions", _coverage(report.model)),
+        Section("Coverage and assumptions", _coverage(report)),
         Section("All neurons", all_neurons(report), detail=True),
         Section("Layers", _layers(report.model), detail=True),
         Section("Settings", _settings(report), detail=True),
@@ -64,7 +64,7 @@ def document(report: Report) -> Document:
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
         checks=_checks(report),
-        conditions=(_covered(report.model), *_remarks(report.model)),
+        conditions=(*report.network_lines, _covered(report.model), *_remarks(report.model)),
     )
 
 
@@ -74,15 +74,17 @@ def headline(report: Report) -> str:
     measured = (
         f"H(g|ω) = {number(entropy.value)} nats, interval {interval(entropy)}, allowed {allowed}"
     )
-    if report.verdict == "straddling":
+    verdict, given = report.verdict_if_chain or report.verdict, report.condition
+    if verdict == "straddling":
         many = modes(entropy, report.total.effective_modes)
         return (
-            f"STRADDLING: this posterior is spread over about {many} equivalent modes ({measured})."
+            f"STRADDLING{given}: this posterior is spread over about {many} equivalent modes "
+            f"({measured})."
         )
-    if report.verdict == "ok":
-        return f"OK: this posterior stays within the limit on mode straddling ({measured})."
-    if report.verdict == "inconclusive":
-        return f"INCONCLUSIVE: the limit lies inside the interval ({measured})."
+    if verdict == "ok":
+        return f"OK{given}: this posterior stays within the limit on mode straddling ({measured})."
+    if verdict == "inconclusive":
+        return f"INCONCLUSIVE{given}: the limit lies inside the interval ({measured})."
     return "NOT APPLICABLE: no hidden group has a symmetry to straddle, so nothing was tested."
 
 
@@ -173,11 +175,13 @@ def _alignment(found: AlignedTo | None) -> tuple[Block, ...]:
     return (Facts(rows),)
 
 
-def _coverage(model: ModelInfo) -> tuple[Block, ...]:
+def _coverage(report: Report) -> tuple[Block, ...]:
+    model = report.model
     scales = f", scales stored as {model.scale_transform}" if model.scale_transform else ""
     rows = [
         ("covered", _covered(model)),
         ("read as", model.format + scales),
+        *(("network", line.partition(" ")[2]) for line in report.network_lines),
         ("activation", model.activation or "unknown: only permutations considered, not sign flips"),
     ]
     if model.scale_range is not None:

@@ -81,6 +81,7 @@ def _facts(report: Inspection) -> tuple[tuple[str, str], ...]:
         facts.append(
             ("posterior stds", f"{report.scale_range[0]:.3g} to {report.scale_range[1]:.3g}")
         )
+    facts += [("network", line.partition(" ")[2]) for line in report.network_lines]
     if report.problem is None:
         facts.append(
             ("activation", report.activation or "unknown: sign flips cannot be considered")

@@ -35,7 +35,10 @@ def document(report: RetrainReport) -> Document:
             Section("Written", (Paragraph(_written(report)),)),
             Section("Settings", (_settings(report),), detail=True),
         ),
-        conditions=tuple(f"assumed: {text}" for text in report.model.assumptions),
+        conditions=(
+            *report.network_lines,
+            *(f"assumed: {text}" for text in report.model.assumptions),
+        ),
         checks=(
             Check(
                 "not worse", "failed" if report.verdict == "worse" else "passed", headline(report)

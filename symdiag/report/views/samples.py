@@ -50,7 +50,7 @@ def document(report: SamplesReport) -> Document:
         Section("All units", _all_units(report.groups), detail=True),
         Section("What to do next", (Paragraph(_next(report)),)),
     )
-    failed = report.verdict == "label switching"
+    failed = report.verdict == "label switching" and not report.condition
     return Document(
         subject=info.paths[0] if len(info.paths) == 1 else f"{len(info.paths)} files",
         verdict=report.verdict,
@@ -58,7 +58,11 @@ def document(report: SamplesReport) -> Document:
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
         checks=(Check("label switching", "failed" if failed else "passed", headline(report)),),
-        conditions=(f"{_covered(info)} parameters lie in some group", *_remarks(info)),
+        conditions=(
+            *report.network_lines,
+            f"{_covered(info)} parameters lie in some group",
+            *_remarks(info),
+        ),
     )
 
 
@@ -70,7 +74,7 @@ def headline(report: SamplesReport) -> str:
             "switch."
         )
     return (
-        f"{report.verdict.upper()}: {percent(report.off, 1.0)} of "
+        f"{report.verdict.upper()}{report.condition}: {percent(report.off, 1.0)} of "
         f"{plural(report.input.draws, 'draw')} are off the majority labelling "
         f"({plural(report.labellings, 'labelling')} seen); relabelling makes up "
         f"{percent(report.relabelling_share, 1.0)} of their variance."
@@ -80,6 +84,7 @@ def headline(report: SamplesReport) -> str:
 def _facts(report: SamplesReport) -> tuple[tuple[str, str], ...]:
     before, after = report.straddling_before, report.straddling_after
     return (
+        *(("network", line.partition(" ")[2]) for line in report.network_lines),
         ("off the majority", percent(report.off, 1.0)),
         ("limit", percent(report.settings.max_switching, 1.0)),
         ("labellings seen", f"{report.labellings} of exp({number(report.log_order, 1)})"),

@@ -27,14 +27,14 @@ def document(report: UniverseReport) -> Document:
         tone="good" if report.verdict == "same mode up to symmetry" else "warn",
         headline=headline(report),
         sections=tuple(s for s in sections if s.blocks),
-        conditions=report.assumptions,
+        conditions=(*report.network_lines, *report.assumptions),
     )
 
 
 def headline(report: UniverseReport) -> str:
     """Verdict and R̂ modulo symmetry."""
     return (
-        f"{report.verdict.upper()}: R-hat modulo symmetry {number(report.after.rhat)} "
+        f"{report.verdict.upper()}{report.condition}: R-hat modulo symmetry {number(report.after.rhat)} "
         f"(as labelled: {number(report.before.rhat)}) over {len(report.runs)} runs."
     )
 
@@ -60,6 +60,7 @@ def _facts(report: UniverseReport) -> tuple[tuple[str, str], ...]:
         return " -> ".join(number(v) for v in values)
 
     return (
+        *(("network", line.partition(" ")[2]) for line in report.network_lines),
         ("between-run variance", pair("between")),
         ("within-run variance", pair("within")),
         ("R-hat, all weights", pair("rhat")),
