@@ -78,7 +78,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
 
 # Elements of any layer's output for the example: settings may be made to exhaust memory.
 _LARGEST = 1 << 24
-_SIZES = (8, 16, 28, 32, 64, 96, 224)
+_SIZES = (8, 16, 28, 32, 64, 96, 224, *range(1, 65), 100, 112, 128, 150, 160, 200, 227, 256, 299)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,10 @@ def _sequential(tree: PickledModule) -> nn.Sequential:
     for name, child in tree.children.items():
         inner = child.class_name in SEQUENTIAL
         built[name] = _sequential(child) if inner else _layer(child)
-    return nn.Sequential(built)
+    try:
+        return nn.Sequential(built)
+    except KeyError as error:  # a name no module can have, from a damaged file
+        raise _Unknown from error
 
 
 def _layer(tree: PickledModule) -> nn.Module:
@@ -296,10 +299,9 @@ def _candidates(module: nn.Module) -> Iterator[Tensor]:
         channels = getattr(part, "in_channels", None) or getattr(part, "num_features", None)
         rank = int(next(iter(re.findall(r"(\d)d$", type(part).__name__)), 1))
         if isinstance(channels, int):
-            sizes = (*_SIZES, *(n for n in range(1, 257) if n not in _SIZES))
             if isinstance(part, nn.BatchNorm1d):
                 yield torch.empty(2, channels)
-            yield from (torch.empty(2, channels, *(size,) * rank) for size in sizes)
+            yield from (torch.empty(2, channels, *(size,) * rank) for size in _SIZES)
             return
         if isinstance(part, nn.LayerNorm):
             yield torch.empty(2, *part.normalized_shape)

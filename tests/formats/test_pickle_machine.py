@@ -209,3 +209,99 @@ def test_constants_stay_names():
     ]
     names = Global("torch.float16"), Global("collections.OrderedDict")
     assert _run(pickle.dumps(given)) == [names[0], "cuda:1", "cpu", (2,), names[1]]
+
+
+def _modules_sharing(entries: dict[str, None]) -> Any:
+    """Three hundred modules whose parameters are one dict: little to store, much to look through."""
+    import torch
+
+    found = [torch.nn.Module() for _ in range(300)]
+    for module in found:
+        module.__dict__["_parameters"] = entries
+    return found
+
+
+def _modules_doubling(levels: int) -> Any:
+    """Each module has the one below as both of its children: 2**levels visits, no tensor at all."""
+    import torch
+
+    module = torch.nn.Module()
+    for _ in range(levels):
+        above = torch.nn.Module()
+        above.a = above.b = module
+        module = above
+    return module
+
+
+def _nested_modules(levels: int) -> Any:
+    import torch
+
+    module = torch.nn.Module()
+    for _ in range(levels):
+        module = torch.nn.Sequential(module)
+    return module
+
+
+BOMBS = {
+    "dict of nothing in many modules": lambda: pickle.dumps(
+        _modules_sharing(dict.fromkeys(map(str, range(30_000))))
+    ),
+    "doubling modules": lambda: pickle.dumps(_modules_doubling(60)),
+    "modules in modules": lambda: pickle.dumps(_nested_modules(100)),
+    "long names joined": lambda: b"\x80\x04(X\xb8\x0b\x00\x00" + b"m" * 3000 + b"\x94X\xb8\x0b\x00\x00"
+    + b"n" * 3000 + b"\x94" + b"h\x00h\x01\x93" * 1000 + b"t.",
+    "long key everywhere": lambda: pickle.dumps([{"k" * 4000: 1}] * 100_000),
+    "doubling dicts": lambda: _doubled("{}", 60),
+    "doubling objects": lambda: _doubled("ca\nb\n)\x81}", 60),
+}  # fmt: skip
+
+
+def _doubled(kind: str, levels: int) -> bytes:
+    """Containers that hold the one before twice; objects are told once, and so end."""
+    end = b"b" if kind.startswith("c") else b""
+    start = kind.removesuffix("}").encode("latin-1") if end else b""
+    program = b"\x80\x04}\x94"
+    for level in range(levels):
+        program += (
+            start
+            + b"}(U\x01ah"
+            + bytes([level])
+            + b"U\x01bh"
+            + bytes([level])
+            + b"u"
+            + end
+            + b"\x94"
+        )
+    return program + b"."
+
+
+@pytest.mark.parametrize("label", BOMBS)
+def test_small_files_that_unfold_without_end(label: str, tmp_path: Path):
+    path = tmp_path / "m"
+    for data in _dressed(BOMBS[label]()):
+        path.write_bytes(data)
+        if label == "doubling objects":
+            read_raw(path)
+            continue
+        with pytest.raises(LimitError):
+            read_raw(path)
+
+
+def test_arrays_of_no_bytes_are_not_allocated(tmp_path: Path):
+    array = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+    dtype = b"cnumpy\ndtype\n(U\x02U0\x89\x88tR"
+    huge = b"\x8a\x06" + (1 << 40).to_bytes(6, "little")
+    (tmp_path / "m").write_bytes(
+        b"\x80\x03" + array + b"(K\x01" + huge + b"\x85" + dtype + b"\x89C\x00tb."
+    )
+    with pytest.raises(InputError) as caught:
+        read_raw(tmp_path / "m")
+    assert caught.value.code == "unsupported-dtype"
+
+
+def test_the_stride_of_an_axis_of_one_may_be_any_number(tmp_path: Path):
+    from hostile_files import _rebuild
+
+    program = _rebuild(3, 0, (1, 3), (1 << 70, 1))
+    (tmp_path / "m").write_bytes(torch_with_pickle(program, s0=np.arange(3, dtype="<f4").tobytes()))
+    np.testing.assert_array_equal(read_raw(tmp_path / "m").tree["w"], [[0, 1, 2]])

@@ -185,3 +185,59 @@ def test_module_beside_other_things(tmp_path):
     whole = rebuilt(posterior)
     model = user_model(lambda: (whole.module, whole.example_input), posterior)
     assert set(model.names.values()) == set(posterior.names)
+
+
+ODD = [
+    None, True, 0, -1, 1, 3, 1 << 70, 1.5, float("nan"), "same", "tanh", "", (), (1, 1), (0, 0), [2], (1 << 40,) * 2,
+    {"__class__": "builtins.list"}, b"x", [[1]], ("a",), 1 + 2j,
+]  # fmt: skip
+
+
+def changed(tree, rng):
+    """The tree with one setting, class, name or shape replaced by something no library writes."""
+    attributes, children = dict(tree.attributes), dict(tree.children)
+    parameters, class_name = dict(tree.parameters), tree.class_name
+    odd = ODD[rng.integers(len(ODD))]
+    kind = rng.integers(5)
+    if children and (kind or not attributes):
+        name = sorted(children)[rng.integers(len(children))]
+        if kind == 1:
+            children[("", "a.b", "forward", "_modules", "0")[rng.integers(5)]] = children.pop(name)
+        elif kind == 2:
+            children[name] = PickledModule(f"torch.nn.modules.x.{rng.choice(CLASSES)}", attributes)
+        else:
+            children[name] = changed(children[name], rng)
+    elif attributes and kind < 4:
+        attributes[sorted(attributes)[rng.integers(len(attributes))]] = odd
+    elif parameters:
+        shape = odd if isinstance(odd, tuple) and all(isinstance(n, int) for n in odd) else (3, 3)
+        parameters[sorted(parameters)[0]] = shape
+    return PickledModule(class_name, attributes, parameters, tree.buffers, children)
+
+
+CLASSES = [
+    "Linear",
+    "Conv2d",
+    "LSTM",
+    "Module",
+    "Softmax",
+    "MaxPool1d",
+    "Flatten",
+    "BatchNorm1d",
+    "GELU",
+    "GroupNorm",
+]
+
+
+def test_damaged_trees_are_rebuilt_or_not(tmp_path):
+    trees = [described(module, tmp_path) for module, _ in CHAINS.values()]
+    trees.append(described(nn.Sequential(MuRho(3, 5), nn.Tanh(), MuRho(5, 2)), tmp_path))
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for i in range(160):
+        tree = changed(trees[i % len(trees)], rng)
+        whole = _rebuilt(tree)
+        outcomes.append(whole is None)
+        if whole is not None:
+            assert whole.module(whole.example_input).numel() < 1 << 24
+    assert 20 < sum(outcomes) < 140

@@ -16,7 +16,7 @@ from symdiag.formats.limits import Limits
 
 COMPLEX = frozenset({"complex64", "complex128"})
 _SIZED = dtypes.NATIVE | set(dtypes.FOREIGN_ITEMSIZE) | COMPLEX
-_NUMPY_CODE = re.compile(r"[biufc]\d{1,2}|[SU]\d{1,9}")
+_NUMPY_CODE = re.compile(r"b1|[iu][1248]|f[248]|c(8|16)|[SU][1-9]\d{0,8}")
 _TOO_ODD = "which symdiag does not read"
 
 
@@ -78,7 +78,9 @@ def tensor_values(spec: Tensor) -> NDArray[Any]:
     else:
         stored = np.dtype(spec.dtype)
         flat = np.frombuffer(raw, stored.newbyteorder(">" if storage.root.big_endian else "<"))
-    strides = tuple(step * flat.itemsize for step in spec.stride)
+    # the stride of an axis of one is never used, and may be any number
+    pairs = zip(spec.shape, spec.stride, strict=True)
+    strides = tuple(0 if n == 1 else step * flat.itemsize for n, step in pairs)
     view = np.lib.stride_tricks.as_strided(flat, spec.shape, strides, writeable=False)
     if view.flags.c_contiguous and view.flags.aligned and view.dtype.isnative:
         return view
@@ -96,10 +98,7 @@ def numpy_dtype(array: Array) -> np.dtype[Any] | None:
         or found.order not in ("<", ">", "=", "|")
     ):
         return None
-    try:
-        return np.dtype(found.code).newbyteorder(">" if found.order == ">" else "<")
-    except TypeError:  # such as f3
-        return None
+    return np.dtype(found.code).newbyteorder(">" if found.order == ">" else "<")
 
 
 def numpy_values(array: Array, dtype: np.dtype[Any], what: str, limits: Limits) -> NDArray[Any]:

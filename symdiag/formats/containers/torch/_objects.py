@@ -49,11 +49,11 @@ def _entries(
             f"module {shown(prefix)} is nested too deeply", hint="Save the state dict."
         )
     hidden = state.get("_non_persistent_buffers_set")
-    names = [*hidden.items, *hidden.args] if isinstance(hidden, Record) else []
-    # charged per visit: modules may be shared, and so unfold to far more than they are
-    count(1 + len(names))
-    passing = {name for name in names if isinstance(name, str)}
+    names: list[Any] = hidden.items if isinstance(hidden, Record) else []
     buffers = state.get("_buffers")
+    # Charged per visit, though it yields nothing: what modules share unfolds to far more than it is.
+    count(1 + len(prefix) // 64 + len(names) + _size(state))
+    passing = {name for name in names if isinstance(name, str)}
     for name, value in state["_parameters"].items():
         if value is not None:
             yield f"{prefix}{name}", value
@@ -67,10 +67,17 @@ def _entries(
             _corrupt(f"module {shown(prefix)} has a child that is no module")
 
 
+def _size(state: dict[Any, Any]) -> int:
+    """Entries that one visit of a module looks at."""
+    parts = (state.get(part) for part in ("_parameters", "_buffers", "_modules"))
+    return len(state) + sum(len(part) for part in parts if isinstance(part, dict))
+
+
 def described(record: Record, known: dict[int, PickledModule], count: Count) -> PickledModule:
     """The typed description of a module, without cycles, and its children; shared ones are one."""
     if id(record) not in known:
         state = module_state(record) or {}
+        count(_size(state))
         settings = {
             k: _setting(v, count)
             for k, v in state.items()
@@ -154,19 +161,17 @@ def as_known(record: Record, count: Count) -> Any:
         return _tensordict(record, count)
     if "mean" in state and "H" in state and record.name.startswith("laplace."):
         return _laplace(record)
-    if record.name.startswith("pyro.infer.predictive.") and "guide" in _attributes(record):
-        held = _attributes(record)
-        return {part: held[part] for part in ("guide", "model", "posterior_samples") if held[part]}
+    if record.name.startswith("pyro.infer.predictive."):
+        held = {part: _attribute(record, part) for part in ("guide", "model", "posterior_samples")}
+        return {part: value for part, value in held.items() if value} if held["guide"] else None
     return None
 
 
-def _attributes(record: Record) -> dict[Any, Any]:
-    """Attributes and, of a module, its children by name."""
+def _attribute(record: Record, name: str) -> Any:
+    """An attribute or, of a module, a child."""
     state = module_state(record)
-    if state is None:
-        return record.state
-    held = {**state["_modules"], **state}
-    return {part: held.get(part) for part in ("guide", "model", "posterior_samples")}
+    child = state["_modules"].get(name) if state is not None else None
+    return record.state.get(name, child)
 
 
 def _optimizer(state: dict[Any, Any], count: Count) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from symdiag.formats.interface import Content, HeaderEntry
 from symdiag.formats.limits import Limits
 from symdiag.formats.pickled_module import PickledModule
 
-_MAX_KEY_TEXT = 1 << 28
+_MAX_KEY_TEXT = 1 << 26  # characters of all keys together
+_WORK = 10  # steps per entry that may be spent on what yields no entry
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Plain:
     metadata: dict[str, str] = field(default_factory=dict)
     specs: list[tuple[str, Tensor]] = field(default_factory=list)
     nodes: int = 0
+    work: int = 0
     key_text: int = 0
     unfolded: int = 0
     above: list[Record] = field(default_factory=list)  # being converted, outermost first
@@ -103,6 +105,11 @@ class Plain:
         if self.nodes > self.limits.max_nodes:
             self._refuse()
 
+    def _spend(self, steps: int) -> None:
+        self.work += steps
+        if self.work > _WORK * self.limits.max_nodes:
+            self._refuse()
+
     def _refuse(self) -> None:
         raise LimitError(
             f"contents nest deeper than {self.limits.max_depth} levels or hold more than "
@@ -128,7 +135,7 @@ class Plain:
             return {CLASS_KEY: record.name}
         self.done.add(id(record))
         self.above.append(record)
-        known = _objects.as_known(record, self._count)
+        known = _objects.as_known(record, self._spend)
         if known is not None:
             plain = self.convert(known, key, depth + 1, lenient)
         elif state is not None:
@@ -144,7 +151,7 @@ class Plain:
             return self._dict(record.entries, key, depth, True)
         if record.items or record.name in ("builtins.set", "builtins.frozenset", "builtins.list"):
             return self.convert(record.items or list(record.args), key, depth + 1, True)
-        self._count(len(record.args) + len(record.entries) + len(record.state))
+        self._spend(len(record.args) + len(record.entries) + len(record.state))
         parts = {"args": record.args} if record.args else {}
         parts |= record.entries
         parts |= {str(k) if isinstance(k, SCALARS) else k: v for k, v in record.state.items()}
@@ -155,10 +162,10 @@ class Plain:
     ) -> dict[str, Any]:
         """The module's state dict, flat as torch writes it, and its description."""
         flat: dict[str, Any] = {}
-        for name, tensor in _objects.state_dict(record, self._count):
+        for name, tensor in _objects.state_dict(record, self._spend):
             flat[name] = self.convert(tensor, _join(key, name), depth + 1, lenient)
         if not lenient:
-            self.modules[key or ""] = _objects.described(record, self.described, self._count)
+            self.modules[key or ""] = _objects.described(record, self.described, self._spend)
             shapes = _objects.latent_shapes(state)
             if shapes is not None and key in (None, "guide"):
                 self.metadata["symdiag.model_shapes"] = json.dumps(shapes)

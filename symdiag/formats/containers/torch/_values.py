@@ -129,7 +129,12 @@ INERT = (Global, Record, Storage, Tensor, DType, Array)
 
 
 def reference(module: str, name: str) -> Global:
-    """The global ``name`` of ``module`` (old modules under today's name), as text."""
+    """The global ``name`` of ``module`` (old modules under today's name), as text.
+
+    Two long texts, memoised, could be joined a million times: hence the cap.
+    """
+    if len(module) + len(name) > _LONGEST_KEY:
+        raise LimitError(f"a name of {len(module) + len(name)} characters", hint="Save it anew.")
     for old, new in _SAME_MODULE.items():
         if module == old or module.startswith(f"{old}."):
             module = new + module[len(old) :]

@@ -98,7 +98,7 @@ class _Storages:
     def storage(self, identifier: Any) -> Any:
         """``('storage', class, key, location, numel)``; one root for all that share a member."""
         tag, kind, key, _location, numel = exact(identifier, tuple)[:5]
-        if tag != "storage" or not isinstance(kind, Global):
+        if tag != "storage" or not isinstance(kind, Global) or len(key) > 64:
             raise ValueError("unknown persistent id")
         found = Storage(exact(key, str), storage_dtype(kind), count(numel))
         found.owner = self.roots.setdefault(found.key, found)
