@@ -9,6 +9,7 @@ from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.loading import (
     companions_of,
+    file_of,
     interpret,
     load,
     network_of,
@@ -26,6 +27,7 @@ __all__ = [
     "all_containers",
     "atomic_write",
     "companions_of",
+    "file_of",
     "interpret",
     "load",
     "load_samples",

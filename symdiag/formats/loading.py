@@ -96,6 +96,13 @@ def _raw(source: Any) -> RawCheckpoint:
     return raw_of(hold(source))
 
 
+def file_of(posterior: Posterior) -> str | None:
+    """The file that ``posterior`` was read from; None where it came from memory."""
+    source = posterior.source
+    in_memory = source is None or source.template is None or source.template.raw.held is not None
+    return None if in_memory or source is None else source.path
+
+
 def network_of(posterior: Posterior) -> Any:
     """The live module that ``posterior`` was read from; None for files, dicts and arrays."""
     template = None if posterior.source is None else posterior.source.template

@@ -53,6 +53,7 @@ def _pyro(part: nn.Module) -> None:
     part.__dict__["_pyro_context"] = _Inactive()
     samples: dict[str, Any] = part.__dict__.get("_pyro_samples", {})
     for name in list(samples):
-        prior = samples.pop(name).prior
+        kept = samples.pop(name)  # Pyro 1.9 keeps the prior itself, others the PyroSample
+        prior = getattr(kept, "prior", kept)
         prior = prior if hasattr(prior, "batch_shape") else prior(part)
         part._parameters[name] = nn.Parameter(torch.zeros(prior.batch_shape + prior.event_shape))

@@ -139,10 +139,7 @@ def read_posterior(module: nn.Module, like: Posterior | None = None) -> Posterio
     for transform in dict.fromkeys((None, known or None, "softplus")):
         try:
             found = interpret(raw, ReadOptions(scale_transform=transform))
-        except (
-            InputError,
-            UsageError,
-        ):  # UsageError: a transform of the file's own, which no option names
+        except (InputError, UsageError):  # also a transform of a library's own, such as IVON's
             continue
         template = found.source.template if found.source else None
         if isinstance(template, Template) and any(f.scale for _, f in _fields(found, template)):

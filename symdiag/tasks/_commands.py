@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from symdiag.errors import SymmetryError, UsageError
+from symdiag.formats import file_of
 from symdiag.options import declared
 from symdiag.posterior import Posterior
 from symdiag.symmetry.discovery import Symmetry
@@ -62,10 +63,11 @@ def analyze_command(
     posterior: Posterior, reading: ReadingOptions, diagnosis: DiagnosisOptions
 ) -> str:
     """The same analysis again; empty for a posterior that is in no file."""
-    if posterior.source is None:
+    path = file_of(posterior)
+    if path is None:
         return ""
     judged = given_arguments(diagnosis, leave_out=("reference", "infonce"))
-    words = ("symdiag", "analyze", posterior.source.path, *read_with(reading), *judged)
+    words = ("symdiag", "analyze", path, *read_with(reading), *judged)
     return shlex.join(words)
 
 
@@ -78,9 +80,9 @@ def retrain_command(
 ) -> str:
     """Retraining on the symmetrised objective; empty where ``retrain`` would refuse the posterior."""
     random = any((scale > 0).any() for scale in posterior.scale.values())
-    if posterior.source is None or posterior.covariance is not None or not random:
+    path = file_of(posterior)
+    if path is None or posterior.covariance is not None or not random:
         return ""
-    path = posterior.source.path
     data = given.data if isinstance(given.data, str | Path) else DATA
     words = ["symdiag", "retrain", path, *read_with(reading), *_missing_network(symmetry)]
     words += ["--data", str(data), *given_arguments(given, leave_out=("data",))]

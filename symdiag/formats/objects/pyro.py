@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +22,10 @@ def held(source: Any) -> Held:
     if not _is_guide(source):
         return Held(source.get_state())
     state = _own_state(source)
-    network = getattr(source, "model", None)
     shapes = getattr(source, "_unconstrained_shapes", None)
     return Held(
         source.state_dict() if state is None else state,
-        network=network if _is_module(network) else None,
+        network=_module_in(getattr(source, "model", None)),
         shapes=None if shapes is None else {name: tuple(shape) for name, shape in shapes.items()},
     )
 
@@ -34,9 +34,12 @@ def _is_guide(source: Any) -> bool:
     return any(cls.__module__.startswith("pyro.infer.autoguide") for cls in type(source).__mro__)
 
 
-def _is_module(network: Any) -> bool:
-    torch = sys.modules["torch"]
-    return isinstance(network, torch.nn.Module)
+def _module_in(model: Any) -> Any:
+    """The module that a guide guides: Pyro wraps it in partials; None where it is a function."""
+    if isinstance(model, functools.partial):
+        inner = (_module_in(part) for part in (model.func, *model.args))
+        return next((module for module in inner if module is not None), None)
+    return model if isinstance(model, sys.modules["torch"].nn.Module) else None
 
 
 def _own_state(guide: Any) -> Mapping[str, Any] | None:
