@@ -247,8 +247,7 @@ def _from_model(
     )
     repeated = tuple(name for name, _ in user.repeated)
     how = "traced through" if spec_file is None else f"as {spec_file.name} says, checked on"
-    what = model if isinstance(model, str) else type(user.module).__name__
-    known = Provenance("module", f"{how} the module {what}")
+    known = Provenance("module", f"{how} the module {type(user.module).__name__}")
     return _Found(
         network, spec, probe, user.forward, reasons, notes, activation or _TRACED, known, repeated
     )

@@ -45,11 +45,10 @@ def _module_in(model: Any) -> Any:
 def _own_state(guide: Any) -> Mapping[str, Any] | None:
     """What the store holds of ``guide``; None where its parameters are not there (module-local)."""
     state = sys.modules["pyro"].get_param_store().get_state()
-    prefix = f"{getattr(guide, '_pyro_name', '')}."
-    own = [name for name in state["params"] if name.startswith(prefix)]
-    held_there = {id(value) for name, value in state["params"].items() if name in own}
-    # a store may keep the parameters of an older guide of the same name
-    if not own or not all(id(p) in held_there for p in guide.parameters()):
+    # by identity: the store may hold other guides of the same name, and older parameters of this one
+    mine = {id(parameter) for parameter in guide.parameters()}
+    own = {name for name, value in state["params"].items() if id(value) in mine}
+    if not own or len(own) != len(mine):
         return None
     return {
         part: {name: value for name, value in values.items() if name in own}
