@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from symdiag.tasks.analyze import analyze
     from symdiag.tasks.compare import compare
     from symdiag.tasks.inspect import inspect
+    from symdiag.tasks.prune import prune
     from symdiag.tasks.retrain import retrain
     from symdiag.tasks.samples import analyze_samples
 
@@ -33,6 +34,7 @@ __all__ = [
     "compare",
     "inspect",
     "load",
+    "prune",
     "retrain",
     "save",
 ]
@@ -49,6 +51,7 @@ _HOME = {
     "compare": "symdiag.tasks.compare",
     "inspect": "symdiag.tasks.inspect",
     "load": "symdiag.formats",
+    "prune": "symdiag.tasks.prune",
     "retrain": "symdiag.tasks.retrain",
     "save": "symdiag.formats",
 }

@@ -20,7 +20,7 @@ from symdiag.cli._exits import INTERRUPTED, NO_VERDICT, OK, error_line, explaine
 from symdiag.cli._streams import StdoutError, write_stderr, write_stdout
 from symdiag.errors import SymdiagError, UsageError
 
-_FIRST = ("analyze", "inspect", "compare", "align", "retrain", "samples")
+_FIRST = ("analyze", "inspect", "compare", "align", "prune", "retrain", "samples")
 
 
 def build_app() -> typer.Typer:

@@ -190,6 +190,11 @@ def weak_units(posterior: Posterior, group: Group, below: float = 0.5) -> NDArra
     return np.asarray(np.min([rms for rms, _ in _sides(posterior, group)], axis=0) < below)
 
 
+def strongest(posterior: Posterior, group: Group) -> int:
+    """The unit whose weaker side carries most."""
+    return int(np.min([rms for rms, _ in _sides(posterior, group)], axis=0).argmax())
+
+
 def _masks(
     spec: PermutationSpec, chosen: Sequence[tuple[str, int]]
 ) -> dict[str, NDArray[np.bool_]]:

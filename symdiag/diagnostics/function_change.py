@@ -102,17 +102,23 @@ class SampledChange:
         return np.concatenate([*first, *second])
 
     def _run(self, weights: Mapping[str, Array]) -> Array:
-        import torch
-
         count = len(next(iter(weights.values())))
         buffers = {
             n: np.broadcast_to(b, (count, *np.shape(b))) for n, b in self.posterior.buffers.items()
         }
-        tensors = {n: torch.tensor(v) for n, v in {**buffers, **weights}.items()}
-        with torch.no_grad():
-            outputs = self.forward(tensors, torch.from_numpy(np.ascontiguousarray(self.inputs)))
-        result: Array = outputs.double().reshape(count, len(self.inputs), -1).numpy()
-        return result
+        return outputs_of(self.forward, {**buffers, **weights}, self.inputs)
+
+
+def outputs_of(forward: Forward, weights: Mapping[str, Array], inputs: Array) -> Array:
+    """Outputs (S, N, d), float64, of a forward pass given NumPy weights (S, *shape)."""
+    import torch
+
+    count = len(next(iter(weights.values())))
+    tensors = {n: torch.tensor(v) for n, v in weights.items()}
+    with torch.no_grad():
+        outputs = forward(tensors, torch.from_numpy(np.ascontiguousarray(inputs)))
+    result: Array = outputs.double().reshape(count, len(inputs), -1).numpy()
+    return result
 
 
 def _squared_mean(values: Array) -> Array:

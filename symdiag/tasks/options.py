@@ -23,6 +23,7 @@ __all__ = [
     "MatchingOptions",
     "NetworkOptions",
     "PathOptions",
+    "PruneOptions",
     "ReadingOptions",
     "WrittenOptions",
 ]
@@ -261,3 +262,20 @@ class WrittenOptions:
         ),
     ] = None
     overwrite: Annotated[bool, Option("Replace FILE if it is there.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions:
+    """What may go, and what becomes of the rest."""
+
+    tolerance: Annotated[
+        float,
+        Option("Largest change of the mean function, predictive stds.", least=1e-6, most=1),
+    ] = 0.1
+    polish: Annotated[int, Option("Steps of training the narrower net. Needs --data.", least=0)] = 0
+    output: Annotated[
+        Path | None, Option("Narrower checkpoint, same format.", flags=("--output", "-o"))
+    ] = None
+
+    def __post_init__(self) -> None:
+        check(self)

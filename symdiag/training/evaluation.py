@@ -56,13 +56,15 @@ def evaluate(
     config: EvaluationConfig,
     *,
     entropy: Estimate | None = None,
+    noise: Tensor | None = None,
 ) -> Evaluation:
     """Evaluate ``q`` with draws that depend on the seed only: two posteriors' are paired.
 
-    ``entropy`` is H(g|ω) where it is known already.
+    ``entropy`` is H(g|ω) where it is known already; ``noise`` (S, D) replaces the draws' own, to
+    pair posteriors of different widths.
     """
     posterior = q.posterior(problem.posterior)
-    noise = _noise(problem, config)
+    noise = evaluation_noise(problem, config) if noise is None else noise
     with torch.no_grad():
         draws = problem.draws(q, noise)
         fit = _log_likelihoods(problem, q, draws, problem.train).sum(1)
@@ -139,7 +141,8 @@ def shifted(estimate: Estimate, by: float) -> Estimate:
     )
 
 
-def _noise(problem: LearningProblem, config: EvaluationConfig) -> Tensor:
+def evaluation_noise(problem: LearningProblem, config: EvaluationConfig) -> Tensor:
+    """Standard normal noise (S, D), a function of the seed."""
     generator = generator_for(config.seed, "evaluation", 3)
     noise = generator.standard_normal((config.samples, problem.flat_prior.loc.numel()))
     return torch.from_numpy(noise).to(problem.flat_prior.loc)

@@ -25,18 +25,20 @@ class Difference:
     upper: float | None
 
 
-def differences(before: Evaluation, after: Evaluation) -> tuple[Difference, ...]:
+def differences(
+    before: Evaluation, after: Evaluation, *, order_change: float = 0.0
+) -> tuple[Difference, ...]:
     """Every quantity of the report, ``after`` minus ``before``.
 
     Weight draws are paired (same noise), test scores are paired by data point; H intervals are not
-    paired.
+    paired. ``order_change`` is what log|G| differs by, where the networks differ in width.
     """
     fit = _paired(after.draws - before.draws)
     kl = after.kl - before.kl
     entropy = _unpaired(before.straddling_entropy, after.straddling_entropy)
     result = [
         Difference("elbo", fit[0] - kl, fit[1] - kl, fit[2] - kl),
-        symmetrized_difference(before, after),
+        symmetrized_difference(before, after, order_change=order_change),
         Difference("straddling_entropy", *entropy),
         Difference("log_likelihood", *fit),
         Difference("kl", kl, kl, kl),
@@ -59,11 +61,16 @@ def differences(before: Evaluation, after: Evaluation) -> tuple[Difference, ...]
 
 
 def symmetrized_difference(
-    before: Evaluation, after: Evaluation, run_slack: float = 0.0
+    before: Evaluation,
+    after: Evaluation,
+    run_slack: float = 0.0,
+    *,
+    order_change: float = 0.0,
 ) -> Difference:
     """The difference in L^G; ``run_slack`` widens the interval by what training noise may do."""
     fit = _paired(after.draws - before.draws)
-    kl = after.kl - before.kl
+    # L^G = E log p(y|ω) − KL + log|G| − H: what log|G| gains counts like a smaller KL
+    kl = after.kl - before.kl - order_change
     entropy = _unpaired(before.straddling_entropy, after.straddling_entropy)
     value = fit[0] - kl - entropy[0]
     slack = np.hypot(np.hypot(fit[2] - fit[0], run_slack), 0.5 * (entropy[2] - entropy[1]))
