@@ -124,8 +124,9 @@ class Dropped:
 class Context:
     """Everything a finding family may look at: a finished estimate, ready to be judged.
 
-    ``analyze`` and ``retrain``: the commands that repeat the analysis and that retrain the
-    posterior, with the options of this call; empty where there is none.
+    ``analyze``, ``retrain`` and ``prune``: the commands that repeat the analysis, retrain the
+    posterior and leave its collapsed units out, with the options of this call; empty where there
+    is none.
     """
 
     path: str
@@ -145,5 +146,6 @@ class Context:
     covered_parameters: int = 0
     analyze: str = ""
     retrain: str = ""
+    prune: str = ""
     assumed_network: str = ""  # why the network is only assumed
     verdict_if_chain: StraddlingVerdict | None = None

@@ -90,6 +90,17 @@ def retrain_command(
     return shlex.join([*words, "-o", f"fixed{Path(path).suffix}"])
 
 
+def prune_command(posterior: Posterior, symmetry: Symmetry, reading: ReadingOptions) -> str:
+    """Writing the narrower posterior; empty where ``prune`` would refuse the network or the file."""
+    known = symmetry.provenance.is_settled and symmetry.forward is not None
+    is_chain = symmetry.network is not None and reading.model is None
+    if posterior.source is None or posterior.covariance is not None or not (known and is_chain):
+        return ""
+    path = posterior.source.path
+    words = ["symdiag", "prune", path, *read_with(reading)]
+    return shlex.join([*words, "-o", f"small{Path(path).suffix}"])
+
+
 def _missing_network(symmetry: Symmetry) -> list[str]:
     """What the outputs need and neither the file nor the call has said."""
     known = symmetry.provenance.is_settled and not symmetry.provenance.function

@@ -24,7 +24,7 @@ from symdiag.report.kinds.analyze import Baseline, ModelInfo, Report, Settings
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
-from symdiag.tasks._commands import analyze_command, retrain_command
+from symdiag.tasks._commands import analyze_command, prune_command, retrain_command
 from symdiag.tasks._evidence import function_setting, measure_evidence
 from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
@@ -93,6 +93,7 @@ def analyze(
     commands = (
         analyze_command(read, reading, diagnosis),
         retrain_command(read, symmetry, reading, given, model_config),
+        prune_command(read, symmetry, reading),
     )
     baseline = _baseline(posterior, weights, diagnosis.infonce, samples, seed)
     return Report(
@@ -171,7 +172,7 @@ def _findings(
     verdicts: tuple[StraddlingVerdict, StraddlingVerdict | None],
     limit: float,
     marginals_only: bool,
-    commands: tuple[str, str],
+    commands: tuple[str, str, str],
 ) -> tuple[Finding, ...]:
     return collect(
         Context(
@@ -194,6 +195,7 @@ def _findings(
             covered_parameters=info.covered_parameters,
             analyze=commands[0],
             retrain=commands[1],
+            prune=commands[2],
         )
     )
 

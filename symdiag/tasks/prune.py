@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from symdiag.diagnostics.function_change import Units, outputs_of, positions
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators import estimate_straddling
 from symdiag.formats.narrowing import narrowed
+from symdiag.network import forward
 from symdiag.objectives.variational import Layout, Variational
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.prune import PruneReport, PruneSettings, Removed, Stage
@@ -95,6 +96,7 @@ def prune(
     wide = read(source, reading)
     _check(wide, reading, given, pruning)
     symmetry = find_symmetry(wide, reading, estimation.seed)
+    symmetry.provenance.require_function("pruning")
     setting = function_setting(wide, symmetry, given, estimation.seed)
     if setting.forward is None:
         forward_pass(wide, symmetry)  # raises, with the hint
@@ -105,7 +107,7 @@ def prune(
     narrow = symmetry
     if any(mask.any() for mask in units.values()):
         small = narrowed(wide, _kept(wide, symmetry.spec, units))
-        narrow = find_symmetry(small, reading, estimation.seed)
+        narrow = _narrow_symmetry(symmetry, units)
         change = max(found.change, _change_at_means(wide, symmetry, small, narrow, setting))
         if change > pruning.tolerance:
             raise UnsupportedError(
@@ -122,7 +124,7 @@ def prune(
     if written is not None:
         formats.save(final, written)
     report = PruneReport(
-        model=model_info(wide, symmetry),
+        model=model_info(wide, symmetry, reading),
         removed=tuple(_removed(g.name, units[g.name]) for g in weights),
         mean_change=change,
         stages=stages,
@@ -154,6 +156,29 @@ def _check(
         )
     if pruning.polish and given.data is None:
         raise UsageError("--polish needs --data", code="bad-option", hint="give the training data")
+
+
+def _narrow_symmetry(symmetry: Symmetry, units: Units) -> Symmetry:
+    """What is known of the narrower net: the same chain, by the same names, with fewer units.
+
+    It is not inferred anew: narrower, its widths may coincide and leave open what they settled.
+    """
+    network = symmetry.network
+    if network is None or any(m.start is not None for g in symmetry.spec for m in g.members):
+        raise UnsupportedError(
+            "only a plain chain of layers can be narrowed",
+            code="cannot-narrow",
+            hint="build the narrower net yourself and retrain it from scratch",
+        )
+
+    def run(weights: Mapping[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+        return forward(network, weights, None, inputs)
+
+    groups = tuple(
+        dataclasses.replace(g, width=g.width - int(units[g.name].sum())) for g in symmetry.spec
+    )
+    spec = dataclasses.replace(symmetry.spec, groups=groups)
+    return dataclasses.replace(symmetry, spec=spec, forward=run)
 
 
 def _leaving_one(

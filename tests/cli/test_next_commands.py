@@ -78,7 +78,8 @@ def reported(capsys, arguments):
 def run(command, capsys):
     for placeholder, value in FILLED.items():
         command = command.replace(placeholder, value)
-    Path("fixed.pt").unlink(missing_ok=True)
+    for written in ("fixed.pt", "small.pt"):
+        Path(written).unlink(missing_ok=True)
     code = main(shlex.split(command)[1:])
     captured = capsys.readouterr()
     assert code in (0, 1), (command, captured.err)

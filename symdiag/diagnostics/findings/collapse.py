@@ -57,9 +57,16 @@ def _finding(context: Context, group: GroupReport, units: tuple[int, ...]) -> Fi
         ),
         measured=float(len(units)),
         threshold=1.0,
-        hint="the symmetrised objective removes the reward for pruning"
-        + (f": {context.retrain}" if context.retrain else ""),
+        hint=_next(context),
     )
+
+
+def _next(context: Context) -> str:
+    """The narrower net where it can be written; SYM001 names retraining beside it."""
+    if context.prune:
+        return f"a narrower net does without them: {context.prune}"
+    purpose = "the symmetrised objective removes the reward for pruning"
+    return f"{purpose}: {context.retrain}" if context.retrain else purpose
 
 
 def _change(group: GroupReport) -> str:
