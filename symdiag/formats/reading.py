@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +26,18 @@ from symdiag.formats.zip_archive import LOCAL_MAGIC
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _OTHERS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow; draws in netCDF go to symdiag samples)",
-    b"\x93NUMPY": "a single npy array",
-    b"\x1f\x8b": "a gzip file",
-    b"BZh": "a bzip2 file",
-    b"\xfd7zXZ\x00": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstandard file",
-    b"GGUF": "a GGUF file",
-    b"%PDF": "a PDF document",
+    rb"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras, TensorFlow; draws in netCDF go to symdiag samples)",
+    rb"\x93NUMPY": "a single npy array",
+    rb"\x1f\x8b": "a gzip file",
+    rb"BZh": "a bzip2 file",
+    rb"\xfd7zXZ\x00": "an xz file",
+    rb"\x28\xb5\x2f\xfd": "a zstandard file",
+    rb"GGUF": "a GGUF file",
+    rb"%PDF": "a PDF document",
+    rb".{4}TFL3": "a TensorFlow Lite model",
+    rb".{257}ustar": "a tar archive (torch's own format before 2017 was one)",
+    # no magic number: a protobuf's fields 1, a small version, and 2, the producer's name, or 7
+    rb"\x08[\x03-\x14](\x12[\x01-\x40][ -~]{2}|:)": "an ONNX model",
 }
 _PEEK = 1 << 20
 
@@ -190,12 +195,13 @@ def _refuse_text(head: bytes, path: Path) -> None:
 
 def _refuse_unknown(head: bytes, path: Path) -> NoReturn:
     for magic, kind in _OTHERS.items():
-        if head.startswith(magic):
+        if re.match(magic, head, re.DOTALL):
             raise UnsupportedError(
                 f"{path} is {kind}", hint="symdiag reads torch (.pt), pickles, safetensors and npz."
             )
+    zipped = "a Keras" if b"model.weights.h5" in head else "a zip"
     kind = (
-        "a zip archive without arrays"
+        f"{zipped} archive without arrays"
         if head.startswith(LOCAL_MAGIC)
         else "not a checkpoint in any known format"
     )
