@@ -58,15 +58,20 @@ def analyze(
 def _readings(
     reading: ReadingOptions, paths: list[Path], diagnosis: DiagnosisOptions
 ) -> list[ReadingOptions]:
-    """For each checkpoint, ``reading`` with its own companion and the reference's, the last."""
-    if reading.companion is None:
+    """For each checkpoint, ``reading`` with its own companion and member, then the reference's."""
+    if reading.companion is None and reading.member is None:
         return [reading] * len(paths)
-    from symdiag.formats import companions_of
-
     last = [] if diagnosis.reference is None else [diagnosis.reference]
-    companions = companions_of(reading.companion, len(paths) + len(last))
-    shared = companions[len(paths) :]
-    return [replace(reading, companion=[own, *shared]) for own in companions[: len(paths)]]
+    each = reading.each(len(paths) + len(last))
+    shared = each[len(paths) :]
+
+    def together(name: str, own: ReadingOptions) -> Any:
+        return [getattr(one, name) for one in (own, *shared)]
+
+    return [
+        replace(reading, companion=together("companion", own), member=together("member", own))
+        for own in each[: len(paths)]
+    ]
 
 
 def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any) -> Any:

@@ -7,12 +7,12 @@ posteriors (one file per library or convention). What other packages use is decl
 from symdiag.formats.atomic import atomic_write
 from symdiag.formats.containers import all_containers
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
+from symdiag.formats.interpretation import interpret
 from symdiag.formats.loading import (
-    companions_of,
     file_of,
-    interpret,
     load,
     network_of,
+    one_each,
     save,
     state_dict,
     to_raw,
@@ -26,12 +26,12 @@ __all__ = [
     "WeightSamples",
     "all_containers",
     "atomic_write",
-    "companions_of",
     "file_of",
     "interpret",
     "load",
     "load_samples",
     "network_of",
+    "one_each",
     "read_header",
     "read_raw",
     "save",

@@ -63,7 +63,7 @@ class Template:
     """What a dialect remembers of a file in ``Source.template`` so that it can write it back.
 
     The ``covariance`` is the one read: while it is the posterior's, what the file stores of it
-    stays as it is.
+    stays as it is. ``whole`` is the file of which ``raw`` is a part, and where in it.
     """
 
     raw: RawCheckpoint
@@ -72,6 +72,7 @@ class Template:
     priors: Mapping[str, tuple[Slot, Slot]] = field(default_factory=dict)
     extra: Any = None
     covariance: Covariance | None = None
+    whole: tuple[RawCheckpoint, Path] | None = None
 
 
 def read_finite(slot: Slot, tree: Tree) -> Array:

@@ -82,12 +82,13 @@ class ReadOptions:
     ``scale_transform``: one of softplus, exp, identity, exp-half (std = exp(logvar/2)), sqrt
     (variance stored). ``companion``: a second file some libraries need (laplace-torch's model state
     dict). ``model_shapes``: tensor name → shape, in model order, for flat-vector files that hold
-    neither.
+    neither. ``member``: which of several posteriors in one file.
     """
 
     scale_transform: str | None = None
     companion: RawCheckpoint | None = None
     model_shapes: Mapping[str, tuple[int, ...]] | None = None
+    member: str | None = None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class StateDict:
 
 def find_state_dict(tree: Tree) -> StateDict:
     """The weights in ``tree``: wrapper keys are followed, training states left out and listed."""
-    root = _descend(tree, ())
+    root = state_dict_path(tree)
     paths: dict[str, Path] = {}
     ignored: list[Ignored] = []
     for path, leaf in walk(tree):
@@ -71,23 +71,27 @@ def _in_training_state(tail: Path) -> bool:
     The leaf's own name does not count, nor do dotted keys: those are tensors of a model whose
     modules may be called anything.
     """
-    return any(
-        isinstance(part, str) and "." not in part and _NOT_MODEL.search(part) for part in tail[:-1]
-    )
+    return any(is_training_state(part) for part in tail[:-1])
 
 
-def _descend(tree: Tree, path: Path) -> Path:
-    """Follow wrapper keys as long as they lead to a dict that holds arrays."""
+def is_training_state(part: object) -> bool:
+    """Whether an entry of this name holds an optimiser's state or the like."""
+    return isinstance(part, str) and "." not in part and _NOT_MODEL.search(part) is not None
+
+
+def state_dict_path(tree: Tree, path: Path = ()) -> Path:
+    """Where wrapper keys lead from ``path``, followed as long as they lead to a dict with arrays."""
     node = at(tree, path)
-    # arrays at this level: it is a state dict, whatever else is called `model` in it
+    # matrices at this level: it is a state dict, whatever else is called `model` in it; vectors
+    # may be the mean and std of the inputs
     if not isinstance(node, Mapping) or any(
-        isinstance(v, np.ndarray) and v.ndim for v in node.values()
+        isinstance(v, np.ndarray) and v.ndim > 1 for v in node.values()
     ):
         return path
     for key in WRAPPERS:
         child = node.get(key)
         if isinstance(child, Mapping) and any(isinstance(v, np.ndarray) for _, v in walk(child)):
-            return _descend(tree, (*path, key))
+            return state_dict_path(tree, (*path, key))
     return path
 
 

@@ -52,10 +52,11 @@ def _texts(value: Any) -> list[list[str]]:
 
 
 def read_with(reading: ReadingOptions, position: int = 0) -> tuple[str, ...]:
-    """How the file was read, to be said again; of several companions the one at ``position``."""
-    companions = reading.companion
-    if isinstance(companions, Sequence) and not isinstance(companions, str):
-        reading = dataclasses.replace(reading, companion=companions[position])
+    """How the file was read, to be said again; of several values the one at ``position``."""
+    for name in ("companion", "member"):
+        given = getattr(reading, name)
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            reading = dataclasses.replace(reading, **{name: given[position]})
     return given_arguments(reading)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -41,19 +41,21 @@ def read(source: Source, reading: ReadingOptions) -> Posterior:
 
 
 def read_all(sources: Sequence[Source], reading: ReadingOptions) -> list[Posterior]:
-    """Posteriors in their order, each with its companion file."""
-    companions = formats.companions_of(reading.companion, len(sources))
-    return [
-        _read(source, reading.scale_transform, companion)
-        for source, companion in zip(sources, companions, strict=True)
-    ]
+    """Posteriors in their order, each with its companion file, or its member of the file."""
+    each = reading.each(len(sources))
+    return [_read(source, own) for source, own in zip(sources, each, strict=True)]
 
 
-def _read(source: Source, scale_transform: str | None, companion: str | Path | None) -> Posterior:
+def _read(source: Source, reading: ReadingOptions) -> Posterior:
     if isinstance(source, Posterior):
         return source
     started = time.perf_counter()
-    found = formats.load(source, scale_transform=scale_transform, companion=companion)
+    found = formats.load(
+        source,
+        scale_transform=reading.scale_transform,
+        companion=reading.companion,
+        member=cast("str | None", reading.member),  # one of `each`
+    )
     if found.source is not None:
         log.debug(
             "read %s: %s/%s, %d weights in %d tensors, stds by %s (%.2f s)",

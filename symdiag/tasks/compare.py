@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from symdiag.errors import UsageError
-from symdiag.formats import companions_of
 from symdiag.report import Report
 from symdiag.report.comparison import compare_reports
 from symdiag.report.kinds.compare import Comparison
@@ -41,10 +39,10 @@ def compare(
         SymdiagError: Bad input, or two that cannot be compared (``not-comparable``).
     """
     started = time.time()
-    first, second = companions_of(reading.companion, 2)
+    first, second = reading.each(2)
     return compare_reports(
-        _report(before, reading, first, estimation, progress),
-        _report(after, reading, second, estimation, progress),
+        _report(before, first, estimation, progress),
+        _report(after, second, estimation, progress),
         comparison.tolerance,
         run=run_info(started),
     )
@@ -53,7 +51,6 @@ def compare(
 def _report(
     source: Source | Report,
     reading: ReadingOptions,
-    companion: str | Path | None,
     estimation: EstimationOptions,
     progress: Progress | None,
 ) -> Report:
@@ -68,5 +65,4 @@ def _report(
         return found[0]
     from symdiag.tasks.analyze import analyze  # torch, which two JSON reports do without
 
-    own = replace(reading, companion=companion)
-    return analyze(source, reading=own, estimation=estimation, progress=progress)
+    return analyze(source, reading=reading, estimation=estimation, progress=progress)

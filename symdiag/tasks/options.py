@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +76,29 @@ class ReadingOptions(NetworkOptions):
             kind=list[Path] | None,
         ),
     ] = None
+    member: Annotated[
+        str | Sequence[str | None] | None,
+        Option(
+            "Which of several posteriors in one file: once, or once per checkpoint.",
+            metavar="NAME",
+            kind=list[str] | None,
+        ),
+    ] = None
+
+    def each(self, count: int) -> list[ReadingOptions]:
+        """These options for each of ``count`` checkpoints, with its own companion and member.
+
+        Raises:
+            UsageError: ``bad-option`` for numbers that are neither 1 nor ``count``.
+        """
+        from symdiag.formats import one_each  # numpy, which help texts do without
+
+        companions = one_each(self.companion, count, "companion")
+        members = one_each(self.member, count, "member")
+        return [
+            replace(self, companion=companion, member=member)
+            for companion, member in zip(companions, members, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,7 +99,53 @@ def swag():
     return tree, 0.5 * (rows.T @ rows / 4 + np.diag(np.concatenate(variances))), {}
 
 
-MAKERS = [low_rank, multivariate, laplace_full, laplace_kron, laplace_kron_per_layer, swag]
+def low_rank_in_a_store():
+    """TyXe's: the constraint is that of exp."""
+    s, factor = np.exp(RHO), RNG.normal(size=(D, 2))
+    params = {"net_guide.loc": FLAT, "net_guide.scale": RHO, "net_guide.cov_factor": factor}
+    real = {"__class__": "torch.distributions.constraints._Real"}
+    above = {"__class__": "torch.distributions.constraints._GreaterThan", "lower_bound": 0.0}
+    tree = {
+        "params": params,
+        "constraints": {key: above if key.endswith(".scale") else real for key in params},
+    }
+    return tree, np.outer(s, s) * (factor @ factor.T) + np.diag(s**2), {"model_shapes": SHAPES}
+
+
+def low_rank_of_constrained_values():
+    """``pyro.param`` gives the scale itself."""
+    factor = RNG.normal(size=(D, 2))
+    tree = {"guide.loc": FLAT, "guide.scale": S, "guide.cov_factor": factor}
+    return tree, np.outer(S, S) * (factor @ factor.T) + np.diag(S**2), {"model_shapes": SHAPES}
+
+
+def swag_flat():
+    """Iterates as they were, one column each; eq. 1 of SWAG takes the mean of all iterates off."""
+    variance, iterates = RNG.uniform(0.1, 1, D), FLAT[:, None] + RNG.normal(size=(D, 5))
+    tree = {"w_avg": FLAT, "w2_avg": FLAT**2 + variance, "pre_D": iterates}
+    deviations = iterates - FLAT[:, None]
+    covariance = 0.5 * (deviations @ deviations.T / 4 + np.diag(variance))
+    return tree, covariance, {"model_shapes": SHAPES}
+
+
+def swag_flat_with_deviations():
+    variance, rows = RNG.uniform(0.1, 1, D), RNG.normal(size=(5, D))
+    tree = {"mean": FLAT, "sq_mean": FLAT**2 + variance, "cov_mat_sqrt": rows}
+    return tree, 0.5 * (rows.T @ rows / 4 + np.diag(variance)), {"model_shapes": SHAPES}
+
+
+MAKERS = [
+    low_rank,
+    low_rank_in_a_store,
+    low_rank_of_constrained_values,
+    multivariate,
+    laplace_full,
+    laplace_kron,
+    laplace_kron_per_layer,
+    swag,
+    swag_flat,
+    swag_flat_with_deviations,
+]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda make: make.__name__)

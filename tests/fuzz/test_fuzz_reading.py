@@ -9,8 +9,8 @@ import pytest
 from mutations import mutated, seeds
 
 from symdiag.errors import SymdiagError
+from symdiag.formats import interpret
 from symdiag.formats.interface import RawCheckpoint
-from symdiag.formats.loading import interpret
 from symdiag.formats.reading import read_header, read_raw
 from symdiag.formats.tree import leaves
 

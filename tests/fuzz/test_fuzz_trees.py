@@ -7,8 +7,8 @@ import pytest
 from trees import library_trees, rearranged
 
 from symdiag.errors import SymdiagError
+from symdiag.formats import interpret, to_raw
 from symdiag.formats.interface import RawCheckpoint
-from symdiag.formats.loading import interpret, to_raw
 
 TREES = library_trees()
 NEEDS_SHAPES = {"laplace"}

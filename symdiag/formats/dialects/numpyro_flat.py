@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from symdiag.arrays import Arrays
 from symdiag.errors import UnsupportedError
-from symdiag.formats.dialects.pyro_flat import Keys, PyroFlat
+from symdiag.formats.dialects.pyro_flat import PyroFlat
 from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions
+from symdiag.formats.members import FlatGuide
 from symdiag.formats.transforms import IDENTITY
 from symdiag.posterior import Posterior
 
@@ -26,7 +27,7 @@ class NumpyroFlat(PyroFlat):
     priority = 62
     transform = IDENTITY
 
-    def keys(self, arrays: Arrays) -> Keys | None:
+    def keys(self, arrays: Arrays) -> FlatGuide | None:
         """The keys of the guide, if there is one."""
         if (
             _LOC not in arrays
@@ -35,7 +36,9 @@ class NumpyroFlat(PyroFlat):
         ):
             return None
         # priority above Pyro's: the names begin alike and the values are constrained here
-        return Keys(_LOC, *(key if key in arrays else None for key in (_SCALE, _FACTOR, _TRIL)))
+        return FlatGuide(
+            "auto_", _LOC, *(key if key in arrays else None for key in (_SCALE, _FACTOR, _TRIL))
+        )
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """As Pyro's.

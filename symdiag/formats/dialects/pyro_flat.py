@@ -9,9 +9,6 @@ companion state dict.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +18,12 @@ from symdiag.arrays import Array, Arrays
 from symdiag.errors import InputError
 from symdiag.formats.assemble import Draft, assemble
 from symdiag.formats.covariance import cholesky, is_as_read, model_shapes, split, with_covariance
+from symdiag.formats.dialects._words import meaning
 from symdiag.formats.dialects.pyro import ASSUMED
 from symdiag.formats.fields import Field, check_finite, flat_slots, recovered, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
+from symdiag.formats.members import FlatGuide, flat_guides
 from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import (
     SOFTPLUS,
@@ -36,21 +35,6 @@ from symdiag.formats.transforms import (
 from symdiag.formats.tree import Path, replaced
 from symdiag.posterior import Ignored, Posterior
 
-_SCALE = re.compile(r"^(?P<guide>(?:.*\.)?)scale(?P<end>_unconstrained)?$")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The guide's keys; ``factor`` and ``tril`` where it has them.
-
-    Without ``scale``, ``tril`` is no unit triangle.
-    """
-
-    loc: str
-    scale: str | None
-    factor: str | None
-    tril: str | None
-
 
 class PyroFlat:
     """One vector of means, one of scales, and possibly a factor."""
@@ -59,32 +43,23 @@ class PyroFlat:
     priority = 58
     transform = SOFTPLUS
 
-    def keys(self, arrays: Arrays) -> Keys | None:
+    def keys(self, arrays: Arrays) -> FlatGuide | None:
         """The keys of the guide, if there is one."""
-        for key, array in arrays.items():
-            match = _SCALE.match(key)
-            if match is None or array.ndim != 1 or f"{match['guide']}loc" not in arrays:
-                continue
-            factor, tril = (
-                f"{match['guide']}cov_factor",
-                f"{match['guide']}scale_tril{match['end'] or ''}",
-            )
-            return Keys(
-                f"{match['guide']}loc", key, *(k if k in arrays else None for k in (factor, tril))
-            )
-        return None
+        return next(iter(flat_guides(arrays)), None)
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
-        """Whether a guide's flat ``loc`` and ``scale`` are there, marked as unconstrained by name
-        or constraint.
+        """Whether a flat guide is there, and known for Pyro's.
+
+        That is by a constraint in a store, whichever makes the scale positive, by a name that says
+        ``_unconstrained``, or by a factor or triangle under Pyro's name.
         """
         keys = self.keys(arrays)
         if keys is None or keys.scale is None:
             return False
-        paths = find_state_dict(raw.tree).paths
-        return keys.scale.endswith("_unconstrained") or _softplus(
-            constraint_of(raw.tree, paths[keys.scale])
-        )
+        place = find_state_dict(raw.tree).paths[keys.scale]
+        known = keys.scale.endswith("_unconstrained") or keys.factor or keys.tril
+        constraint = constraint_of(raw.tree, place) or {"__class__": "._Real"}
+        return bool(known) or not str(constraint["__class__"]).endswith("._Real")
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior.
@@ -102,9 +77,10 @@ class PyroFlat:
         else:
             check_pair(keys.loc, keys.scale, arrays)
             place = found.paths[keys.scale]
-            scales, transform = flat_slots(place, shapes), self._transform(raw.tree, place, options)
+            scales = flat_slots(place, shapes)
+            transform = self._transform(raw.tree, place, arrays, keys.scale, options)
             fields = tuple(Field(name, means[name], scales[name], transform) for name in shapes)
-        used = {keys.loc, keys.scale, keys.factor, keys.tril}
+        used = set(keys.keys)
         ignored = (
             Ignored(key, "not part of the guide's Gaussian") for key in arrays if key not in used
         )
@@ -117,11 +93,18 @@ class PyroFlat:
         posterior = assemble(raw, self.name, draft)
         return _correlated(posterior, arrays)
 
-    def _transform(self, tree: Tree, place: Path, options: ReadOptions) -> Transform:
+    def _transform(
+        self, tree: Tree, place: Path, arrays: Arrays, key: str, options: ReadOptions
+    ) -> Transform:
+        """The user's, the constraint's, the guide's own; or what a bare ``scale`` can only mean."""
         if options.scale_transform:
             return transform_named(options.scale_transform)
         constraint = constraint_of(tree, place)
-        return self.transform if constraint is None else transform_of(constraint)
+        if constraint is not None:
+            return transform_of(constraint)
+        if self.transform is SOFTPLUS and not key.endswith("_unconstrained"):
+            return meaning("scale", [key], arrays)[0]
+        return self.transform
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
         """``raw.tree`` with new means, scales and factor."""
@@ -135,14 +118,10 @@ class PyroFlat:
         return tree if is_as_read(posterior) else replaced(tree, changes)
 
 
-def _softplus(constraint: Mapping[str, Any] | None) -> bool:
-    return constraint is not None and "SoftplusPositive" in str(constraint["__class__"])
-
-
 def _correlated(posterior: Posterior, arrays: Arrays) -> Posterior:
     """The posterior with its covariance; unchanged for a diagonal guide."""
     assert posterior.source is not None
-    keys: Keys = posterior.source.template.extra
+    keys: FlatGuide = posterior.source.template.extra
     scale = np.concatenate([posterior.scale[name].reshape(-1) for name in posterior.names])
     # (sF)(sF)^T + diag(s^2): Pyro multiplies the factor by the scale, too
     if keys.factor is not None:
@@ -176,7 +155,7 @@ def _stored_factor(posterior: Posterior, tree: Tree) -> tuple[Array, dict[Path, 
     assert source is not None
     assert covariance is not None
     found = find_state_dict(tree)
-    keys: Keys = source.template.extra
+    keys: FlatGuide = source.template.extra
     key = keys.factor or keys.tril
     assert key is not None
     raw = found.arrays[key]

@@ -19,6 +19,15 @@ from symdiag.formats.tree import Path
 
 _LOC = re.compile(r"^(?:net_guide\.)?(?P<site>.+)\.loc(?P<end>_unconstrained)?$")
 
+_UNBOUNDED = (
+    "exp assumed; had max_guide_scale been set it would be a sigmoid, which a state dict does not "
+    "tell"
+)
+_RADIAL = (
+    "read as AutoNormal; an AutoRadial guide has the same keys, and stds smaller by the root of "
+    "each tensor's size, which the file does not tell"
+)
+
 
 class Tyxe(KeyedDialect):
     """Keyed by site, in a store (with constraints) or a state dict."""
@@ -53,13 +62,10 @@ class Tyxe(KeyedDialect):
         return self.transform if constraint is None else transform_of(constraint)
 
     def notes(self, arrays: Arrays) -> tuple[str, ...]:
-        """The assumption a state dict forces on us."""
+        """What neither form of the guide tells."""
         if any(pair.loc.endswith("_unconstrained") for pair in self.pairs(arrays)):
-            return (
-                "exp assumed; had max_guide_scale been set it would be a sigmoid, which a state "
-                "dict does not tell",
-            )
-        return ()
+            return (_RADIAL, _UNBOUNDED)
+        return (_RADIAL,)
 
 
 def _is_tyxe(constraint: object) -> bool:
