@@ -127,6 +127,13 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "plausible wrong report.",
      "Say which with --scale-transform; the message shows the standard deviations either would "
      "give."),
+    ("several-posteriors", "The file holds several posteriors",
+     "A parameter store keeps every guide of its session, stale ones too, and a list holds one "
+     "posterior in each entry; taking any of them in silence could report on the wrong one.",
+     "Say which with --member; the message names them."),
+    ("unknown-member", "The file has no member of that name",
+     "--member names one of several posteriors in a file.",
+     "Choose one of the names in the message, or leave --member out."),
     ("missing-scale", "A mean has no scale",
      "The file is incomplete or mixes conventions.",
      _ANEW),
