@@ -131,6 +131,10 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "A parameter store keeps every guide of its session, stale ones too, and a list holds one "
      "posterior in each entry; taking any of them in silence could report on the wrong one.",
      "Say which with --member; the message names them."),
+    ("unknown-object", "The object is none that symdiag reads",
+     "Posteriors are read from files, modules, state dicts, guides, parameter stores, laplace "
+     "objects, optimizers and dicts of arrays.",
+     "Give one of these, or save it and name the file."),
     ("unknown-member", "The file has no member of that name",
      "--member names one of several posteriors in a file.",
      "Choose one of the names in the message, or leave --member out."),
