@@ -184,7 +184,37 @@ def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
     names = match_names(module, posterior) if matched is None else matched
     model = UserModel(module, (), names, samples=matched is not None)
     inputs = _as_arguments(example) if example is not None else _guess_inputs(model)
-    return replace(model, example_inputs=inputs)
+    model = replace(model, example_inputs=inputs)
+    if model.samples and _ignores_inputs(model):
+        raise UnsupportedError(
+            f"{type(module).__name__} computes nothing from its inputs: a guide, not a network",
+            code="model-mismatch",
+            hint="name the module that computes the network",
+        )
+    return model
+
+
+def _ignores_inputs(model: UserModel) -> bool:
+    """Whether outputs stay the same, to the last bit, for other inputs: at generic weights."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for own, theirs in model.names.items():
+        shape = model._tensor(own).shape
+        # positive, so that no activation of the rectifying kind is silent, and of variance' size
+        weights[theirs] = torch.rand(shape, generator=generator, dtype=torch.float64) / max(
+            1, shape[-1] if shape else 1
+        )
+    others = tuple(
+        a + torch.rand(a.shape, generator=generator, dtype=a.dtype)
+        if isinstance(a, Tensor) and a.is_floating_point()
+        else a
+        for a in model.example_inputs
+    )
+    if all(a is b for a, b in zip(others, model.example_inputs, strict=True)):
+        return False  # indices: taken on trust
+    with torch.no_grad():
+        outputs = [model.all_outputs(weights, x) for x in (model.example_inputs, others)]
+    return torch.equal(*outputs)
 
 
 def _built(source: ModelSource) -> tuple[nn.Module, Any]:

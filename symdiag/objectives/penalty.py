@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from symdiag.errors import UnsupportedError, UsageError
+from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.formats import interpret
 from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.tree import dotted
+from symdiag.network.module import ModelSource
 from symdiag.objectives.terms.symmetrized import GroupTerm
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
-from symdiag.symmetry.discovery import discover
+from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.symmetry.spec import PermutationSpec
 
 TorchTransform = Callable[[Tensor], Tensor]
@@ -54,9 +55,14 @@ class StraddlingPenalty:
 
     Args:
         model: The module (for Pyro: the guide, once it has been set up by a first call).
-        activation: Hidden activation; odd ones (tanh, ...) add sign flips. Unknown: permutations
-            only.
-        spec: The permutation spec where the parameters do not form a plain chain.
+        activation: Hidden activation, where the module cannot be traced; odd ones (tanh, ...) add
+            sign flips. Unknown: permutations only.
+        network: The network, where ``model`` is not the module that computes it (for Pyro: the
+            model that the guide is for): a module, or what makes one. ``model`` is traced itself
+            otherwise.
+        assume_chain: Take the parameters for a plain chain where the module cannot be traced and
+            other networks fit them as well.
+        spec: The permutation spec, known already.
         scale_transform: What turns the stored scale into a std, where names leave it open.
         draws: Weight draws per call.
         weight: Factor on the result, for losses that are not in nats per data set.
@@ -65,6 +71,7 @@ class StraddlingPenalty:
 
     Raises:
         InputError: No posterior found among the parameters, or no network.
+        UsageError: ``network-assumed``: neither the module nor its parameters tell the network.
         UnsupportedError: Correlated weights, or units that have no permanent form.
     """
 
@@ -73,6 +80,8 @@ class StraddlingPenalty:
         model: nn.Module,
         *,
         activation: str | None = None,
+        network: ModelSource | None = None,
+        assume_chain: bool = False,
         spec: PermutationSpec | None = None,
         scale_transform: str | None = None,
         draws: int = 8,
@@ -86,9 +95,7 @@ class StraddlingPenalty:
                 "the weights are correlated under this posterior", code="correlated-posterior"
             )
         if spec is None:
-            spec = discover(
-                posterior, activation=activation, generator=np.random.default_rng(seed)
-            ).spec
+            spec = _symmetry(model, network, posterior, activation, assume_chain, seed).spec
         # running statistics move with the units but are no random weights: H does not see them
         spec = spec.restricted(posterior.loc)
         self.spec = spec
@@ -138,6 +145,41 @@ class StraddlingPenalty:
                 (value if value.ndim > len(shape) else value[None]).reshape(-1, int(np.prod(shape)))
             )
         return torch.cat(parts, dim=1).double()
+
+
+def _symmetry(
+    model: nn.Module,
+    network: ModelSource | None,
+    posterior: Posterior,
+    activation: str | None,
+    assume_chain: bool,
+    seed: int,
+) -> Symmetry:
+    """The groups of the module itself; of the chain its parameters form only where it tells none."""
+
+    def found(source: ModelSource | None) -> Symmetry:
+        return discover(
+            posterior,
+            activation=activation,
+            model=source,
+            assume_chain=assume_chain,
+            generator=np.random.default_rng(seed),
+        )
+
+    if network is not None:
+        return found(network)
+    try:
+        return found(model)
+    except InputError as error:  # a guide, or a forward that cannot be followed
+        chain = found(None)
+        try:
+            chain.provenance.require_groups("StraddlingPenalty")
+        except UsageError as refusal:
+            hint = "give network=MODULE, spec=SPEC, or assume_chain=True if it is a plain chain"
+            raise UsageError(
+                f"{refusal.message}; {error.message}", code=refusal.code, hint=hint
+            ) from error
+        return chain
 
 
 @dataclass(frozen=True)
