@@ -22,7 +22,7 @@ from symdiag.formats.fields import Field, Slot
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
 from symdiag.formats.tree import dotted
 from symdiag.network.module import ModelSource
-from symdiag.objectives.terms.symmetrized import GroupTerm
+from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
 from symdiag.symmetry.discovery import Symmetry, discover

@@ -14,6 +14,13 @@ from symdiag.permanents.exact import (
     exact_marginals,
     small_log_permanents,
 )
+from symdiag.permanents.gaussian_swaps import (
+    GaussianSlots,
+    SwapMoments,
+    default_proposals,
+    partner_table,
+    swap_moments,
+)
 from symdiag.permanents.marginal import marginals
 from symdiag.permanents.planner import log_permanent
 from symdiag.permanents.results import DEFAULT, Effort, LogPermanent, Marginals
@@ -27,19 +34,24 @@ __all__ = [
     "BlockStructure",
     "Chain",
     "Effort",
+    "GaussianSlots",
     "LogPermanent",
     "Marginals",
+    "SwapMoments",
     "assignment_log_prob",
     "best_assignment",
     "bethe_functional",
     "block_structure",
+    "default_proposals",
     "exact_log_permanent",
     "exact_marginals",
     "log_permanent",
     "marginals",
+    "partner_table",
     "sample_assignments",
     "sampling_steps",
     "small_log_permanents",
     "swap_chain",
     "swap_marginals",
+    "swap_moments",
 ]

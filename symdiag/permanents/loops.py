@@ -14,26 +14,24 @@ import numpy as np
 from symdiag.arrays import Array, ByteArray, IntArray
 
 F = TypeVar("F", bound=Callable[..., object])
-_MANTISSA = 2.0**-53
-_SCRAMBLE = np.uint64(0x2545F4914F6CDD1D)  # xorshift64*: the output is the state times this
-_HALF = np.uint64(32)
-_LOW = np.uint64(0xFFFFFFFF)
 _STRIPE = 64  # columns per partial sum: a pick scans one stripe instead of the row
 
 
-def _jit(function: F) -> F:
+def fast_jit(function: F) -> F:
+    """Compile for speed."""
     # reassociation lets sums vectorise; inf and nan keep their meaning
     return cast(
         F, numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})(function)
     )
 
 
-def _jit_exact(function: F) -> F:
+def exact_jit(function: F) -> F:
+    """Compile to the letter."""
     # comparisons with nan decide here, and seeds must reproduce: no freedom for the compiler
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
-@_jit
+@fast_jit
 def subset_permanent(
     weights: Array, forward: Array, backward: Array, counts: IntArray, marginals: Array
 ) -> float:
@@ -68,7 +66,7 @@ def subset_permanent(
     return float(forward[full])
 
 
-@_jit
+@fast_jit
 def _masked_sum(free: ByteArray, values: Array) -> float:
     total = 0.0
     for j in range(values.shape[0]):
@@ -76,7 +74,7 @@ def _masked_sum(free: ByteArray, values: Array) -> float:
     return total
 
 
-@_jit
+@fast_jit
 def _pick(free: ByteArray, odds: Array, stripes: Array, goal: float) -> int:
     """The free column at which the running sum of odds passes ``goal``, given the sums over stripes
     of columns.
@@ -96,7 +94,7 @@ def _pick(free: ByteArray, odds: Array, stripes: Array, goal: float) -> int:
     return last
 
 
-@_jit
+@fast_jit
 def advance(
     free: ByteArray,
     odds: Array,
@@ -145,102 +143,7 @@ def advance(
                 log_proposal[k] = -np.inf
 
 
-@_jit_exact
-def _find(cumulative: Array, goal: float) -> int:
-    low = 0
-    high = cumulative.shape[0] - 1
-    while low < high:
-        middle = (low + high) // 2
-        if cumulative[middle] > goal:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-@_jit_exact
-def _next(state: np.uint64) -> np.uint64:
-    """One step of xorshift64 (Marsaglia 2003)."""
-    state ^= state << np.uint64(13)
-    state ^= state >> np.uint64(7)
-    state ^= state << np.uint64(17)
-    return state
-
-
-@_jit_exact
-def _pair(bits: np.uint64, n: int) -> tuple[np.int64, np.int64]:
-    """Two different indices below n, by multiply and shift (division is slow)."""
-    i = np.int64(((bits >> _HALF) * np.uint64(n)) >> _HALF)
-    k = np.int64(((bits & _LOW) * np.uint64(n - 1)) >> _HALF)
-    return i, k + 1 if k >= i else k
-
-
-@_jit_exact
-def _uniform(bits: np.uint64) -> float:
-    return np.float64(bits >> np.uint64(11)) * _MANTISSA
-
-
-@_jit_exact
-def swap_loop(
-    log_weights: Array,
-    cumulative: Array,
-    proposal: Array,
-    seed: np.uint64,
-    steps: int,
-    burn: int,
-    held: IntArray,
-    occupation: Array,
-) -> int:
-    """Metropolis swaps on ``held`` in place; adds the time spent at each (row, column) after
-    ``burn``.
-
-    A row and the column to move it to are proposed with odds ``proposal`` (running sums
-    ``cumulative``), or two rows uniformly where these are empty; returns the swaps accepted.
-    """
-    n = held.shape[0]
-    informed = cumulative.shape[0] > 0
-    holder = np.empty(n, dtype=np.int64)
-    since = np.full(n, burn)
-    for row in range(n):
-        holder[held[row]] = row
-    accepted = 0
-    state = seed
-    for t in range(steps):
-        state = _next(state)
-        i, k = _pair(state * _SCRAMBLE, n)
-        if informed:
-            state = _next(state)
-            goal = _uniform(state * _SCRAMBLE) * cumulative[i, n - 1]
-            k = holder[_find(cumulative[i], goal)]
-            if k == i:
-                continue
-        a = held[i]
-        c = held[k]
-        gain = log_weights[i, c] + log_weights[k, a] - log_weights[i, a] - log_weights[k, c]
-        if informed:  # the same swap can be proposed from either row, there and back
-            forth = proposal[i, c] + proposal[k, a]
-            gain += np.log((proposal[i, a] + proposal[k, c]) / forth)
-        if not gain >= 0.0:  # a loss, or nan: forbidden twice over
-            state = _next(state)
-            # below the resolution of the random number nothing is accepted
-            if not (gain > -37.0 and _uniform(state * _SCRAMBLE) < np.exp(gain)):
-                continue
-        accepted += 1
-        if t > burn:
-            occupation[i, a] += t - since[i]
-            occupation[k, c] += t - since[k]
-            since[i] = t
-            since[k] = t
-        held[i] = c
-        held[k] = a
-        holder[c] = i
-        holder[a] = k
-    for row in range(n):
-        occupation[row, held[row]] += max(steps - since[row], 0)
-    return accepted
-
-
-@_jit
+@fast_jit
 def _column_sums(
     weights: Array, rows: Array, total: Array, top: Array, rest: Array, arg: IntArray
 ) -> None:
@@ -264,7 +167,7 @@ def _column_sums(
                 rest[j] += weights[i, j] * rows[i, j]
 
 
-@_jit
+@fast_jit
 def _row_messages(values: Array, messages: Array, damped: bool) -> float:
     """messages_j = 1 / sum of the other values, in place; returns the largest relative change."""
     n = values.shape[0]
@@ -282,7 +185,7 @@ def _row_messages(values: Array, messages: Array, damped: bool) -> float:
     return change
 
 
-@_jit
+@fast_jit
 def bethe_sweeps(weights: Array, rows: Array, columns: Array, sweeps: int, tolerance: float) -> int:
     """Belief propagation for the Bethe permanent; see ``bethe.beliefs``. Returns the sweeps used."""
     n = weights.shape[0]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symdiag.arrays import Array, IntArray
-from symdiag.permanents.loops import swap_loop
+from symdiag.permanents.swap_loops import swap_loop
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def swap_chain(
     start: IntArray | None = None,
     burn: int | None = None,
     proposal: Array | None = None,
+    partners: IntArray | None = None,
 ) -> Chain:
     """Metropolis swaps on one (n, n) log-weight matrix.
 
@@ -51,6 +52,7 @@ def swap_chain(
         burn: steps left out of the marginals; a tenth when None.
         proposal: (n, n) positive weights to propose row i -> column j by, Sinkhorn marginals best;
             None proposes every pair of rows alike, which is cheaper and mixes where many swaps do.
+        partners: (n, L) rows to swap each row with (``partner_table``), instead of ``proposal``.
     """
     n = len(log_weights)
     state = np.arange(n) if start is None else np.array(start, dtype=np.int64)
@@ -62,12 +64,17 @@ def swap_chain(
     seed = np.uint64(generator.integers(1, 1 << 63))
     running = np.cumsum(weights, axis=1)
     matrix = np.ascontiguousarray(log_weights)
-    accepted = swap_loop(matrix, running, weights, seed, steps, skip, state, occupation)
+    lists = np.empty((n, 0), dtype=np.int64) if partners is None else partners
+    accepted = swap_loop(matrix, running, weights, lists, seed, steps, skip, state, occupation)
     return Chain(state, occupation / max(steps - skip, 1), accepted / max(steps, 1))
 
 
 def swap_marginals(
-    log_weights: Array, generator: np.random.Generator, *, steps: int | None = None
+    log_weights: Array,
+    generator: np.random.Generator,
+    *,
+    steps: int | None = None,
+    partners: IntArray | None = None,
 ) -> Array:
     """Doubly stochastic estimates (B, n, n) of P(π(i) = j) ∝ Π exp A[i, π(i)], for training.
 
@@ -76,10 +83,11 @@ def swap_marginals(
             forbids.
         generator: Seeds the chains.
         steps: Proposed swaps per matrix, half of which are burn-in; default ``default_steps(n)``.
+        partners: (n, L) rows to propose each row's swaps with; every pair alike when None.
     """
     wanted = steps or default_steps(log_weights.shape[1])
     chains = [
-        swap_chain(matrix, steps=wanted, generator=generator, burn=wanted // 2)
+        swap_chain(matrix, steps=wanted, generator=generator, burn=wanted // 2, partners=partners)
         for matrix in log_weights
     ]
     return np.array([chain.marginals for chain in chains]).reshape(log_weights.shape)

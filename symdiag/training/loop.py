@@ -108,7 +108,8 @@ class _Run:
         self.monitor = Monitor(problem, seed=0)  # one seed in all runs, so that they compare
         if start is not None:
             self.optimiser.load(start.tensors)
-        self.state = start or RunState(0, self.optimiser.tensors())
+            self.objective.load(start.tensors)
+        self.state = start or RunState(0, self._tensors())
         self._began, self._first = time.monotonic(), self.state.step
 
     def advance(self) -> None:
@@ -118,7 +119,7 @@ class _Run:
         for step in range(self.state.step, end):
             norm = self._step(step)
             if self._stop_requested():
-                self._save(replace(self.state, step=step + 1, tensors=self.optimiser.tensors()))
+                self._save(replace(self.state, step=step + 1, tensors=self._tensors()))
                 raise KeyboardInterrupt
         snapshot = self.monitor(self.q)
         if not math.isfinite(snapshot.elbo):
@@ -143,6 +144,9 @@ class _Run:
         self.optimiser.step(learning_rate(step, self.config.steps, self.peak, self.config.warmup))
         return norm
 
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**self.optimiser.tensors(), **self.objective.tensors()}
+
     def _stop_requested(self) -> bool:
         stop = self.settings.stop
         return stop is not None and self.settings.workers.any(stop.received)
@@ -162,7 +166,7 @@ class _Run:
     def _progress(self, step: int, snapshot: Snapshot) -> RunState:
         """The state after an evaluation: best value so far, and whether the run is over."""
         value = self._objective(snapshot)
-        state = replace(self.state, step=step, tensors=self.optimiser.tensors())
+        state = replace(self.state, step=step, tensors=self._tensors())
         if value > state.best + self.config.tolerance or step <= self.config.annealed_steps:
             state = replace(state, best=value, best_step=step)
         patience = self.config.patience * self.interval

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.paper.nets import Net, State, Task, initial, kl
 from benchmarks.paper.training import Trainer, infonce_marginals, log_densities
-from symdiag.objectives.terms.symmetrized import GroupTerm
+from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.variational import Variational
 
 NETS = [Net((2, 5, 1), "relu"), Net((2, 4, 1), "tanh"), Net((3, 5, 3), "relu")]

@@ -13,8 +13,9 @@ from symdiag.estimators.densities import SlotDensity, unit_blocks
 from symdiag.estimators.joint import GroupSum
 from symdiag.estimators.proposals import one_axis_per_tensor, own_tensors
 from symdiag.estimators.straddling import estimate_straddling
+from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.penalty import StraddlingPenalty
-from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized
+from symdiag.objectives.terms.symmetrized import Symmetrized
 from symdiag.objectives.variational import Variational
 from symdiag.permanents.exact import exact_log_permanent
 from symdiag.posterior import Posterior

@@ -12,8 +12,8 @@ from torch import nn
 
 import symdiag
 from symdiag.errors import SymdiagError, UnsupportedError, UsageError
+from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.penalty import StraddlingPenalty, read_module, torch_transform
-from symdiag.objectives.terms.symmetrized import GroupTerm
 from symdiag.objectives.variational import Variational
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

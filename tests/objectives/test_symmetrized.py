@@ -9,9 +9,16 @@ import torch
 from scipy.special import logsumexp
 
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.objectives.terms.symmetrized import GroupTerm, Symmetrized, find_marginals
+from symdiag.objectives import group_term
+from symdiag.objectives.group_term import GroupTerm
+from symdiag.objectives.terms.symmetrized import Symmetrized
 from symdiag.objectives.variational import Variational
-from symdiag.permanents import bethe_functional, swap_marginals
+from symdiag.permanents import (
+    bethe_functional,
+    exact_marginals,
+    partner_table,
+    swap_marginals,
+)
 from symdiag.posterior import Posterior
 from symdiag.symmetry.elements import Element, act
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
@@ -137,12 +144,12 @@ def test_sampled_marginals_are_unbiased_for_the_exact_ones(width, spread):
 
     def record(log_weights, generator):
         seen["a"] = log_weights
-        return find_marginals("exact", width)(log_weights, generator)
+        return exact_marginals(log_weights)
 
     term = GroupTerm(group, q)
     term._marginals = record
     term(q.loc, q.scale, q.loc + q.scale * noise, np.random.default_rng(0))
-    exact = find_marginals("exact", width)(seen["a"], np.random.default_rng(0))[1][0]
+    exact = exact_marginals(seen["a"])[1][0]
     chains = swap_marginals(np.repeat(seen["a"], 400, axis=0), np.random.default_rng(1), steps=2000)
     error = chains.std(0, ddof=1) / 20 + 1e-4
     assert (np.abs(chains.mean(0) - exact) < 5 * error).all()
@@ -165,6 +172,101 @@ def test_sampled_gradient_agrees_with_the_exact_one_in_expectation():
     difference = sampled.mean(0) - torch.cat([exact.loc.grad, exact.log_scale.grad]).numpy()
     error = sampled.std(0, ddof=1) / math.sqrt(len(sampled))
     assert (np.abs(difference) < 5 * error + 1e-3).all()
+
+
+@pytest.mark.parametrize("few_weights", [64, 0], ids=["without matrix", "with matrix"])
+@pytest.mark.parametrize(("signed", "fixed"), [(False, ()), (True, ()), (False, ("w2",))])
+def test_training_gradient_agrees_with_the_exact_one_in_expectation(
+    signed, fixed, few_weights, monkeypatch
+):
+    """Short chains with a table of partners, and densities worked out where a swap needs them."""
+    monkeypatch.setattr(group_term, "_FEW_WEIGHTS", few_weights)
+    posterior = make_posterior(8, fixed=fixed)
+    if fixed:  # two sets of units that may exchange within themselves only
+        posterior.loc["w2"][0] = np.repeat([0.5, -0.7], 4)
+    group = Group(
+        "h", 8, (Member("b1", 0), Member("w1", 0), Member("w2", 1, flips=not fixed)), signed
+    )
+    noise = noise_for(posterior, 64)
+    exact, value = evaluate(posterior, group, noise, "exact")
+    value.backward()
+    sampled = []
+    for seed in range(40):
+        q = Variational.of(posterior)
+        term = GroupTerm(group, q, "mcmc", value=False)
+        draws = q.loc + q.scale * noise
+        term(q.loc, q.scale, draws, np.random.default_rng(seed)).backward()
+        sampled.append(torch.cat([q.loc.grad, q.log_scale.grad]).numpy())
+    sampled = np.array(sampled)
+    target = torch.cat([exact.loc.grad, exact.log_scale.grad]).numpy()
+    error = sampled.std(0, ddof=1) / math.sqrt(len(sampled))
+    assert (np.abs(sampled.mean(0) - target) < 5 * error + 2e-3).all()
+    assert np.abs(target).max() > 0.1
+
+
+def test_mixed_flips_of_one_group_agree_with_the_exact_gradient():
+    """A unit whose bias does not change sign: the shares of the two signs matter on the rest."""
+    posterior = make_posterior(6, seed=5)
+    members = (Member("b1", 0, flips=False), Member("w1", 0), Member("w2", 1))
+    group, noise = Group("h", 6, members, True), noise_for(posterior, 64)
+    exact, value = evaluate(posterior, group, noise, "exact")
+    value.backward()
+    sampled = []
+    for seed in range(40):
+        q = Variational.of(posterior)
+        term = GroupTerm(group, q, "mcmc", value=False)
+        term(q.loc, q.scale, q.loc + q.scale * noise, np.random.default_rng(seed)).backward()
+        sampled.append(torch.cat([q.loc.grad, q.log_scale.grad]).numpy())
+    sampled = np.array(sampled)
+    target = torch.cat([exact.loc.grad, exact.log_scale.grad]).numpy()
+    error = sampled.std(0, ddof=1) / math.sqrt(len(sampled))
+    assert (np.abs(sampled.mean(0) - target) < 5 * error + 2e-3).all()
+
+
+def test_wide_groups_use_fewer_draws_and_leave_the_others_without_gradient():
+    width = 400
+    posterior = make_posterior(width)
+    q = Variational.of(posterior)
+    draws = (q.loc + q.scale * noise_for(posterior, 8)).detach().requires_grad_()
+    term = GroupTerm(mlp_group(width), q, value=False)
+    term(q.loc, q.scale, draws, np.random.default_rng(0)).backward()
+    used = draws.grad.abs().sum(1) > 0
+    assert used.tolist() == [True] * term.draws_used(8) + [False] * (8 - term.draws_used(8))
+    assert 0 < term.draws_used(8) < 8
+
+
+def test_partners_follow_the_odds_of_a_swap():
+    """Two units that overlap with each other alone are listed for each other; never a unit itself."""
+    log_weights = np.full((2, 6, 6), -50.0)
+    log_weights[:, range(6), range(6)] = 0.0
+    log_weights[:, 0, 1] = log_weights[:, 1, 0] = -0.1
+    table = partner_table(log_weights, np.random.default_rng(0))
+    assert (table[0] == 1).mean() > 0.85
+    assert (table[1] == 0).mean() > 0.85
+    assert (table != np.arange(6)[:, None]).all()
+    assert all(set(table[k]) == set(range(6)) - {k} for k in range(2, 6))
+    assert len(set(table[0])) > 2  # a tenth of the proposals goes anywhere
+
+
+def test_a_term_goes_on_as_if_it_had_not_been_interrupted():
+    posterior = make_posterior(16)
+    q = Variational.of(posterior)
+    spec = PermutationSpec((mlp_group(16),))
+
+    def gradient(objective, step):
+        q.loc.grad = None
+        draws = q.loc + q.scale * noise_for(posterior, 4, seed=step)
+        objective.term(q, draws, np.random.default_rng(step)).backward()
+        return q.loc.grad.clone()
+
+    through = Symmetrized(spec, q, value=False)
+    expected = [gradient(through, step) for step in range(40)]
+    first = Symmetrized(spec, q, value=False)
+    for step in range(35):
+        gradient(first, step)
+    second = Symmetrized(spec, q, value=False)
+    second.load(first.tensors())
+    assert all(torch.equal(gradient(second, step), expected[step]) for step in range(35, 40))
 
 
 def test_bethe_value_is_a_lower_bound():
@@ -216,4 +318,4 @@ def test_refusals():
     with pytest.raises(UnsupportedError, match="two axes"):
         GroupTerm(Group("r", 3, (Member("w1", 0), Member("w1", 1))), q)
     with pytest.raises(UsageError, match="unknown marginals"):
-        find_marginals("guess", 4)
+        GroupTerm(mlp_group(3), q, "guess")

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from symdiag.objectives.variational import Variational
     from symdiag.symmetry.spec import PermutationSpec
 
-__all__ = ["Objective", "TermOptions", "build_objective", "check_options", "objective_names"]
+__all__ = [
+    "Objective",
+    "Stateless",
+    "TermOptions",
+    "build_objective",
+    "check_options",
+    "objective_names",
+]
 
 DEFAULT_OBJECTIVE = "symmetrized"
 
@@ -49,6 +56,25 @@ class Objective(Protocol):
         ``generator`` drives whatever the term samples beside the weights.
         """
         ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State that a resumed run needs to be the same run, by name; ``term.`` starts the names."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from the state among ``tensors``, which may hold others."""
+        ...
+
+
+class Stateless:
+    """An objective whose terms depend on their arguments only."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing to save."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Nothing to go on from."""
 
 
 def objective_names() -> tuple[str, ...]:

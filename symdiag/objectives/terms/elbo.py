@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from symdiag.objectives.terms import TermOptions
+from symdiag.objectives.terms import Stateless, TermOptions
 from symdiag.objectives.variational import Variational
 from symdiag.symmetry.spec import PermutationSpec
 
 OPTIONS: tuple[str, ...] = ()
 
 
-class Elbo:
+class Elbo(Stateless):
     """L = E log p(y|ω) − KL(q ‖ p)."""
 
     name = "elbo"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from symdiag.arrays import Array
 from symdiag.errors import UnsupportedError
-from symdiag.objectives.terms import TermOptions
+from symdiag.objectives.terms import Stateless, TermOptions
 from symdiag.objectives.variational import Layout, Variational
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
@@ -21,7 +21,7 @@ OPTIONS = ("num_elements",)
 _DEFAULT_ELEMENTS = 20
 
 
-class InfoNCE:
+class InfoNCE(Stateless):
     """Adds E log (1/K) Σ_k q(g_k⁻¹ω)/q(ω), g_0 the identity: −I^K, never below −log K.
 
     Kept as the baseline that the permanent-based objective is measured against.

@@ -1,0 +1,331 @@
+"""The straddling entropy of one group as a term of a loss, with the permanent's own gradient.
+
+For one group H = E log perm(exp A), and ∂ log perm/∂θ = Σ_ij P_ij ∂A_ij/∂θ with the permanental
+marginals P. Summing over j first, the gradient needs only the moments (P x)_i and (P x²)_i of the
+draws that slot i may hold,
+
+    Σ_ij P_ij A_ij = −½ Σ_i [ (P x²)_i − 2 μ_i (P x)_i + μ_i² ] / σ_i²
+                     + ½ Σ_i (x_i − μ_i)² / σ_i²
+
+(the log σ terms cancel because P is doubly stochastic). They come from P itself, a handful of
+matrix products, or, where only the gradient is wanted and a unit has few weights, straight from a
+swap chain that forms no matrix. With sign flips the first moment takes the difference of the kept
+and the flipped share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from symdiag.arrays import Array, IntArray
+from symdiag.errors import UnsupportedError, UsageError
+from symdiag.estimators.densities import SlotDensity, unit_blocks
+from symdiag.objectives._moments import Moments, Slots, gradients, matrix_moments
+from symdiag.objectives.variational import Variational
+from symdiag.permanents import (
+    Effort,
+    GaussianSlots,
+    bethe_functional,
+    default_proposals,
+    exact_marginals,
+    marginals,
+    partner_table,
+    swap_marginals,
+    swap_moments,
+)
+from symdiag.symmetry.spec import Group
+
+Marginals = Callable[[Array, np.random.Generator], tuple[Array, Array]]
+"""(log weights (B, n, n), generator) → (log-permanents or bounds (B,), marginals (B, n, n))."""
+
+EXACT_LIMIT = 10  # widest group that ``auto`` evaluates exactly at every step
+_FEW_WEIGHTS = 64  # weights a unit up to which a chain works out densities as it goes
+_ALL_DRAWS_UP_TO = 128  # units up to which a gradient uses every draw of a step
+_FEWEST_DRAWS = 4
+_RENEWED_AFTER = 32  # calls for which a table of partners is kept
+_TABLE_DRAWS = 4
+
+
+def _exact(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    return exact_marginals(log_weights)
+
+
+def _sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    marginals = swap_marginals(log_weights, generator)
+    return bethe_functional(log_weights, marginals), marginals
+
+
+def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+    found = marginals(
+        log_weights, generator=generator, method="bethe", effort=Effort(max_exact=8)
+    ).probabilities
+    return bethe_functional(log_weights, found), found
+
+
+_METHODS: dict[str, Marginals] = {"exact": _exact, "mcmc": _sampled, "bethe": _bethe}
+MARGINALS = ("auto", "exact", "mcmc", "bethe")
+"""Ways to get permanental marginals; ``auto`` is exact up to width ``EXACT_LIMIT``, else mcmc."""
+
+
+def _resolved(method: str, width: int) -> str:
+    """The way called ``method`` for ``width`` units, ``auto`` decided."""
+    if method == "auto":
+        method = "exact" if width <= EXACT_LIMIT else "mcmc"
+    if method not in _METHODS:
+        raise UsageError(
+            f"unknown marginals '{method}'",
+            code="bad-option",
+            hint=f"Choose one of: {', '.join(MARGINALS)}.",
+        )
+    return method
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Where the units of one group sit in the flat weight vector.
+
+    ``index`` (n, D); ``sign`` (D,) is −1 on entries that a flip negates, which come first;
+    ``allowed`` (n, n) per sign choice, None when no deterministic weight forbids an exchange.
+    """
+
+    index: Tensor
+    sign: Tensor
+    allowed: tuple[Tensor | None, ...]
+
+
+class GroupTerm:
+    """H(g|ω) of one group as a differentiable function of the flat vectors μ, σ and draws.
+
+    Args:
+        group: The group; it must not act on two axes of one tensor.
+        q: Weights laid out as the vectors will be.
+        marginals: One of ``MARGINALS``.
+        value: Whether values are wanted. Without, wide groups are sampled from fewer draws with more
+            swaps each: what a short chain forgets too little biases the gradient, while noise
+            averages out over steps.
+    """
+
+    def __init__(
+        self, group: Group, q: Variational, marginals: str = "auto", *, value: bool = True
+    ) -> None:
+        if not group.is_matrix_permanent:
+            raise UnsupportedError(
+                f"group {group.name} acts on two axes of one tensor: there is no permanent form",
+                code="not-a-permanent",
+            )
+        self.group = group
+        self.blocks = _locate(group, q)
+        method = _resolved(marginals, group.width)
+        self._marginals = _METHODS[method]
+        self._partners = _Partners(group.width) if method == "mcmc" and not value else None
+
+    def __call__(
+        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+    ) -> Tensor:
+        """Mean over draws (S, D) of log perm(exp A), nats, with the permanent's gradient.
+
+        The value is exact where the marginals are, 0 where none is wanted, and otherwise the Bethe
+        functional at sampled marginals, a lower bound on the exact value of these draws.
+        """
+        function: Any = _Straddling.apply
+        value: Tensor = function(loc, scale, draws, self, generator)
+        return value
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the next call depends on beside its arguments, to be saved with a run."""
+        return {} if self._partners is None else self._partners.tensors()
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from such tensors."""
+        if self._partners is not None and tensors:
+            self._partners.load(tensors)
+
+    def draws_used(self, count: int) -> int:
+        """How many of ``count`` draws the term looks at: all, fewer of wide groups in training."""
+        if self._partners is None:
+            return count
+        return min(count, max(_FEWEST_DRAWS, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
+
+    def moments(self, slots: Slots, generator: np.random.Generator) -> tuple[Tensor, Moments]:
+        """Mean value over the draws, and the moments that the gradient needs."""
+        if self._partners is None:
+            value, kept, flipped = self._evaluate(slots, generator, self._marginals)
+            return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
+        table = self._partners.table(self, slots)
+        if self._forms_no_matrix(slots):
+            return slots.x.new_zeros(()), self._chain_moments(slots, table, generator)
+
+        def sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+            steps = default_proposals(self.group.width)
+            found = swap_marginals(log_weights, generator, steps=steps, partners=table)
+            return np.zeros(len(log_weights)), found
+
+        value, kept, flipped = self._evaluate(slots, generator, sampled)
+        return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
+
+    def log_weights(self, slots: Slots) -> Array:
+        """A of every draw, (S, n, n)."""
+        kept, flipped = self._signed_log_weights(slots)
+        return (kept if flipped is None else torch.logaddexp(kept, flipped)).cpu().numpy()
+
+    def _forms_no_matrix(self, slots: Slots) -> bool:
+        """Few weights a unit, none of them deterministic, on the CPU."""
+        free = all(allowed is None for allowed in self.blocks.allowed)
+        return free and slots.x.shape[-1] <= _FEW_WEIGHTS and slots.x.device.type == "cpu"
+
+    def _chain_moments(
+        self, slots: Slots, table: IntArray, generator: np.random.Generator
+    ) -> Moments:
+        constant = -0.5 * (slots.precision * slots.mean**2).sum(-1) + slots.half_log_precision
+        natural = GaussianSlots(
+            slots.weighted_mean.contiguous().numpy(),
+            (0.5 * slots.precision).numpy(),
+            constant.numpy(),
+            int((self.blocks.sign < 0).sum()) if self.group.signed else None,
+        )
+        found = swap_moments(natural, slots.x.numpy(), table, generator)
+        parts = (found.first, found.second, found.weighted, 2.0 * found.half_precision)
+        return Moments(*(torch.from_numpy(part) for part in parts))
+
+    def _evaluate(
+        self, slots: Slots, generator: np.random.Generator, find: Marginals
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean value, and marginals (S, n, n) of kept and of flipped signs (None if unsigned)."""
+        kept, flipped = self._signed_log_weights(slots)
+        both = kept if flipped is None else torch.logaddexp(kept, flipped)
+        values, found = find(both.cpu().numpy(), generator)
+        share = torch.from_numpy(found).to(both.device)
+        value = torch.from_numpy(values).to(both.device).mean()
+        if flipped is None:
+            return value, share, None
+        # a pair's share splits over its two signs as their densities do
+        turned = torch.where(share > 0, share * torch.exp(flipped - both), 0.0)
+        return value, share - turned, turned
+
+    def _signed_log_weights(self, slots: Slots) -> tuple[Tensor, Tensor | None]:
+        """log q_i(±x_j) − log q_j(x_j), (S, n, n) for either sign; None for flips if unsigned."""
+        # log q_i(x_j) up to a constant common to all i: −½ Σ (x² − 2 μ x + μ²)/σ² − Σ log σ
+        constant = (
+            0.5 * (slots.precision * slots.mean**2).sum(-1) - slots.half_log_precision
+        )  # (n,)
+        squares = 0.5 * slots.precision @ slots.square.mT  # (n, D) @ (S, D, n) → (S, n, n)
+        kept = slots.weighted_mean @ slots.x.mT - squares - constant[:, None]  # (S, n, n)
+        # columns are divided by the own density q_j(x_j): the permanent becomes Σ_g q(g⁻¹ω)/q(ω),
+        # and the identity's weight is exactly 1 whatever the rounding
+        own = kept.diagonal(dim1=1, dim2=2).clone()
+        kept = self._masked(kept - own[:, None, :], 0)
+        kept.diagonal(dim1=1, dim2=2).zero_()
+        if not self.group.signed:
+            return kept, None
+        turned = (slots.weighted_mean * self.blocks.sign) @ slots.x.mT - squares
+        return kept, self._masked(turned - constant[:, None] - own[:, None, :], 1)
+
+    def _masked(self, log_density: Tensor, which: int) -> Tensor:
+        allowed = self.blocks.allowed[which]
+        return log_density if allowed is None else log_density.masked_fill(~allowed, -torch.inf)
+
+
+class _Straddling(torch.autograd.Function):
+    """log perm(exp A) averaged over draws.
+
+    All gradients are formed in the forward pass, next to the marginals that they need.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        term: GroupTerm,
+        generator: np.random.Generator,
+    ) -> Tensor:
+        index = term.blocks.index
+        std = scale[index].double()
+        used = draws[: term.draws_used(len(draws))]
+        slots = Slots.of(loc[index].double(), std, used[:, index].double())
+        value, found = term.moments(slots, generator)
+        ctx.save_for_backward(index, *gradients(slots, std, found))
+        ctx.like = (loc, scale, draws)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        index, *saved = ctx.saved_tensors
+        spread = []
+        for like, gradient in zip(ctx.like, saved, strict=True):
+            full = torch.zeros_like(like)
+            # of the draws' gradient only those that were used have one
+            part = full if full.ndim == 1 else full[: len(gradient)]
+            part[..., index] = (gradient * grad_outputs[0]).to(like.dtype)
+            spread.append(full)
+        return (*spread, None, None)
+
+
+class _Partners:
+    """The table of partners of one group, renewed every ``_RENEWED_AFTER`` calls.
+
+    It decides how fast the chain mixes, not what it converges to, so that it may be old; a resumed
+    run must go on with the same one to be the same run. Its draws are its own, alike in all
+    processes of a run.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._table: IntArray = np.empty((width, 0), dtype=np.int64)
+        self._calls = 0
+
+    def table(self, term: GroupTerm, slots: Slots) -> IntArray:
+        """The table for this call."""
+        if self._calls % _RENEWED_AFTER == 0:
+            generator = np.random.default_rng([17, self._calls])
+            noise = generator.standard_normal((_TABLE_DRAWS, *slots.mean.shape))
+            std = torch.where(slots.precision > 0, slots.precision, torch.inf) ** -0.5
+            x = slots.mean + std * torch.from_numpy(noise).to(slots.mean)
+            there = dataclasses.replace(slots, x=x, square=x * x)
+            self._table = partner_table(term.log_weights(there), generator)
+        self._calls += 1
+        return self._table
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of the table and its age."""
+        return {
+            "partners": torch.from_numpy(self._table.copy()),
+            "calls": torch.tensor(self._calls),
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from such copies."""
+        self._table, self._calls = tensors["partners"].numpy().copy(), int(tensors["calls"])
+
+
+def _locate(group: Group, q: Variational) -> _Blocks:
+    positions = q.layout.split(torch.arange(q.layout.size, device=q.loc.device))
+    # what a flip negates comes first: the swap chain takes it as a range
+    members = sorted(group.members, key=lambda m: not m.flips)
+    index = torch.cat([unit_blocks(positions[m.tensor], m, group.width) for m in members], dim=1)
+    signs = [
+        torch.full(
+            (unit_blocks(positions[m.tensor], m, group.width).shape[1],), -1.0 if m.flips else 1.0
+        )
+        for m in members
+    ]
+    return _Blocks(index, torch.cat(signs).double().to(q.loc.device), _allowed(group, q))
+
+
+def _allowed(group: Group, q: Variational) -> tuple[Tensor | None, ...]:
+    """Which exchanges the deterministic weights permit, per sign choice."""
+    if q.free is None:
+        return (None, None)
+    with torch.no_grad():
+        loc, scale = q.layout.split(q.loc), q.layout.split(q.scale)
+        parts = SlotDensity(group, loc, scale).signed_parts(
+            {name: value[None] for name, value in loc.items()}
+        )
+    return tuple(None if part is None else ~torch.isneginf(part[0]) for part in parts)

@@ -1,0 +1,255 @@
+"""The loops of swap chains, compiled by numba at their first call and cached on disk: one on a matrix
+of log weights, one on Gaussian densities that are worked out where a swap needs them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symdiag.arrays import Array, IntArray
+from symdiag.permanents.loops import exact_jit, fast_jit
+
+_MANTISSA = 2.0**-53
+_SCRAMBLE = np.uint64(0x2545F4914F6CDD1D)  # xorshift64*: the output is the state times this
+_HALF = np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+@exact_jit
+def _find(cumulative: Array, goal: float) -> int:
+    low = 0
+    high = cumulative.shape[0] - 1
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle] > goal:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@exact_jit
+def _next(state: np.uint64) -> np.uint64:
+    """One step of xorshift64 (Marsaglia 2003)."""
+    state ^= state << np.uint64(13)
+    state ^= state >> np.uint64(7)
+    state ^= state << np.uint64(17)
+    return state
+
+
+@exact_jit
+def _rows(bits: np.uint64, n: np.int64, partners: IntArray) -> tuple[np.int64, np.int64]:
+    """A row below n and one of its ``partners`` (n, L), any other row where L = 0.
+
+    By multiply and shift of the two halves of ``bits``: division is slow.
+    """
+    i = np.int64(((bits >> _HALF) * np.uint64(n)) >> _HALF)
+    if partners.shape[1] > 0:
+        return i, partners[i, np.int64(((bits & _LOW) * np.uint64(partners.shape[1])) >> _HALF)]
+    k = np.int64(((bits & _LOW) * np.uint64(n - 1)) >> _HALF)
+    return i, k + 1 if k >= i else k
+
+
+@exact_jit
+def _uniform(bits: np.uint64) -> float:
+    return np.float64(bits >> np.uint64(11)) * _MANTISSA
+
+
+@exact_jit
+def swap_loop(
+    log_weights: Array,
+    cumulative: Array,
+    proposal: Array,
+    partners: IntArray,
+    seed: np.uint64,
+    steps: int,
+    burn: int,
+    held: IntArray,
+    occupation: Array,
+) -> int:
+    """Metropolis swaps on ``held`` in place; adds the time spent at each (row, column) after
+    ``burn``.
+
+    A row and the column to move it to are proposed with odds ``proposal`` (running sums
+    ``cumulative``); where these are empty a row and one of its ``partners`` (n, L), and where those
+    are empty too, any two rows. Returns the swaps accepted.
+    """
+    n = np.int64(held.shape[0])
+    informed = cumulative.shape[0] > 0
+    holder = np.empty(n, dtype=np.int64)
+    since = np.full(n, burn)
+    for row in range(n):
+        holder[held[row]] = row
+    accepted = 0
+    state = seed
+    for t in range(steps):
+        state = _next(state)
+        i, k = _rows(state * _SCRAMBLE, n, partners)
+        if informed:
+            state = _next(state)
+            goal = _uniform(state * _SCRAMBLE) * cumulative[i, n - 1]
+            k = holder[_find(cumulative[i], goal)]
+            if k == i:
+                continue
+        a = held[i]
+        c = held[k]
+        gain = log_weights[i, c] + log_weights[k, a] - log_weights[i, a] - log_weights[k, c]
+        if informed:  # the same swap can be proposed from either row, there and back
+            forth = proposal[i, c] + proposal[k, a]
+            gain += np.log((proposal[i, a] + proposal[k, c]) / forth)
+        if not gain >= 0.0:  # a loss, or nan: forbidden twice over
+            state = _next(state)
+            # below the resolution of the random number nothing is accepted
+            if not (gain > -37.0 and _uniform(state * _SCRAMBLE) < np.exp(gain)):
+                continue
+        accepted += 1
+        if t > burn:
+            occupation[i, a] += t - since[i]
+            occupation[k, c] += t - since[k]
+            since[i] = t
+            since[k] = t
+        held[i] = c
+        held[k] = a
+        holder[c] = i
+        holder[a] = k
+    for row in range(n):
+        occupation[row, held[row]] += max(steps - since[row], 0)
+    return accepted
+
+
+@fast_jit
+def _density(
+    i: np.int64,
+    j: np.int64,
+    weighted: Array,
+    half_precision: Array,
+    constant: Array,
+    flips: int,
+    x: Array,
+) -> tuple[float, float]:
+    """log q_i(x_j), over both signs where there are flips, and half the difference of the two."""
+    even = constant[i]
+    odd = 0.0
+    for d in range(x.shape[1]):
+        term = weighted[i, d] * x[j, d]
+        even -= half_precision[i, d] * x[j, d] * x[j, d]
+        if d < flips:
+            odd += term
+        else:
+            even += term
+    if flips >= 0:  # log(e^odd + e^-odd)
+        even += abs(odd) + np.log1p(np.exp(-2.0 * abs(odd)))
+    return even, odd
+
+
+@fast_jit
+def _record(
+    time: float,
+    i: np.int64,
+    j: np.int64,
+    odd: float,
+    weighted: Array,
+    half_precision: Array,
+    flips: int,
+    x: Array,
+    first: Array,
+    second: Array,
+    pulled: Array,
+    pulled_half: Array,
+) -> None:
+    """Slot i held unit j for ``time`` steps.
+
+    Under flips tanh(odd) is the difference of the two signs' shares.
+    """
+    turned = time * np.tanh(odd) if flips >= 0 else time
+    for d in range(x.shape[1]):
+        signed = turned if d < flips else time
+        first[i, d] += signed * x[j, d]
+        second[i, d] += time * x[j, d] * x[j, d]
+        pulled[j, d] += signed * weighted[i, d]
+        pulled_half[j, d] += time * half_precision[i, d]
+
+
+@fast_jit
+def gaussian_swap_loop(
+    weighted: Array,
+    half_precision: Array,
+    constant: Array,
+    flips: int,
+    draws: Array,
+    partners: IntArray,
+    seeds: NDArray[np.uint64],
+    steps: int,
+    burn: int,
+    first: Array,
+    second: Array,
+    pulled: Array,
+    pulled_half: Array,
+) -> None:
+    """Metropolis swaps of units between Gaussian slots; adds up moments after ``burn``.
+
+    See ``gaussian_swaps.swap_moments``, whose arrays these are; ``flips`` is -1 without sign flips.
+    Two slots are proposed whatever they hold, so that a gain is all that decides.
+    """
+    n = np.int64(partners.shape[0])
+    held = np.empty(n, dtype=np.int64)
+    since = np.empty(n, dtype=np.int64)
+    value = np.empty(n)
+    odd = np.empty(n)
+    for s in range(draws.shape[0]):
+        x = draws[s]
+        state = seeds[s]
+        for row in range(n):
+            unit = np.int64(row)
+            held[row] = unit
+            since[row] = burn
+            value[row], odd[row] = _density(
+                unit, unit, weighted, half_precision, constant, flips, x
+            )
+        for t in range(steps):
+            state = _next(state)
+            i, k = _rows(state * _SCRAMBLE, n, partners)
+            a = held[i]
+            c = held[k]
+            to_i, odd_i = _density(i, c, weighted, half_precision, constant, flips, x)
+            to_k, odd_k = _density(k, a, weighted, half_precision, constant, flips, x)
+            gain = to_i + to_k - value[i] - value[k]
+            if not gain >= 0.0:
+                state = _next(state)
+                if not (gain > -37.0 and _uniform(state * _SCRAMBLE) < np.exp(gain)):
+                    continue
+            if t > burn:
+                for slot, unit in ((i, a), (k, c)):
+                    _record(
+                        t - since[slot],
+                        slot,
+                        unit,
+                        odd[slot],
+                        weighted,
+                        half_precision,
+                        flips,
+                        x,
+                        first,
+                        second,
+                        pulled[s],
+                        pulled_half[s],
+                    )
+                    since[slot] = t
+            held[i], value[i], odd[i] = c, to_i, odd_i
+            held[k], value[k], odd[k] = a, to_k, odd_k
+        for row in range(n):
+            _record(
+                steps - since[row],
+                np.int64(row),
+                held[row],
+                odd[row],
+                weighted,
+                half_precision,
+                flips,
+                x,
+                first,
+                second,
+                pulled[s],
+                pulled_half[s],
+            )
