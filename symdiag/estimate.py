@@ -28,13 +28,14 @@ ExtendedBelow = Annotated[float, Meta(extra_json_schema={"null": "-inf"})]
 LATER = Meta(extra_json_schema={"later": True})
 """Marks a field added within a schema version: older reports lack it, so none is required."""
 
-Interval = Literal["exact", "certified", "probability", "expectation"]
+Interval = Literal["exact", "certified", "probability", "expectation", "deterministic"]
 """What ``lower``/``upper`` promise apart from Monte Carlo error over weight draws:
 
 ``exact``        each draw was evaluated exactly (to rounding);
 ``certified``    deterministic bounds that hold for every weight draw;
 ``probability``  hold with probability at least 1 - delta over the estimator's own randomness;
 ``expectation``  hold in expectation over omega ~ q only (sandwich; Sobolev & Vetrov 2019).
+``deterministic``  bounds on the entropy itself: no draw and no Monte Carlo error enters.
 """
 
 # Which infinity a null stands for is declared here, not guessed from a field's name.

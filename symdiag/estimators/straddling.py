@@ -12,6 +12,7 @@ import numpy as np
 
 from symdiag.estimate import Estimate
 from symdiag.estimators import budget as budgets
+from symdiag.estimators.deterministic import deterministic_bounds, settled
 from symdiag.estimators.evaluator import Batch, StraddlingEstimator
 from symdiag.estimators.joint import rest_of, size
 from symdiag.estimators.total import total_estimate
@@ -94,18 +95,20 @@ def estimate_straddling(
     )
     batches, notes = _run(estimator, samples, seed, precision, budget or DEFAULT_BUDGET, progress)
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
-    groups = tuple(_group_result(g, per_group[g.name]) for g in spec)
+    bounds = deterministic_bounds(posterior, spec)
+    groups = tuple(_group_result(g, per_group[g.name], bounds.groups[g.name]) for g in spec)
     chains = [concatenate(c) for c in zip(*(b.chains for b in batches if b.chains), strict=True)]
     parts = [b.joint for b in batches if b.joint is not None]
     joint = concatenate(parts) if parts else None
     total = total_estimate(
         add(list(per_group.values())), chains, joint, spec.log_order, coupled=estimator.coupled
     )
+    total = settled(total, bounds.total, spec.log_order)
     return Straddling(groups, total, complement(total, spec.log_order), total.samples, notes)
 
 
-def _group_result(group: Group, values: DrawValues) -> GroupStraddling:
-    entropy = summarise(values, group.log_order)
+def _group_result(group: Group, values: DrawValues, bound: float) -> GroupStraddling:
+    entropy = settled(summarise(values, group.log_order), bound, group.log_order)
     return GroupStraddling(group, entropy, complement(entropy, group.log_order))
 
 

@@ -128,6 +128,7 @@ def evidence_bound(runs: Sequence[Figures]) -> Bound:
         "certified": "H enters by an upper bound that holds for every weight draw",
         "probability": "H enters by an upper bound that holds with high probability",
         "expectation": "H enters by an upper bound that holds in expectation over weight draws",
+        "deterministic": "H enters by an upper bound that needs no weight draws",
     }[kind]
     statement = (
         f"log p(Y|X) >= {best.symmetrized.lower:.2f} nats: the lower end of L^G of '{best.name}' "

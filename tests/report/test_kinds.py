@@ -188,7 +188,13 @@ def test_descriptions_ranges_and_enumerations_of_the_declaration_reach_the_schem
     estimate = schema["$defs"]["Estimate"]["properties"]
     assert estimate["lower"] == {"description": "null: minus infinity", "type": ["number", "null"]}
     assert estimate["std_error"]["minimum"] == 0
-    assert set(estimate["interval"]["enum"]) == {"exact", "certified", "probability", "expectation"}
+    assert set(estimate["interval"]["enum"]) == {
+        "exact",
+        "certified",
+        "probability",
+        "expectation",
+        "deterministic",
+    }
     assert schema["properties"]["kind"] == {"const": "analyze"}
     assert "baseline" not in schema["required"]
 

@@ -25,6 +25,7 @@ _KINDS = {
     "certified": "also bounds that hold for every weight draw",
     "probability": "also bounds that hold with probability 1 - δ",
     "expectation": "also bounds that hold in expectation over weight draws",
+    "deterministic": "bounds that need no weight draws: no Monte Carlo error",
 }
 
 
