@@ -144,7 +144,7 @@ def test_trivial_group_has_no_entropy():
 
 
 def test_single_draw_has_no_standard_error_and_an_uninformative_interval():
-    posterior, spec = mlp((2, 4, 1), seed=0)
+    posterior, spec = mlp((2, 4, 1), seed=0, spread=0.1)
     total = estimate_straddling(posterior, spec, samples=1).total
     assert total.std_error is None
     assert (total.lower, total.upper) == (0.0, pytest.approx(math.lgamma(5)))
