@@ -62,7 +62,13 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'symdiag' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOME[name]), name)
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    if not isinstance(found, type):
+        from symdiag.tasks.keywords import in_python
+
+        found = in_python(found)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -74,6 +74,12 @@ class SymdiagError(Exception):
         self.code = code or self.default_code
         self.hint = hint
 
+    def __str__(self) -> str:
+        if not self.hint:
+            return self.message
+        stop = "" if self.message.endswith((".", "!", "?", ":")) else "."
+        return f"{self.message}{stop} Hint: {self.hint}"
+
     def to_dict(self) -> dict[str, str]:
         """The ``error`` object of the JSON contract."""
         return {"code": self.code, "message": self.message, "hint": self.hint}

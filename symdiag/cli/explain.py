@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,7 +65,9 @@ def _find(catalogue: dict[str, Explanation], code: str) -> Explanation:
     by_lower = {name.lower(): explanation for name, explanation in catalogue.items()}
     found = by_lower.get(code.lower())
     if found is None:
-        near = difflib.get_close_matches(code.lower(), by_lower, 3)
+        number = re.fullmatch(r"sym[-_ ]?(\d+)", code.lower())
+        wanted = f"sym{int(number[1]):03d}" if number else code.lower()  # sym1 means SYM001
+        near = [wanted] if wanted in by_lower else difflib.get_close_matches(wanted, by_lower, 3)
         names = ", ".join(by_lower[n].code for n in near)
         hint = f"did you mean {names}?" if near else "`symdiag explain` lists all codes"
         raise UsageError(f"unknown code {code!r}", code="unknown-code", hint=hint)

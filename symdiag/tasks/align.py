@@ -21,7 +21,6 @@ from symdiag.report.kinds.universe import UniverseReport
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._align_report import align_report, on_data, universe_report
 from symdiag.tasks._evidence import as_dataset
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     Source,
     check_output,
@@ -33,6 +32,7 @@ from symdiag.tasks._inputs import (
     run_info,
 )
 from symdiag.tasks._path_data import Evaluator, relative_change
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import MatchingOptions, PathOptions, ReadingOptions, WrittenOptions
 from symdiag.training.config import ModelConfig
 from symdiag.training.prior import resolve_prior

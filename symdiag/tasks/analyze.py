@@ -26,7 +26,6 @@ from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
 from symdiag.tasks._commands import analyze_command, prune_command, retrain_command
 from symdiag.tasks._evidence import function_setting, measure_evidence
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     TOOL,
     Progress,
@@ -38,6 +37,7 @@ from symdiag.tasks._inputs import (
     read_all,
     run_info,
 )
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
 from symdiag.training.config import ModelConfig
 

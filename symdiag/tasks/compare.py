@@ -10,8 +10,8 @@ from symdiag.report import Report
 from symdiag.report.comparison import compare_reports
 from symdiag.report.kinds.compare import Comparison
 from symdiag.report.reading import looks_like_json, read_reports
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import Progress, Source, run_info
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import ComparisonOptions, EstimationOptions, ReadingOptions
 
 

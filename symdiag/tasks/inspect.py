@@ -16,8 +16,8 @@ from symdiag.report.parts import ErrorObject, LayerInfo, NetworkInfo
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.symmetry.specfile import format_spec, read_spec
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import TOOL, find_symmetry, network_info, read, run_info
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import NetworkOptions, ReadingOptions
 
 

@@ -15,7 +15,6 @@ from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
 from symdiag.tasks._evidence import DataSource, check_assumed_function, problem_of
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     Source,
     check_output,
@@ -27,6 +26,7 @@ from symdiag.tasks._inputs import (
     run_info,
 )
 from symdiag.tasks._retrain_report import Outcome, build_report, settings_of
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, ReadingOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import evaluate

@@ -26,7 +26,6 @@ from symdiag.report.kinds.samples import (
     SamplesReport,
 )
 from symdiag.symmetry.discovery import Symmetry
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     Progress,
     check_output,
@@ -34,6 +33,7 @@ from symdiag.tasks._inputs import (
     log,
 )
 from symdiag.tasks._samples_report import samples_report
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import DrawsOptions, NetworkOptions, WrittenOptions
 
 _MAX_SIZE = 1e100

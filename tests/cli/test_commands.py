@@ -178,8 +178,9 @@ def test_explain_knows_findings_and_errors_in_any_case(capsys):
 
 
 def test_explain_suggests_and_lists(capsys):
-    assert main(["explain", "SYM01"]) == 2
-    assert "SYM001" in capsys.readouterr().err
+    for near in ("SYM01", "sym1", "sym-001"):
+        assert main(["explain", near]) == 2
+        assert "did you mean SYM001?" in capsys.readouterr().err
     assert main(["explain"]) == 0
     listing = capsys.readouterr().out
     assert "SYM001" in listing

@@ -207,3 +207,36 @@ def test_two_v_log_what_was_read_found_and_estimated(capsys):
     assert main(["analyze", HEALTHY, "--activation", "relu", "--samples", "4", "-v"]) == 0
     assert capsys.readouterr().err == ""
     assert not logging.getLogger("symdiag").handlers
+
+
+@pytest.mark.parametrize(
+    ("call", "said", "unsaid"),
+    [
+        (lambda: symdiag.analyze(HEALTHY, data=TRAIN, samples=4), "activation=", "--activation"),
+        (
+            lambda: symdiag.analyze(HEALTHY, data=TRAIN, activation="relu", samples=4),
+            "prior_std=1.0",
+            "--prior-std",
+        ),
+        (lambda: symdiag.analyze(HEALTHY, test=TEST), "test= needs data=", "--test"),
+        (lambda: symdiag.retrain(HEALTHY, TRAIN, start="mars"), "start=", "--from"),
+        (lambda: symdiag.align(HEALTHY, HEALTHY, output=HEALTHY), "is an input", "--output"),
+        (lambda: symdiag.compare(HEALTHY, HEALTHY, samples=0), "samples must be", "--samples"),
+    ],
+)
+def test_errors_in_python_name_keywords_and_carry_their_hint(call, said, unsaid):
+    with pytest.raises(SymdiagError) as caught:
+        call()
+    text = str(caught.value)
+    assert said in text
+    assert unsaid not in text
+    assert caught.value.hint in text
+
+
+def test_hints_that_are_commands_stay_commands():
+    from symdiag.tasks.keywords import as_keywords
+
+    command = "symdiag retrain m.pt --data TRAIN.npz --K 5"
+    assert as_keywords(command) == command
+    assert as_keywords("give --K 5, or --no-control") == "give num_elements=5, or control="
+    assert as_keywords("a well-known --scale-transform") == "a well-known scale_transform="

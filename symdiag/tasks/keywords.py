@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from symdiag.errors import SymdiagError
 from symdiag.options import declared, is_options
+from symdiag.tasks import options
+from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 
 R = TypeVar("R")
 
@@ -62,3 +66,45 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
         f"{task.__doc__}\n    Keywords, or their options dataclasses as a whole:\n{listed}\n"
     )
     return call
+
+
+def in_python(function: Callable[..., R]) -> Callable[..., R]:
+    """``function`` with errors that name its keywords where they would name the command's flags."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> R:
+        try:
+            return function(*arguments, **keywords)
+        except SymdiagError as error:
+            error.message, error.hint = as_keywords(error.message), as_keywords(error.hint)
+            raise
+
+    return call
+
+
+def as_keywords(text: str) -> str:
+    """``text`` with ``keyword=`` for ``--flag``; whole commands stay commands."""
+    return text if _COMMAND.search(text) else _FLAG.sub(_keyword, text)
+
+
+_COMMAND = re.compile(r"\bsymdiag [a-z]+ ")
+# a flag, and the space before what is clearly its value: a number, PLACEHOLDER or package.module:name
+_FLAG = re.compile(r"(?<![\w-])(--[A-Za-z][A-Za-z-]*)( (?=[\d.]+\b|[A-Z]{2,}\b|[\w.]+:\w))?")
+
+
+def _keyword(found: re.Match[str]) -> str:
+    return f"{_names().get(found[1], found[1][2:].replace('-', '_'))}="
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    """Flag → keyword, where they are not spelled alike."""
+    concerns = [getattr(options, name) for name in options.__all__]
+    return {
+        flag: name
+        for cls in (*concerns, ModelConfig, TrainingConfig, EvaluationConfig)
+        for name, (_, option) in declared(cls).items()
+        for flags in option.flags
+        for flag in flags.split("/")
+        if flag.startswith("--")
+    }
