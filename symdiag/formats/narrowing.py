@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from symdiag.errors import UnsupportedError
 from symdiag.formats.fields import Slot, Template
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree
-from symdiag.formats.loading import interpret, to_raw
+from symdiag.formats.interpretation import interpret
+from symdiag.formats.loading import to_raw
 from symdiag.formats.tree import Path, dotted, replaced, walk
 from symdiag.posterior import Posterior
 

@@ -173,10 +173,6 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("mean-function-changes", "The narrower net computes something else",
      "Units were switched off without effect, but without them the rest is normalised differently.",
      "Keep the width, or retrain a narrower net from the start."),
-    ("unknown-object", "No posterior in any known form",
-     "Python calls take files and live objects: modules, state dicts, dicts of arrays, Pyro guides "
-     "and parameter stores, laplace objects, (optimizer, model) of IVON.",
-     "Give one of these, or the module's state dict."),
     ("no-source", "The posterior was not read from a file",
      "Only a loaded posterior has a format to be saved in.",
      "Load it with symdiag.load, or save the arrays yourself."),

@@ -26,7 +26,6 @@ from symdiag.report.kinds.retrain import Change, TestScores
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._evidence import forward_pass, function_setting, problem_of
-from symdiag.tasks._flat import flat
 from symdiag.tasks._inputs import (
     TOOL,
     Source,
@@ -36,6 +35,7 @@ from symdiag.tasks._inputs import (
     read,
     run_info,
 )
+from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import DataOptions, EstimationOptions, PruneOptions, ReadingOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation, evaluate, evaluation_noise

@@ -95,6 +95,10 @@ CASES = {
             ).report
         ),
     ),
+    "prune": (
+        f"{STRADDLED} --activation relu --seed 1 --samples 8",
+        lambda _: symdiag.prune(STRADDLED, activation="relu", seed=1, samples=8).report,
+    ),
     "samples": (
         "{draws} --activation tanh --samples 4 --starts 2",
         lambda draws: symdiag.analyze_samples(draws, activation="tanh", samples=4, starts=2).report,
@@ -131,6 +135,7 @@ def test_every_command_that_makes_a_report_is_compared():
 CALLS = {
     "analyze": symdiag.analyze,
     "align": symdiag.align,
+    "prune": symdiag.prune,
     "retrain": symdiag.retrain,
     "samples": symdiag.analyze_samples,
     "inspect": symdiag.inspect,
