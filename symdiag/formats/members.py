@@ -143,10 +143,11 @@ def _entries(
 def _is_whole(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether arrays of these shapes are a network's rather than one layer's.
 
-    That is two means and two scales of matrices at the least, or flat vectors alone.
+    A layer has the mean and the scale of one matrix, a network those of several; flat vectors have
+    none, or one: a factor of their covariance.
     """
     matrices = sum(len(shape) > 1 for shape in shapes.values())
-    return bool(shapes) and (matrices == 0 or matrices >= 4)
+    return bool(shapes) and matrices not in (2, 3)
 
 
 def _summary(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,17 @@ class WeightSamples:
     def num_samples(self) -> int:
         """S, the number of draws."""
         return len(next(iter(self.draws.values())))
+
+    @property
+    def num_distinct(self) -> int:
+        """How many of the draws differ in any weight."""
+        seen = set()
+        for index in range(self.num_samples):
+            digest = hashlib.blake2b()
+            for values in self.draws.values():
+                digest.update(values[index].tobytes())
+            seen.add(digest.digest())
+        return len(seen)
 
     def gaussian(self) -> Posterior:
         """The Gaussian with the draws' means and stds (ddof 1), weights taken as independent.

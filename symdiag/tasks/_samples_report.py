@@ -100,6 +100,11 @@ def _notes(
     drawn: WeightSamples, aligned: SampleAlignment, two_modes: float | None
 ) -> tuple[str, ...]:
     notes = []
+    if (distinct := drawn.num_distinct) < drawn.num_samples:
+        notes.append(
+            f"identical draws: only {distinct} of the {drawn.num_samples} differ, the others repeat "
+            "them to the bit (one network saved many times, or proposals that a sampler refused)"
+        )
     if drawn.num_samples < _FEW_DRAWS:
         notes.append(
             f"{drawn.num_samples} draws are few: stds, the variance after alignment and both H are "

@@ -36,6 +36,10 @@ SETTLED = [
     ("l.weight_loc", "l.weight_scale", STORED),
     ("l.weight_mean", "l.weight_var", np.sqrt(STORED)),
     ("l.W_mu", "l.W_variance", np.sqrt(STORED)),
+    ("l.weight_mu", "l.weight_sigma2", np.sqrt(STORED)),
+    ("l.weight_mu", "l.weight_log_sigma2", np.sqrt(LOG)),
+    ("l.weight_mu", "l.weight_std_dev", STORED),
+    ("l.weight_loc", "l.weight_untransformed_scale", np.log1p(np.exp(STORED))),
 ]
 
 

@@ -159,6 +159,8 @@ MEANS, STDS = arrays(7), arrays(8, 0.1, 0.5)
         (("mean", "var"), np.square, False),
         (("mu", "rho"), lambda s: np.log(np.expm1(s)), False),
         (("posterior_mean", "posterior_std"), lambda s: s, False),
+        (("means", "stds"), lambda s: s, False),
+        (("mus", "log_variances"), lambda s: 2 * np.log(s), False),
     ],
 )
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -225,6 +227,17 @@ def test_every_posterior_of_a_collection_can_be_read(build, tmp_path):
         for tensor in SHAPES:
             expected = listed()[i]["loc"][tensor] + (i == 2)
             np.testing.assert_array_equal(again.loc[tensor], expected)
+
+
+def test_a_list_of_flat_posteriors():
+    entries = [
+        {"w_avg": np.zeros(D) + i, "w2_avg": np.ones(D) + i**2, "pre_D": np.ones((D, 4)) * i}
+        for i in range(2)
+    ]
+    assert refused(entries).code == "several-posteriors"
+    posterior = read(entries, member="1", model_shapes=SHAPES)
+    assert posterior.source.dialect == "swag-flat"
+    np.testing.assert_array_equal(posterior.loc["0.bias"], 1.0)
 
 
 def test_the_sidecar_may_name_the_member(tmp_path):

@@ -107,3 +107,9 @@ def test_a_call_that_makes_no_sense(tmp_path):
         load_samples([])
     with pytest.raises(UsageError):
         load_samples(tmp_path / "a.pt", sample_axes=3)
+
+
+@pytest.mark.parametrize(("members", "distinct"), [([0, 0, 0], 1), ([0, 1, 0, 2], 3)])
+def test_draws_that_repeat_others_are_counted_once(tmp_path, members, distinct):
+    samples = load_samples(write(tmp_path / "a.pt", [member(s) for s in members]))
+    assert (samples.num_samples, samples.num_distinct) == (len(members), distinct)

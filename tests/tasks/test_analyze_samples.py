@@ -92,6 +92,13 @@ def test_planted_switching_is_reported_in_full():
     assert (report.input.parameters, report.input.covered_parameters) == (32, 30)
 
 
+def test_identical_draws_are_a_warning():
+    one = {name: values[:1] for name, values in draws_of(np.random.default_rng(1)).items()}
+    copies = {name: np.repeat(values, 12, axis=0) for name, values in one.items()}
+    report = analyze_samples(given(copies), activation="tanh", samples=4).report
+    assert any("only 1 of the 12 differ" in note for note in report.notes)
+
+
 def test_one_mode_is_one_labelling():
     report = analyze_samples(
         given(draws_of(np.random.default_rng(1))), activation="tanh", samples=16

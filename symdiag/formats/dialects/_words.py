@@ -19,15 +19,15 @@ from symdiag.formats.transforms import (
 )
 
 LOC_WORDS = ("mu", "mean", "loc")
+_STDS = ("std", "stddev", "stdev", "std_dev", "sd", "scale")
+_VARIANCES = ("var", "variance", "sigma2", "sigma_sq")
+_RHOS = ("rho", "untransformed_scale", "unconstrained_scale")
 SCALE_WORDS: dict[str, Transform | None] = {
-    **dict.fromkeys(
-        ("log_sigma", "logsigma", "log_std", "logstd", "log_sd", "logsd", "log_scale", "logscale"),
-        EXP,
-    ),
-    **dict.fromkeys(("log_var", "logvar", "log_variance", "logvariance"), EXP_HALF),
-    **dict.fromkeys(("std", "stddev", "sd", "scale"), IDENTITY),
-    **dict.fromkeys(("var", "variance"), SQRT),
-    "rho": SOFTPLUS,
+    **dict.fromkeys(_STDS, IDENTITY),
+    **dict.fromkeys(_VARIANCES, SQRT),
+    **dict.fromkeys((f"log{_}{word}" for _ in ("", "_") for word in (*_STDS, "sigma")), EXP),
+    **dict.fromkeys((f"log{_}{word}" for _ in ("", "_") for word in _VARIANCES), EXP_HALF),
+    **dict.fromkeys(_RHOS, SOFTPLUS),
     **dict.fromkeys(("sigma", "p"), None),  # a std in some code, a rho in other
 }
 """Word → transform, None where different code means different things by it."""
