@@ -94,3 +94,13 @@ def test_effective_modes_is_exp_h_and_never_overflows():
 )
 def test_draws_for_sensitivities_shrink_with_the_network(parameters, width, expected):
     assert sensitivity_draws(parameters, width) == expected
+
+
+def test_units_report_their_own_shifts_with_their_sign():
+    """A narrow unit inside a wide one: symmetrising narrows the first and widens the second."""
+    group = Group("h", 2, (Member("w", 0),))
+    loc, scale = {"w": np.array([[0.0], [0.3]])}, {"w": np.array([[0.4], [3.0]])}
+    posterior, spec = Posterior(loc, scale), PermutationSpec((group,))
+    straddling = estimate_straddling(posterior, spec, samples=64, seed=0)
+    narrow, wide = diagnose(posterior, spec, straddling, seed=0).groups[0].neurons
+    assert narrow.log_std_shift < 0.0 < wide.log_std_shift

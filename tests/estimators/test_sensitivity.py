@@ -163,3 +163,44 @@ def test_a_deterministic_difference_is_infinitely_far():
     found = separations(posterior, Group("h", 3, (Member("w", 0),)))
     assert found[0, 1] == 0.0
     assert np.isinf(found[0, 2])
+
+
+def quadrature_entropy(mean, std):
+    """H(g|ω) of two scalar units, by Gauss-Hermite quadrature over both draws."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(180)
+    mass = np.outer(weights, weights) / weights.sum() ** 2
+    x, y = mean[0] + std[0] * nodes[:, None], mean[1] + std[1] * nodes[None, :]
+
+    def log_q(a, b):
+        return -0.5 * (((a - mean[0]) / std[0]) ** 2 + ((b - mean[1]) / std[1]) ** 2)
+
+    return float((mass * np.logaddexp(0.0, log_q(y, x) - log_q(x, y))).sum())
+
+
+def test_log_std_shifts_are_minus_the_derivative_of_the_entropy():
+    """Uneven units, so that the two shifts differ in sign: against central differences of quadrature."""
+    mean, std = np.array([0.0, 0.3]), np.array([0.4, 3.0])
+    group = Group("h", 2, (Member("w", 0),))
+    posterior = Posterior({"w": mean[:, None]}, {"w": std[:, None]})
+    found = sensitivity(posterior, group, draws=6000, generator=np.random.default_rng(3))
+    expected = []
+    for unit in range(2):
+        step = np.where(np.arange(2) == unit, 1e-4, 0.0)
+        up, down = (quadrature_entropy(mean, std * np.exp(s * step)) for s in (1.0, -1.0))
+        expected.append(-(up - down) / 2e-4)
+    assert expected[0] < -0.1  # widening the narrow one adds overlap
+    assert expected[1] > 0.1  # widening the wide one takes it away
+    np.testing.assert_allclose(found.log_std_shift, expected, atol=0.04)
+
+
+def test_mean_shifts_are_the_size_of_the_entropys_gradient():
+    """Per unit |σ ∂H/∂μ|, against central differences of quadrature."""
+    mean, std = np.array([-0.6, 0.6]), np.array([0.7, 1.0])
+    group = Group("h", 2, (Member("w", 0),))
+    posterior = Posterior({"w": mean[:, None]}, {"w": std[:, None]})
+    found = sensitivity(posterior, group, draws=6000, generator=np.random.default_rng(4))
+    for unit in range(2):
+        step = np.where(np.arange(2) == unit, 1e-4, 0.0)
+        up, down = (quadrature_entropy(mean + s * step, std) for s in (1.0, -1.0))
+        expected = abs(std[unit] * (up - down) / 2e-4)
+        assert found.mean_shift[unit] == pytest.approx(expected, abs=0.03)

@@ -165,3 +165,24 @@ def test_precision_and_budget_decide_the_number_of_draws():
     assert 2 * tight.total.std_error < 0.07
     poor = estimate_straddling(posterior, spec, precision=0.001, budget=0.02)
     assert any("precision" in note for note in poor.notes)
+
+
+def test_a_group_that_shows_in_no_tensor_of_its_own_costs_its_whole_order():
+    """One matrix, both axes permuted, all entries alike: H_G = log 3! + log 2!, and the bound attains it."""
+    loc, scale = {"w": np.full((3, 2), 0.4)}, {"w": np.full((3, 2), 0.7)}
+    groups = (Group("a", 3, (Member("w", 0),)), Group("b", 2, (Member("w", 1),)))
+    posterior, spec = Posterior(loc, scale), PermutationSpec(groups)
+    draw = one_draw(posterior, 0)
+    truth = math.log(6) + math.log(2)
+    assert straddling_of(posterior, spec, draw) == pytest.approx(truth, abs=1e-9)
+    estimator = StraddlingEstimator(posterior, spec, effort=DEFAULT)
+    draws = estimator.tensors({"w": draw["w"][None]})
+    rng = np.random.default_rng(0)
+    known = estimator.evaluate(draws, rng, certify=True).groups
+
+    def values(group, draws, tensors):
+        return estimator.one_group(group, draws, rng, True, tensors)
+
+    for order in (groups, groups[::-1]):
+        found = chain_values(order, known, draws, values)
+        assert found.value[0] == pytest.approx(truth, abs=1e-9)

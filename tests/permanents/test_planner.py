@@ -27,6 +27,42 @@ def test_interval_kinds_cover_at_their_stated_rates():
     assert np.abs(result.value - exact).max() <= 1.0
 
 
+def test_the_conditional_run_lifts_the_upper_end_above_the_truth_on_average():
+    """Two particles leave the plain runs visibly low and the conditional one visibly high, by about as much."""
+    rng = np.random.default_rng(20)
+    effort = Effort(max_exact=2, particles=2, runs=1, certify=False)
+    matrices = np.array([gaussian(16, 10, 0.6, rng) for _ in range(400)])
+    exact = exact_log_permanent(matrices)
+    found = log_permanent(matrices, generator=rng, effort=effort)
+    below, above = exact - found.expected_lower, found.expected_upper - exact
+    for gap in (below, above):
+        assert gap.mean() > 3 * gap.std() / math.sqrt(400)
+        assert gap.mean() < 2.0
+
+
+def test_the_failure_probability_is_shared_by_the_sampled_blocks():
+    """Two blocks of 6, at most 4 exact, one particle each: both together fail no more often than delta."""
+    rng = np.random.default_rng(21)
+    effort = Effort(max_exact=4, particles=2, runs=1, delta=0.3, certify=False)
+    matrices, truth = [], []
+    for _ in range(300):
+        matrix = np.full((12, 12), -80.0)
+        for k in (0, 6):
+            matrix[k : k + 6, k : k + 6] = gaussian(6, 10, 0.5, rng)
+        matrices.append(matrix)
+        truth.append(sum(exact_log_permanent(np.array([matrix[:6, :6], matrix[6:, 6:]]))))
+    seeds = {"generator": np.random.default_rng(22), "effort": effort}
+    two = log_permanent(np.array(matrices), **seeds, bounds=False)
+    assert (two.probable_lower > np.array(truth) + 1e-9).mean() <= 0.3
+    # what delta costs: log(2 / delta) for each block of one run
+    whole = np.array([reason.startswith("2 blocks") for reason in two.reason])
+    assert whole.sum() > 200
+    loss = (two.expected_lower - two.probable_lower)[whole]
+    paid = 2 * math.log(2 / 0.3)
+    assert loss.max() <= paid + 1e-9  # less where the product of small blocks does better
+    assert np.isclose(loss, paid, rtol=0.0, atol=1e-9).mean() > 0.8
+
+
 def test_small_matrices_are_exact_whatever_the_options():
     rng = np.random.default_rng(1)
     matrices = np.array([gaussian(15, 20, s, rng) for s in (0.1, 0.5, 1.0, 2.0)])
