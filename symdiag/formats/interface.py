@@ -7,7 +7,7 @@ Posterior.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -57,6 +57,7 @@ class Held:
 
     ``content`` is what torch.save would get, ``companion`` the same for a second file. ``network``
     is the live module that computes with these weights; ``shapes`` are those of flat vectors.
+    ``back`` turns content with new values into what the object itself loads, where they differ.
     """
 
     content: Any
@@ -64,6 +65,7 @@ class Held:
     network: Any = None
     shapes: Mapping[str, tuple[int, ...]] | None = None
     name: str = "<memory>"
+    back: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,9 @@ def network_of(posterior: Posterior) -> Any:
 def state_dict(posterior: Posterior) -> Any:
     """The values of ``posterior`` as what it was read from would save: ready to be loaded back.
 
-    For a module its state dict (``module.load_state_dict``), for a parameter store its state, for a
-    dict of arrays such a dict, for a file what torch.load would return of the written one. Two for
-    a posterior that was read from two: the second is the model's.
+    For a module or a guide its state dict (``load_state_dict``), for a parameter store its state,
+    for a dict of arrays such a dict, for a file what torch.load would return of the written one.
+    Two for a posterior that was read from two: the second is the model's.
 
     Raises:
         UsageError: ``no-source`` for a posterior that symdiag did not read.
@@ -97,7 +97,9 @@ def state_dict(posterior: Posterior) -> Any:
         for raw in (first, second)
         if raw is not None
     ]
-    return filled[0] if second is None else tuple(filled)
+    back = None if first.held is None else first.held.back
+    own = filled[0] if back is None else back(filled[0])
+    return own if second is None else (own, filled[1])
 
 
 def _filled(origin: Any, raw: RawCheckpoint, path: tuple[Any, ...] = ()) -> Any:

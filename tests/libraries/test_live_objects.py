@@ -11,6 +11,7 @@ from test_whole_pickles import MODULES
 
 import symdiag
 from symdiag.report import render
+from symdiag.training.config import EvaluationConfig, TrainingConfig
 
 X = torch.linspace(-1, 1, 12).reshape(-1, 1)
 Y = torch.sin(3 * X)
@@ -144,6 +145,14 @@ def test_pyro(kind, tmp_path, library):
             del report["model"]["assumptions"]
             report["findings"] = [f for f in report["findings"] if f["code"] != "SYM104"]
         assert pair[0] == pair[1]
+    # what comes back is what the guide itself loads
+    posterior = symdiag.load(guide)
+    moved = posterior.replace(loc={n: v + 1.0 for n, v in posterior.loc.items()})
+    guide.load_state_dict(symdiag.formats.state_dict(moved))
+    again = symdiag.load(pyro.infer.Predictive(guide.model, guide=guide, num_samples=2))
+    for name in again.names:
+        np.testing.assert_allclose(again.loc[name], posterior.loc[name] + 1.0, rtol=1e-5)
+        np.testing.assert_array_equal(again.scale[name], posterior.scale[name])
     if kind == "AutoNormal":
         other()
         assert symdiag.load(guide).names == filed.names
@@ -168,6 +177,29 @@ def test_posteriors(tmp_path, library):
     torch.save(plain, tmp_path / "state.pt")
     live = report_of(state, model=model)
     assert live == report_of(plain, model=model) == report_of(tmp_path / "state.pt", model=model)
+
+
+def test_retrained_ivon_goes_back_into_both_of_its_parts(tmp_path, library):
+    from test_ivon import trained
+
+    model, optimizer = trained(library("ivon"))
+    result = symdiag.retrain(
+        (optimizer, model),
+        (torch.randn(20, 3), torch.randn(20)),
+        noise=0.5,
+        training=TrainingConfig(steps=5, draws=2),
+        evaluation=EvaluationConfig(samples=8, budget=0.1),
+        control=False,
+        output=tmp_path / "out.pt",
+        keep_worse=True,
+    )
+    state = result.state_dict()
+    model.load_state_dict(state["model_state_dict"])
+    optimizer.load_state_dict(state["optimizer_state_dict"])
+    filed = symdiag.load(tmp_path / "out.pt")
+    for name, values in symdiag.load((model, optimizer)).loc.items():
+        np.testing.assert_array_equal(values, filed.loc[name])
+        np.testing.assert_allclose(values, result.posterior.loc[name], rtol=1e-6)
 
 
 def test_numpyro(tmp_path, library):

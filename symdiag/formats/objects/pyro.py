@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from symdiag.formats.interface import Held
@@ -13,21 +12,37 @@ priority = 50
 
 
 def matches(source: Any) -> bool:
-    """Whether ``source`` is a guide or a parameter store."""
-    return _is_guide(source) or type(source).__name__ == "ParamStoreDict"
+    """Whether ``source`` is a guide, a Predictive with one, or a parameter store."""
+    return _is_guide(_guide_in(source)) or type(source).__name__ == "ParamStoreDict"
 
 
 def held(source: Any) -> Held:
     """The store's state; of a guide, its part of it, else the guide's state dict."""
-    if not _is_guide(source):
+    guide = _guide_in(source)
+    if not _is_guide(guide):
         return Held(source.get_state())
-    state = _own_state(source)
-    shapes = getattr(source, "_unconstrained_shapes", None)
-    return Held(
-        source.state_dict() if state is None else state,
-        network=_module_in(getattr(source, "model", None)),
-        shapes=None if shapes is None else {name: tuple(shape) for name, shape in shapes.items()},
-    )
+    own = _own_names(guide)
+    shapes = getattr(guide, "_unconstrained_shapes", None)
+    network = _module_in(getattr(guide, "model", None))
+    known = None if shapes is None else {name: tuple(shape) for name, shape in shapes.items()}
+    if own is None:
+        return Held(guide.state_dict(), network=network, shapes=known)
+
+    def back(state: Any) -> dict[str, Any]:
+        renamed = {own[name]: value for name, value in state["params"].items()}
+        return {**guide.state_dict(), **renamed}
+
+    # the store's form says what constrains a scale; the guide's own state dict does not
+    state = {
+        part: {name: value for name, value in values.items() if name in own}
+        for part, values in sys.modules["pyro"].get_param_store().get_state().items()
+    }
+    return Held(state, network=network, shapes=known, back=back)
+
+
+def _guide_in(source: Any) -> Any:
+    """``source``, or the guide of a Predictive."""
+    return source.guide if type(source).__name__ == "Predictive" else source
 
 
 def _is_guide(source: Any) -> bool:
@@ -42,15 +57,12 @@ def _module_in(model: Any) -> Any:
     return model if isinstance(model, sys.modules["torch"].nn.Module) else None
 
 
-def _own_state(guide: Any) -> Mapping[str, Any] | None:
-    """What the store holds of ``guide``; None where its parameters are not there (module-local)."""
-    state = sys.modules["pyro"].get_param_store().get_state()
-    # by identity: the store may hold other guides of the same name, and older parameters of this one
-    mine = {id(parameter) for parameter in guide.parameters()}
-    own = {name for name, value in state["params"].items() if id(value) in mine}
-    if not own or len(own) != len(mine):
-        return None
-    return {
-        part: {name: value for name, value in values.items() if name in own}
-        for part, values in state.items()
-    }
+def _own_names(guide: Any) -> dict[str, str] | None:
+    """The store's name of each parameter of ``guide`` → the guide's; None where it has none there.
+
+    By identity: the store may hold other guides of the same name, and older parameters of this one.
+    """
+    mine = {id(parameter): name for name, parameter in guide.named_parameters()}
+    params = sys.modules["pyro"].get_param_store().get_state()["params"]
+    own = {name: mine[id(value)] for name, value in params.items() if id(value) in mine}
+    return own if own and len(own) == len(mine) else None
