@@ -33,12 +33,13 @@ class _Inactive:
         """Nothing is cached."""
 
 
-def made_plain(module: nn.Module) -> nn.Module:
-    """``module``, changed in place where it is Pyro's or torch-blue's.
+def made_plain(module: nn.Module) -> bool:
+    """Change ``module`` in place where it is Pyro's or torch-blue's; whether it is either.
 
     Every ``PyroSample`` becomes a parameter of its shape. torch-blue's outermost module computes
     once instead of for ten draws side by side, and keeps no log probabilities.
     """
+    known = False
     for part in module.modules():
         bases = {c.__name__ for c in type(part).__mro__}
         if "PyroModule" in bases:
@@ -46,7 +47,8 @@ def made_plain(module: nn.Module) -> nn.Module:
         if "VIModule" in bases:
             part.__dict__["_has_sampling_responsibility"] = False
             part.__dict__["_return_log_probs"] = False
-    return module
+        known |= bool(bases & {"PyroModule", "VIModule"})
+    return known
 
 
 def _pyro(part: nn.Module) -> None:

@@ -179,10 +179,12 @@ def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
         UnsupportedError: ``model-mismatch`` when names or shapes differ; ``example-input-needed``.
     """
     module, example = _built(source)
-    module = made_plain(_copied(module)).eval().double()
+    module = _copied(module)
+    samples = made_plain(module)
+    module = module.eval().double()
     matched = match_posterior(module, posterior)
     names = match_names(module, posterior) if matched is None else matched
-    model = UserModel(module, (), names, samples=matched is not None)
+    model = UserModel(module, (), names, samples=samples or matched is not None)
     inputs = _as_arguments(example) if example is not None else _guess_inputs(model)
     model = replace(model, example_inputs=inputs)
     if model.samples and _ignores_inputs(model):

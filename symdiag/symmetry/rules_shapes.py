@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from symdiag.symmetry.axes import AxisTable
-from symdiag.symmetry.units import Label, Labels
+from symdiag.symmetry.units import SINGLE, Label, Labels
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,9 @@ def _split(table: AxisTable, merged: Label, targets: Sequence[int]) -> list[Labe
 
 
 def _single(table: AxisTable, merged: Label, targets: Sequence[int]) -> list[Label | None]:
-    """A lone unit stays on a lone axis; among several axes, none of them is its own."""
-    if len(targets) > 1:
-        table.pin(merged, "its units are cut by a reshape")
+    """A lone unit stays on a lone axis; among several axes, none of them is its own, nor among none."""
+    if len(targets) != 1:
+        table.pin(merged, "its units are cut by a reshape" if targets else SINGLE)
         return [None] * len(targets)
     return [merged]
 

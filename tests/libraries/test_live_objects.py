@@ -129,15 +129,16 @@ def test_pyro(kind, tmp_path, library):
     store.save(tmp_path / "store.pt")
     shapes = None if kind == "AutoNormal" else SHAPES
     filed = symdiag.load(tmp_path / "store.pt", model_shapes=shapes)
-    assert isinstance(symdiag.formats.network_of(symdiag.load(guide)), torch.nn.Module)
+    network = symdiag.formats.network_of(symdiag.load(guide))
+    assert isinstance(network, torch.nn.Module)
     live = report_of(guide)
-    # a model with plates and observations is no network that can be traced: said, and read as a file
-    assert sum("could not be used" in note for note in live["model"]["assumptions"]) == 1
+    # a model with plates and observations is traced to the outputs it returns
+    assert live["network"]["source"] == "module"
     without = [
         [json.loads(json.dumps(report)) for report in (live, filed_report)]
         for filed_report in (
-            report_of(filed),
-            report_of(symdiag.load(store, model_shapes=shapes)),
+            report_of(filed, model=network),
+            report_of(symdiag.load(store, model_shapes=shapes), model=network),
         )
     ]
     for pair in without:

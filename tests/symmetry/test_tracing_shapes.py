@@ -377,3 +377,20 @@ def test_reshapes_never_invent_a_symmetry(block):
         assert checked.failures == (), (seed, module.steps)
         found += len(spec)
     assert found >= 15
+
+
+class OneOutputSqueezed(nn.Module):
+    """The usual end of a regression net: (N, 1) becomes (N,)."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(4, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.fc2(torch.tanh(self.fc1(x))).squeeze(-1)
+
+
+def test_a_single_output_may_lose_its_axis():
+    module = OneOutputSqueezed().double()
+    spec = trace_spec(module, (ROWS,)).spec
+    assert [(g.name, g.width, g.signed) for g in spec] == [("fc1", 3, True)]
