@@ -29,3 +29,13 @@ def test_one_line_at_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
     assert not [line for line in captured.err.splitlines() if line.startswith("::error")]
+
+
+def test_pickled_sequential_needs_no_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The whole chain from the pickle to the report: layers, order and activation are in the file."""
+    zoo = Path(__file__).parents[1] / "data" / "zoo" / "nasty-whole-module.pt"
+    assert main(["analyze", str(zoo), "--samples", "8", "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["network"]["source"] == "pickled-module"
+    assert report["model"]["activation"] == "tanh"
+    assert [(group["width"], group["signed"]) for group in report["groups"]] == [(16, True)]
