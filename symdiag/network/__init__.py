@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from symdiag.network.architecture import ACTIVATIONS, ODD_ACTIVATIONS, Layer, LayerKind, Network
 from symdiag.network.infer import infer_network, pickled_activation, states_chain
+from symdiag.network.pickled import pickled_network
 from symdiag.network.provenance import NetworkSource, Provenance, chain_provenance
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "forward_mlp",
     "infer_network",
     "pickled_activation",
+    "pickled_network",
     "states_chain",
 ]
 

@@ -24,7 +24,7 @@ from symdiag.network.naming import (
     set_buffers_aside,
     split_recurrent,
 )
-from symdiag.network.pickled import SEQUENTIAL, hinted_activation
+from symdiag.network.pickled import SEQUENTIAL, hinted_activation, pickled_network
 from symdiag.network.provenance import chain_provenance
 from symdiag.posterior import Posterior
 
@@ -64,7 +64,7 @@ def infer_network(posterior: Posterior, *, activation: str | None = None) -> Net
     )
     notes += [*order_notes, *reading.notes]
     provenance = chain_provenance(reading.layers, stated=states_chain(posterior))
-    if provenance.source == "assumed":
+    if provenance.source == "assumed" and not pickled_network(posterior):
         notes += [f"{provenance.why}: confirm with --model or --spec"]
         notes += [note for note in [order_suspicion(reading.layers)] if note]
     return Network(tuple(reading.layers), name, tuple(notes))

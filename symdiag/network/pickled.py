@@ -120,9 +120,18 @@ def _only_activation(tree: PickledModule) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _rebuilt(tree: PickledModule) -> Rebuilt | None:
-    import torch
+def pickled_network(posterior: Posterior) -> str:
+    """Why the file's pickled module determines the network; "" where it does not. Imports no torch."""
+    trees = (_chain(tree) for tree in pickled_modules(posterior).values())
+    return next((_why(tree) for tree in trees if tree is not None), "")
 
+
+def _why(tree: PickledModule) -> str:
+    return f"the file holds the {tree.class_words} itself, with its layers in order"
+
+
+def _chain(tree: PickledModule) -> PickledModule | None:
+    """The Sequential of known layers that ``tree`` is, or that the wrappers around it call."""
     while tree.class_name in _WRAPPERS:
         inner = tree.children.get(_WRAPPERS[tree.class_name])
         if inner is None:
@@ -131,6 +140,22 @@ def _rebuilt(tree: PickledModule) -> Rebuilt | None:
     parts = [part for _, part in tree.walk() if part.class_name not in SEQUENTIAL]
     if tree.class_name not in SEQUENTIAL or len(set(map(id, parts))) < len(parts):
         return None  # an unknown forward, or a layer used twice
+    known = all(_kind(layer) or _own_matrix(layer) for layer in _layers(tree))
+    return tree if known else None
+
+
+def _kind(layer: PickledModule) -> str:
+    """The row of the table that the layer's class is; "" for none."""
+    match = _TORCH.fullmatch(layer.class_name) or _BAYESIAN.fullmatch(layer.class_name)
+    return match["kind"] if match and match["kind"] in _SETTINGS else ""
+
+
+def _rebuilt(given: PickledModule) -> Rebuilt | None:
+    import torch
+
+    tree = _chain(given)
+    if tree is None:
+        return None
     try:
         with torch.device("meta"):  # no memory before the settings have proved to fit the tensors
             module = _sequential(tree)
@@ -142,20 +167,15 @@ def _rebuilt(tree: PickledModule) -> Rebuilt | None:
         tensor.fill_(1 if name.endswith("running_var") else 0)
     shape = tuple(example.shape)
     generator = torch.Generator().manual_seed(0)
-    own = sorted({layer.class_words for layer in _layers(tree) if _own_layer(layer) is not None})
-    doubts = (
-        f"the forward of {', '.join(own)} is not in the file: taken as {_LINEAR}" if own else ""
-    )
+    own = sorted({layer.class_words for layer in _layers(tree) if not _kind(layer)})
+    taken = f"the forward of {', '.join(own)} is not in the file: taken as that of a linear layer"
     return Rebuilt(
         module,
         torch.randn(shape, generator=generator),
-        f"the file holds the {tree.class_words} itself, with its layers in order",
+        _why(tree),
         _only_activation(tree),
-        doubts,
+        taken if own else "",
     )
-
-
-_LINEAR = "a linear layer with these weights"
 
 
 class _Unknown(Exception):
@@ -185,13 +205,9 @@ def _layer(tree: PickledModule) -> nn.Module:
     """One layer of the table with the file's settings, whose tensors are of the file's shapes."""
     from torch import nn
 
-    match = _TORCH.fullmatch(tree.class_name) or _BAYESIAN.fullmatch(tree.class_name)
-    kind = match["kind"] if match else ""
-    if kind not in _SETTINGS:
-        own = _own_layer(tree)
-        if own is None or match:
-            raise _Unknown
-        return own
+    kind = _kind(tree)
+    if not kind:
+        return _own_layer(tree)
     if tree.attributes.get("padding_mode", "zeros") != "zeros":
         raise _Unknown
     settings = {
@@ -225,24 +241,34 @@ def _has_bias(tree: PickledModule) -> bool:
     return flag if isinstance(flag, bool) else any("bias" in name for name in tree.parameters)
 
 
-def _own_layer(tree: PickledModule) -> nn.Module | None:
-    """A hand-written layer that holds means and scales of one matrix, and perhaps of one vector."""
-    from torch import nn
+def _own_matrix(tree: PickledModule) -> tuple[int, int, bool, bool] | None:
+    """Inputs, outputs, whether stored (in, out), and whether there is a bias, of a hand-written layer.
 
-    known = _TORCH.fullmatch(tree.class_name) or _BAYESIAN.fullmatch(tree.class_name)
+    It holds means and scales of one matrix, and perhaps of one vector, and nothing else.
+    """
     shapes = sorted(tree.parameters.values(), key=len)
     matrices = [shape for shape in shapes if len(shape) == 2]
     vectors = [shape for shape in shapes if len(shape) == 1]
     pairs = len(matrices) == 2 and len(vectors) in (0, 2) and len(set(shapes)) == len(shapes) // 2
-    if known or tree.children or not pairs or len(matrices) + len(vectors) < len(shapes):
+    foreign = tree.class_name.startswith("torch.")  # such as an LSTM, whose shapes may look alike
+    if foreign or tree.children or not pairs or len(matrices) + len(vectors) < len(shapes):
         return None
     rows, columns = matrices[0]
-    in_out = bool(vectors) and vectors[0][0] == columns != rows
     if vectors and vectors[0][0] not in (rows, columns):
         return None
-    if in_out:  # stored (in, out), as x @ weight needs it
-        return _product()(rows, columns)
-    return nn.Linear(columns, rows, bias=bool(vectors))
+    in_out = bool(vectors) and vectors[0][0] == columns != rows
+    sizes = (rows, columns) if in_out else (columns, rows)
+    return (*sizes, in_out, bool(vectors))
+
+
+def _own_layer(tree: PickledModule) -> nn.Module:
+    from torch import nn
+
+    found = _own_matrix(tree)
+    if found is None:
+        raise _Unknown
+    inputs, outputs, in_out, bias = found
+    return _product()(inputs, outputs) if in_out else nn.Linear(inputs, outputs, bias=bias)
 
 
 def _product() -> type[nn.Module]:

@@ -9,7 +9,14 @@ from typing import Any
 
 from symdiag.errors import InputError, UsageError
 from symdiag.formats import atomic_write, read_header
-from symdiag.network import Network, chain_provenance, infer_network, states_chain
+from symdiag.network import (
+    Network,
+    Provenance,
+    chain_provenance,
+    infer_network,
+    pickled_network,
+    states_chain,
+)
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.inspect import GroupOutline, Inspection, StoredTensor, WeightTensor
 from symdiag.report.parts import ErrorObject, LayerInfo, NetworkInfo
@@ -94,6 +101,8 @@ def _outline(posterior: Posterior, network: NetworkOptions) -> _Outline:
     chain = infer_network(posterior, activation=network.activation)
     inferred = infer_spec(posterior, chain)
     how = chain_provenance(chain.layers, stated=states_chain(posterior))
+    if why := pickled_network(posterior):
+        how = Provenance("pickled-module", why)
     accepted = network.assume_chain and how.source == "assumed"
     known = NetworkInfo(how.source, how.why, accepted)
     return _Outline(chain, inferred, inferred.notes, chain.activation, known)

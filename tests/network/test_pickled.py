@@ -9,7 +9,7 @@ from torch import nn
 
 import symdiag.formats as formats
 from symdiag.formats.pickled_module import PickledModule, pickled_modules
-from symdiag.network import infer_network
+from symdiag.network import infer_network, pickled_network
 from symdiag.network.module import user_model
 from symdiag.network.pickled import _rebuilt, hinted_activation, rebuilt
 from symdiag.symmetry.discovery import discover
@@ -164,6 +164,10 @@ def test_same_widths_that_leave_a_chain_assumed_are_settled_by_the_module(tmp_pa
     state = formats.load(tmp_path / "s.pt")
     assert discover(state, generator=np.random.default_rng(0)).provenance.source == "assumed"
     assert state.names == posterior.names
+    # `symdiag inspect`, which imports no torch, says the same
+    assert pickled_network(posterior) == symmetry.provenance.why
+    assert not pickled_network(state)
+    assert not any("--model" in note for note in infer_network(posterior).notes)
 
 
 def test_own_class_gives_hints_only(tmp_path):
