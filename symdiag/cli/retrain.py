@@ -45,8 +45,9 @@ def retrain(
 ) -> int:
     """Retrain a posterior on the symmetrised objective and say what it gained.
 
-    Exits 0 when improved or without measurable benefit, 1 when worse (nothing is written then), 2
-    on failure.
+    Exits 0 when improved or without measurable benefit, 1 when evidence or predictions got worse
+    (nothing is written then), 2 on failure. Without straddling there is nothing to gain, and it
+    does not train.
     """
     out = resolve_output(shown, [path, data, held_out.test, files.output])
     from symdiag.tasks.retrain import retrain as run
@@ -66,4 +67,9 @@ def retrain(
     if done is None:  # another process of this run reports
         return OK
     emit(out, [done.report])
-    return FINDING if done.report.verdict == "worse" and not finding.exit_zero else OK
+    return (
+        FINDING
+        if done.report.verdict in ("worse", "evidence up, predictions worse")
+        and not finding.exit_zero
+        else OK
+    )

@@ -23,9 +23,12 @@ from symdiag.tasks._inputs import TOOL
 from symdiag.tasks.options import ControlOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation
+from symdiag.training.learning_problem import LearningProblem
 from symdiag.training.verdict import (
     Difference,
     differences,
+    prediction_difference,
+    prediction_slack,
     run_to_run_slack,
     symmetrized_difference,
     verdict_of,
@@ -66,9 +69,27 @@ class Outcome:
         return symmetrized_difference(self.reference, self.after, self.slack or 0.0)
 
     @property
+    def prediction_slack(self) -> float | None:
+        """Half-width that training noise alone gives a difference in test NLL."""
+        return prediction_slack(self.controls)
+
+    @property
+    def predictions(self) -> Difference | None:
+        """The difference in test NLL, with training noise; None without test data."""
+        return prediction_difference(self.reference, self.after, self.prediction_slack or 0.0)
+
+    @property
     def verdict(self) -> RetrainVerdict:
-        """Improved, no measurable benefit, or worse."""
-        return verdict_of(self.gain)
+        """What the differences in evidence and predictions say."""
+        if self.after is self.before:
+            return "nothing to gain"
+        return verdict_of(self.gain, self.predictions)
+
+    @property
+    def changes(self) -> tuple[Difference, ...]:
+        """Every difference to the reference, with training noise where it was measured."""
+        judged = {d.name: d for d in (self.gain, self.predictions) if d is not None}
+        return tuple(judged.get(d.name, d) for d in differences(self.reference, self.after))
 
 
 def build_report(
@@ -82,7 +103,7 @@ def build_report(
     run: dict[str, Any],
 ) -> RetrainReport:
     """The report of a finished job. ``output``: what was written, if anything."""
-    before, gain = figures("before", outcome.before), outcome.gain
+    before = figures("before", outcome.before)
     controls = [figures("control", control) for control in outcome.controls[:1]]
     retrained = figures("retrained", outcome.after)
     return RetrainReport(
@@ -93,12 +114,10 @@ def build_report(
         control=controls[0] if controls else None,
         retrained=retrained,
         compared_with="control" if controls else "before",
-        changes=tuple(
-            _change(gain if d.name == gain.name else d)
-            for d in differences(outcome.reference, outcome.after)
-        ),
+        changes=tuple(_change(d) for d in outcome.changes),
         changes_to_before=tuple(_change(d) for d in differences(outcome.before, outcome.after)),
         run_to_run=outcome.slack,
+        run_to_run_nll=outcome.prediction_slack,
         bound=evidence_bound([before, *controls, retrained]),
         output=None if output is None else str(output),
         verdict=outcome.verdict,
@@ -147,6 +166,7 @@ def settings_of(
     model: ModelConfig,
     evaluation: EvaluationConfig,
     runs: ControlOptions,
+    problem: LearningProblem,
     steps_taken: int,
 ) -> RetrainSettings:
     """Everything that was chosen, by the user or by default."""
@@ -165,4 +185,6 @@ def settings_of(
         prior=f"{stored}; {named}" if named else stored,
         control_runs=runs.controls,
         evaluation_samples=evaluation.samples,
+        held=problem.held,
+        statistics=problem.statistics,
     )

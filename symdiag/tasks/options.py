@@ -234,6 +234,9 @@ class ControlOptions:
         bool, Option("Also train with the plain ELBO.", flags=("--control/--no-control",))
     ] = True
     control_runs: Annotated[int, Option("More than one measures run noise.", least=0)] = 3
+    anyway: Annotated[
+        bool, Option("Train even where H(g|w) is below 0.05 nats: nothing to gain.")
+    ] = False
     device: Device = "cpu"
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from symdiag import formats
 from symdiag.errors import OutputError, UsageError
+from symdiag.estimate import Estimate
 from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
@@ -29,11 +30,16 @@ from symdiag.tasks._retrain_report import Outcome, build_report, settings_of
 from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, ReadingOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
-from symdiag.training.evaluation import evaluate
+from symdiag.training.evaluation import Evaluation, certified_straddling, evaluate
 from symdiag.training.job import JobSettings, JobState, Trained, job_settings, load_job, run_job
 from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.metrics import JsonLines, Sink, TensorBoard
 from symdiag.training.processes import Workers, workers_from_environment
+
+NOTHING_TO_GAIN = 0.05
+"""Nats: where H(g|ω) is certainly below, the symmetrised objective differs from the ELBO by no more."""
+
+_NOT_KEPT = ("worse", "evidence up, predictions worse")
 
 
 @dataclass(frozen=True)
@@ -96,26 +102,56 @@ def retrain(
         problem = problem_of(start, symmetry, model_config, data, held_out, device=runs.device)
         check_assumed_function(dataclasses.replace(problem, posterior=original), symmetry)
         config = training.resolved(len(problem.train), start.num_parameters)
-        state = _state(problem, config, model_config, runs.controls, files, workers)
-        job = JobSettings(
-            runs.controls, files.state_path, workers, _sinks(files, state, sinks, workers)
-        )
-        trained = run_job(problem, config, job, state)
+        entropy = certified_straddling(problem, original, evaluation)
+        gains = runs.anyway or files.resume or _can_gain(entropy, config, runs)
+        if gains:
+            trained = _trained(problem, config, model_config, runs, files, sinks, workers)
+        else:
+            log.debug("nothing to gain: H is at most %g nats", entropy.upper)
         if not workers.writes:
             return None
-        outcome = _evaluated(problem, original, trained, evaluation)
-        posterior = trained.main.posterior(original)
-        written = _write(posterior, files, keep=outcome.verdict != "worse" or files.keep_worse)
+        unchanged = dataclasses.replace(problem, posterior=original)
+        before = evaluate(unchanged, unchanged.start(), evaluation, entropy=entropy)
+        if gains:
+            outcome = _evaluated(problem, before, trained, evaluation)
+            posterior = trained.main.posterior(original)
+        else:
+            outcome, posterior = Outcome(before, (), before), original
+        keep = gains and (files.keep_worse or outcome.verdict not in _NOT_KEPT)
+        written = _write(posterior, files, keep=keep)
+        steps = trained.steps if gains else 0
         report = build_report(
             outcome,
             model=model_info(original, symmetry, reading),
             network=network_info(symmetry),
             log_order=symmetry.spec.log_order,
-            settings=settings_of(config, model_config, evaluation, runs, trained.steps),
+            settings=settings_of(config, model_config, evaluation, runs, problem, steps),
             output=written,
             run=run_info(started),
         )
         return Retraining(report, posterior)
+
+
+def _can_gain(entropy: Estimate, config: TrainingConfig, runs: ControlOptions) -> bool:
+    """Whether there is a bonus for straddling to take away: training on another objective is no matter."""
+    elsewhere = runs.start != "checkpoint" or config.objective == "elbo"
+    return elsewhere or entropy.upper >= NOTHING_TO_GAIN
+
+
+def _trained(
+    problem: LearningProblem,
+    config: TrainingConfig,
+    model: ModelConfig,
+    runs: ControlOptions,
+    files: FileOptions,
+    sinks: Sequence[Sink],
+    workers: Workers,
+) -> Trained:
+    state = _state(problem, config, model, runs.controls, files, workers)
+    job = JobSettings(
+        runs.controls, files.state_path, workers, _sinks(files, state, sinks, workers)
+    )
+    return run_job(problem, config, job, state)
 
 
 def _state(
@@ -151,11 +187,9 @@ def _sinks(
 
 
 def _evaluated(
-    problem: LearningProblem, original: Posterior, trained: Trained, evaluation: EvaluationConfig
+    problem: LearningProblem, before: Evaluation, trained: Trained, evaluation: EvaluationConfig
 ) -> Outcome:
     log.debug("trained for %d steps; evaluating with %d draws", trained.steps, evaluation.samples)
-    unchanged = dataclasses.replace(problem, posterior=original)
-    before = evaluate(unchanged, unchanged.start(), evaluation)
     controls = tuple(evaluate(problem, q, evaluation) for q in trained.controls)
     return Outcome(before, controls, evaluate(problem, trained.main, evaluation))
 

@@ -71,7 +71,7 @@ def evaluate(
         test, point_nll = _test_scores(problem, q, draws)
     log_likelihood = _estimate(fit)
     kl = posterior.kl_to(problem.prior)
-    entropy = entropy or _straddling(problem, posterior, config)
+    entropy = entropy or certified_straddling(problem, posterior, config)
     return Evaluation(
         log_likelihood=log_likelihood,
         kl=kl,
@@ -89,7 +89,7 @@ def evaluate(
     )
 
 
-def _straddling(
+def certified_straddling(
     problem: LearningProblem, posterior: Posterior, config: EvaluationConfig
 ) -> Estimate:
     """H(g|ω) by the certified estimator, never from too few draws.

@@ -12,7 +12,7 @@ from scipy import stats
 from symdiag.estimate import Estimate
 from symdiag.training.evaluation import Evaluation
 
-Verdict = Literal["improved", "no measurable benefit", "worse"]
+Verdict = Literal["improved", "evidence up, predictions worse", "no measurable benefit", "worse"]
 
 
 @dataclass(frozen=True)
@@ -80,25 +80,57 @@ def symmetrized_difference(
     )
 
 
+def prediction_difference(
+    before: Evaluation, after: Evaluation, run_slack: float = 0.0
+) -> Difference | None:
+    """The difference in test NLL per point, paired by point; None without test data.
+
+    ``run_slack`` widens the interval by what training noise may do: two runs from different seeds
+    differ measurably on a fixed test set although neither is better.
+    """
+    if before.point_nll is None or after.point_nll is None:
+        return None
+    value, lower, _ = _paired(after.point_nll - before.point_nll)
+    slack = float(np.hypot(value - lower, run_slack))
+    return Difference("test_nll", value, value - slack, value + slack)
+
+
 def run_to_run_slack(controls: Sequence[Evaluation]) -> float | None:
     """Half-width that training noise alone gives a difference of two runs' L^G, 95 %.
 
     Student's t on the controls' own spread: t · s · √2, with s from runs that differ in nothing but
     the seed; the difference of two such runs has variance 2 s². None for fewer than two runs.
     """
-    if len(controls) < 2:
+    return _slack([control.symmetrized.value for control in controls])
+
+
+def prediction_slack(controls: Sequence[Evaluation]) -> float | None:
+    """The same for test NLL; None without test data."""
+    scores = [control.test.nll for control in controls if control.test is not None]
+    return _slack(scores)
+
+
+def _slack(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
         return None
-    values = np.array([c.symmetrized.value for c in controls])
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) * np.sqrt(2.0))
+    spread = np.std(values, ddof=1)
+    return float(stats.t.ppf(0.975, len(values) - 1) * spread * np.sqrt(2.0))
 
 
-def verdict_of(difference: Difference) -> Verdict:
-    """Improved or worse only when the interval leaves zero out."""
-    if difference.lower is not None and difference.lower > 0.0:
-        return "improved"
-    if difference.upper is not None and difference.upper < 0.0:
-        return "worse"
-    return "no measurable benefit"
+def verdict_of(evidence: Difference, predictions: Difference | None = None) -> Verdict:
+    """What two differences say, each only where its interval leaves zero out.
+
+    ``evidence``: in L^G, up is better. ``predictions``: in test NLL, down is better.
+    """
+    worse_predictions = predictions is not None and _above(predictions)
+    if _above(evidence):
+        return "evidence up, predictions worse" if worse_predictions else "improved"
+    below = evidence.upper is not None and evidence.upper < 0.0
+    return "worse" if below or worse_predictions else "no measurable benefit"
+
+
+def _above(difference: Difference) -> bool:
+    return difference.lower is not None and difference.lower > 0.0
 
 
 def _paired(

@@ -19,6 +19,7 @@ from symdiag.report import format_names, from_dict, render
 from symdiag.report.schemas import schema_text
 from symdiag.training.config import EvaluationConfig, TrainingConfig
 
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 FAST = [
     "--activation",
     "relu",
@@ -225,3 +226,34 @@ def test_the_users_module_computes_the_outputs(files, capsys, monkeypatch):
         report["retrained"]["kl"] < report["before"]["kl"]
     )  # the prior is all that is left to fit
     assert formats.load(files / "out.pt").shapes == formats.load(files / "model.pt").shapes
+
+
+def test_without_straddling_it_says_so_and_does_not_train(tmp_path, capsys):
+    """wave-healthy sits in one mode: the objectives are the same there, up to a hundredth of a nat."""
+    given = ["--activation", "relu", "--noise", "0.3", "--prior-std", "1", "--steps", "5"]
+    given += ["--control-runs", "1", "--samples", "500", "-o", str(tmp_path / "out.pt"), "-q"]
+    command = ["retrain", str(SAMPLES / "wave-healthy.pt"), "--data", str(SAMPLES / "wave.npz")]
+    assert main([*command, *given, "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"] == "nothing to gain"
+    assert report["settings"]["steps_taken"] == 0
+    assert report["before"]["straddling_entropy"]["upper"] < 0.05
+    assert report["output"] is None
+    assert list(tmp_path.iterdir()) == []
+    assert main([*command, *given, "--anyway", "--format", "json"]) in (0, 1)
+    assert json.loads(capsys.readouterr().out)["settings"]["steps_taken"] == 5
+
+
+def test_better_evidence_with_worse_predictions_is_a_finding(files, capsys, monkeypatch):
+    """Its own word, exit code 1, and no file unless asked for."""
+    import symdiag.tasks._retrain_report as module
+
+    monkeypatch.setattr(
+        module, "verdict_of", lambda evidence, predictions: "evidence up, predictions worse"
+    )
+    out = files / "out.pt"
+    assert run(files, "-o", str(out), "--format", "json") == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "evidence up, predictions worse"
+    assert not out.exists()
+    assert run(files, "-o", str(out), "--resume", "--keep-worse", "--exit-zero") == 0
+    assert out.exists()

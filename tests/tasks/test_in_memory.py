@@ -126,6 +126,7 @@ def test_retrained_values_load_back_into_the_same_module(data):
         training=TrainingConfig(steps=10, draws=2),
         evaluation=EvaluationConfig(samples=8, budget=0.1),
         control=False,
+        anyway=True,
     )
     assert result.report.model.path == "<Plain>"
     before = symdiag.load(net)

@@ -22,6 +22,8 @@ from symdiag.training.learning_problem import scratch
 from symdiag.training.verdict import (
     Difference,
     differences,
+    prediction_difference,
+    prediction_slack,
     run_to_run_slack,
     symmetrized_difference,
     verdict_of,
@@ -82,6 +84,38 @@ def test_verdict_needs_an_interval_without_zero():
     assert verdict_of(Difference("x", 2.0, 0.1, 4.0)) == "improved"
     assert verdict_of(Difference("x", 2.0, -0.1, 4.0)) == "no measurable benefit"
     assert verdict_of(Difference("x", -2.0, -4.0, -0.1)) == "worse"
+
+
+def test_evidence_and_predictions_are_judged_together():
+    up, flat, down = (Difference("x", v, v - 1.0, v + 1.0) for v in (2.0, 0.0, -2.0))
+    assert verdict_of(up, None) == "improved"
+    assert verdict_of(up, down) == "improved"
+    assert verdict_of(up, flat) == "improved"
+    assert verdict_of(up, up) == "evidence up, predictions worse"  # NLL: up is worse
+    assert verdict_of(flat, up) == "worse"
+    assert verdict_of(flat, down) == "no measurable benefit"
+    assert verdict_of(down, down) == "worse"
+
+
+def test_training_noise_counts_for_predictions():
+    """NLL 0.02 above on 500 points is far beyond their sampling error, and what seeds alone may do."""
+    rng = np.random.default_rng(0)
+    base = evaluation(rng.standard_normal(50))
+    points = rng.standard_normal(500)
+    made = [
+        dataclasses.replace(
+            base,
+            point_nll=points + shift + 1e-3 * rng.standard_normal(500),
+            test=dataclasses.replace(base.test, nll=float(points.mean() + shift)),
+        )
+        for shift in (0.0, 0.015, -0.01, 0.02)
+    ]
+    assert prediction_difference(made[0], made[3]).lower > 0.0
+    slack = prediction_slack(made[:3])
+    spread = np.std([0.0, 0.015, -0.01], ddof=1)
+    assert slack == pytest.approx(stats.t.ppf(0.975, 2) * math.sqrt(2.0) * spread, rel=1e-9)
+    assert prediction_difference(made[0], made[3], slack).lower < 0.0
+    assert prediction_difference(evaluation(np.ones(5), test=False), made[0]) is None
 
 
 def test_run_noise_widens_the_interval():

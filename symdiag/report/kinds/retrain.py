@@ -7,11 +7,17 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.estimate import Estimate, Extended, ExtendedBelow
+from symdiag.estimate import LATER, Estimate, Extended, ExtendedBelow
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.parts import NetworkReport
 
-RetrainVerdict = Literal["improved", "no measurable benefit", "worse"]
+RetrainVerdict = Literal[
+    "improved",
+    "evidence up, predictions worse",
+    "no measurable benefit",
+    "worse",
+    "nothing to gain",
+]
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,16 @@ class RetrainSettings:
     prior: str
     control_runs: int
     evaluation_samples: int
+    held: Annotated[
+        tuple[str, ...],
+        LATER,
+        Meta(description="random numbers that the network does not read: kept as they are"),
+    ] = ()
+    statistics: Annotated[
+        tuple[str, ...],
+        LATER,
+        Meta(description="running statistics that move with units: frozen"),
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +132,11 @@ class RetrainReport(NetworkReport):
             "control runs; part of the interval that decides the verdict"
         ),
     ]
+    run_to_run_nll: Annotated[
+        float | None,
+        LATER,
+        Meta(description="the same for test NLL per point; null without test data"),
+    ] = None
     bound: Bound
     output: Annotated[str | None, Meta(description="null: nothing was written")]
     verdict: RetrainVerdict

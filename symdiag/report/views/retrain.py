@@ -7,7 +7,14 @@ from symdiag.report.document import Check, Column, Document, Facts, Paragraph, S
 from symdiag.report.kinds.retrain import Change, Figures, RetrainReport
 from symdiag.report.text import amount, number
 
-_TONES: dict[str, Tone] = {"improved": "good", "no measurable benefit": "muted", "worse": "bad"}
+_TONES: dict[str, Tone] = {
+    "improved": "good",
+    "evidence up, predictions worse": "bad",
+    "no measurable benefit": "muted",
+    "worse": "bad",
+    "nothing to gain": "muted",
+}
+_WORSE = ("worse", "evidence up, predictions worse")
 _LABELS = {
     "elbo": "ELBO L",
     "symmetrized": "symmetrised ELBO L^G",
@@ -41,7 +48,7 @@ def document(report: RetrainReport) -> Document:
         ),
         checks=(
             Check(
-                "not worse", "failed" if report.verdict == "worse" else "passed", headline(report)
+                "not worse", "failed" if report.verdict in _WORSE else "passed", headline(report)
             ),
         ),
     )
@@ -49,12 +56,25 @@ def document(report: RetrainReport) -> Document:
 
 def headline(report: RetrainReport) -> str:
     """The verdict in one sentence."""
-    change = {c.name: c for c in report.changes}["symmetrized"]
+    changes = {c.name: c for c in report.changes}
+    if report.verdict == "nothing to gain":
+        upper = report.before.straddling_entropy.upper
+        return (
+            f"NOTHING TO GAIN: H(g|ω) is at most {number(upper)} nats, and by no more does the "
+            "symmetrised objective differ from the ELBO; not trained (--anyway trains all the same)."
+        )
+    change = changes["symmetrized"]
     than = "the control run" if report.compared_with == "control" else "the checkpoint"
     gain = (
         f"L^G changed by {_signed(change.value)} nats against {than}, interval {_interval(change)}"
     )
-    return f"{report.verdict.upper()}: {gain}."
+    nll = changes.get("test_nll")
+    predictions = (
+        "; no test data, so nothing is said about predictions"
+        if nll is None
+        else f"; test NLL per point by {_signed(nll.value)}, interval {_interval(nll)}"
+    )
+    return f"{report.verdict.upper()}: {gain}{predictions}."
 
 
 def _table(report: RetrainReport) -> Table:
@@ -123,18 +143,26 @@ def _interval(change: Change) -> str:
 def _written(report: RetrainReport) -> str:
     if report.output is not None:
         return f"The retrained posterior is in {report.output}."
-    if report.verdict == "worse":
+    if report.verdict in _WORSE:
+        what = "the result is" if report.verdict == "worse" else "its predictions are"
         return (
-            "Nothing was written, because the result is worse; --keep-worse --resume writes it all "
-            "the same."
+            f"Nothing was written, because {what} worse; --keep-worse --resume writes it all the "
+            "same."
         )
+    if report.verdict == "nothing to gain":
+        return "Nothing was written: the checkpoint is as good as before."
     return "Nothing was written: no output file was named."
 
 
 def _settings(report: RetrainReport) -> Facts:
     s = report.settings
+    kept = [
+        *(f"{name} (running statistics)" for name in s.statistics),
+        *(f"{name} (not read by the network)" for name in s.held),
+    ]
     return Facts(
         (
+            *((("kept as they are", ", ".join(kept)),) if kept else ()),
             (
                 "objective",
                 f"{s.objective} (marginals {s.marginals}; K = {s.num_elements} for infonce)",

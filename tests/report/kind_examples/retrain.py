@@ -85,6 +85,11 @@ EXAMPLES = (
     _CONTROLLED,
     *(
         dataclasses.replace(_CONTROLLED, verdict=verdict)
-        for verdict in ("no measurable benefit", "worse")
+        for verdict in (
+            "no measurable benefit",
+            "worse",
+            "evidence up, predictions worse",
+            "nothing to gain",
+        )
     ),
 )
