@@ -40,7 +40,7 @@ def match_names(module: nn.Module, posterior: Posterior) -> dict[str, str]:
                 missing, unused, wrong, {**own, **buffers}, {n: theirs[names[n]] for n in wrong}
             ),
             code="model-mismatch",
-            hint="the factory must build a plain torch module with the file's tensor names and shapes",
+            hint="the module must have the file's tensor names and shapes, as weights or as means",
         )
     return names
 
