@@ -32,6 +32,7 @@ _NOT_WEIGHTS = (
     (re.compile(r"(^|[._])eps(ilon)?([._]|$)"), "a noise draw, not a weight"),
     (re.compile(r"_sampler\."), "a copy or noise draw kept by a sampler, not a weight"),
     (re.compile(r"prior", re.I), "belongs to the prior, not a weight"),
+    (re.compile(r"^AutoDelta\."), "a point estimate of another guide, not a weight"),
 )
 
 

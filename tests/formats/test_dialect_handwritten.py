@@ -36,6 +36,8 @@ SETTLED = [
     ("l.weight_loc", "l.weight_scale", STORED),
     ("l.weight_mean", "l.weight_var", np.sqrt(STORED)),
     ("l.W_mu", "l.W_variance", np.sqrt(STORED)),
+    ("mu.l.weight", "logvar.l.weight", np.sqrt(LOG)),
+    ("mean_l.weight", "log_std_l.weight", LOG),
     ("l.weight_mu", "l.weight_sigma2", np.sqrt(STORED)),
     ("l.weight_mu", "l.weight_log_sigma2", np.sqrt(LOG)),
     ("l.weight_mu", "l.weight_std_dev", STORED),

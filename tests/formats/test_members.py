@@ -129,6 +129,13 @@ def test_guides_over_the_same_sites_are_alternatives_and_over_different_ones_are
     assert read(store(parts, SOFTPLUS)).names == tuple(SHAPES)
 
 
+def test_a_point_estimate_left_in_the_store_is_no_layer():
+    points = {f"AutoDelta.{name}": values for name, values in arrays(9).items()}
+    posterior = read(store({**points, **sites(1)}))
+    assert posterior.names == tuple(SHAPES)
+    assert {item.key for item in posterior.source.ignored} >= points.keys()
+
+
 def test_a_flat_guide_is_never_one_weight():
     """Whatever makes its scale positive, or if nothing says so."""
     params = {k: v for k, v in flat(5).items() if k != "net_guide.cov_factor"}

@@ -58,12 +58,24 @@ def split(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
 
     The name is empty for a key that is the word alone.
     """
-    match = pattern.match(key)
-    if match is None or _NOT_A_POSTERIOR.search(key):
+    if _NOT_A_POSTERIOR.search(key):
         return None
+    match = pattern.match(key)
+    if match is None:
+        return _leading(key, LOC_WORDS if pattern is LOC else tuple(SCALE_WORDS))
     if match["pre"]:
         return match["head"] + match["rest"], match["pre"]
     return f"{match['head']}{match['base'] or ''}".rstrip("._"), match["post"]
+
+
+def _leading(key: str, words: Sequence[str]) -> tuple[str, str] | None:
+    """(name, word) of a key that begins with one of ``words``, before a dotted name."""
+    for end in (".", "_"):
+        for word in words:
+            rest = key.removeprefix(word + end)
+            if rest != key and "." in rest:
+                return rest, word
+    return None
 
 
 def meaning(word: str, keys: Sequence[str], arrays: Arrays) -> tuple[Transform, str]:
