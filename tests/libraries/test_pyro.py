@@ -191,6 +191,31 @@ def test_a_permuted_covariance_loads_in_the_guide(tmp_path, pyro, kind, options)
     np.testing.assert_allclose(own, ours, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("constraint", ["positive", "softplus_positive", "greater_than"])
+def test_two_guides_in_one_store_with_any_positive_constraint(tmp_path, pyro, constraint):
+    """A stale AutoNormal beside the low-rank guide: named, and the chosen one is the library's own."""
+    bound = getattr(pyro.distributions.constraints, constraint)
+    trained(pyro, pyro.infer.autoguide.AutoNormal, steps=2)
+
+    class Guide(pyro.infer.autoguide.AutoLowRankMultivariateNormal):
+        scale_constraint = bound(0.01) if constraint == "greater_than" else bound
+
+    base = trained(pyro, Guide, rank=2).get_posterior()
+    pyro.get_param_store().save(tmp_path / "store.pt")
+    with pytest.raises(InputError) as error:
+        formats.load(tmp_path / "store.pt", model_shapes=SHAPES)
+    assert error.value.code == "several-posteriors"
+    assert "--member Guide or --member AutoNormal" in error.value.hint
+    posterior = formats.load(tmp_path / "store.pt", model_shapes=SHAPES, member="Guide")
+    found = posterior.covariance
+    np.testing.assert_allclose(
+        found.factor @ found.factor.T + np.diag(found.diagonal),
+        base.covariance_matrix.detach().double().numpy(),
+        rtol=1e-4,
+        atol=1e-8,
+    )
+
+
 def permuted(posterior, permutation):
     """The same network with its three hidden units renamed, correlations and all."""
     rows = {name: np.arange(v.size).reshape(v.shape) for name, v in posterior.loc.items()}
