@@ -67,6 +67,7 @@ Device = Annotated[str, Option("cpu, cuda or cuda:N. Draws are made on the CPU."
 @functools.cache
 def declared(cls: Any) -> Mapping[str, tuple[Any, Option]]:
     """Field → (its type, its option), for the fields of an options dataclass that users may set."""
+    # include_extras keeps Annotated, which is where the options are
     hints = get_type_hints(cls, include_extras=True)
     found = {}
     for field in dataclasses.fields(cls):
@@ -90,6 +91,7 @@ def check(options: Any) -> None:
     """
     for name, (_, option) in declared(options.__class__).items():
         value = getattr(options, name)
+        # None and words ("learn") are decided elsewhere
         if option.least is None or not isinstance(value, int | float):
             continue
         most = math.inf if option.most is None else option.most

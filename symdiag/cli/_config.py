@@ -26,6 +26,7 @@ _ONE_COMMAND_ONLY = frozenset({"output", "report"})
 def find_config(start: Path) -> Path | None:
     """The nearest ``symdiag.toml``, or ``pyproject.toml`` with ``[tool.symdiag]``, upwards."""
     for folder in (start, *start.parents):
+        # our own file first: a pyproject.toml beside it is the project's
         own = folder / "symdiag.toml"
         if own.is_file():
             return own
@@ -65,6 +66,7 @@ def default_map(
     Raises:
         UsageError: An unknown key, with the nearest known one.
     """
+    # keys are checked against what the commands take: a misspelt limit must not pass in silence
     known = {name: _parameters(command) for name, command in commands.items()}
     shared = {k: v for k, v in settings.items() if k not in known}
     sharable = {key for parameters in known.values() for key in parameters} - _ONE_COMMAND_ONLY
@@ -77,6 +79,7 @@ def default_map(
         _refuse_unknown(own, parameters, f"config key in [{name}]")
         merged = {**shared, **own}
         result[name] = {parameters[_key(k)]: v for k, v in merged.items() if _key(k) in parameters}
+        # TOML has lists, but one value needs none
         repeatable = {p.name for p in commands[name].params if p.multiple}
         result[name] |= {
             k: [v] for k, v in result[name].items() if k in repeatable and not isinstance(v, list)
@@ -115,6 +118,7 @@ def check_environment(commands: Mapping[str, Any], environ: Mapping[str, str] = 
             named = getattr(parameter, "envvar", None)
             known |= {named} if isinstance(named, str) else set(named or ())
     for name in environ:
+        # a variable that nobody reads is a setting that somebody believes in
         if name.startswith("SYMDIAG_") and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"

@@ -17,6 +17,7 @@ def exit_code(reports: Iterable[Any], *, exit_zero: bool = False, strict: bool =
 
     ``strict`` counts an inconclusive verdict as a finding, ``exit_zero`` maps 1 to 0.
     """
+    # findings of severity error fail as well: a wrong symmetry makes any verdict moot
     failing = {"straddling", "regressed"} | ({"inconclusive"} if strict else set())
     found = any(
         report.verdict in failing
@@ -35,6 +36,7 @@ def explained(error: BaseException) -> SymdiagError:
     # Typer 0.26 and later bring their own click: know its exceptions by what they offer.
     if hasattr(error, "format_message"):
         return _usage(error)
+    # no traceback for what a user can change
     if isinstance(error, MemoryError):
         return LimitError(
             "out of memory", code="out-of-memory", hint="fewer --samples, or a larger machine"

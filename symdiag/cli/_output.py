@@ -48,7 +48,9 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
         raise UsageError(f"unknown --color {shown.color!r}", hint="auto, always or never")
     paint = wants_color(shown.color)
     name = shown.format or ("console" if is_tty(sys.stdout) or paint else "text")
+    # unknown formats are refused now, not after the analysis
     format_module(name)
+    # piped text has a width of its own: it must not depend on who runs it
     width = shutil.get_terminal_size().columns if is_tty(sys.stdout) else 80
     options = RenderOptions(
         color=paint and name == "console",
@@ -64,6 +66,7 @@ def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Pa
     files = []
     for spec in output:
         name, path = _split(spec)
+        # links to an input or to one another count as the same file
         if os.path.realpath(path) in taken:
             raise UsageError(
                 f"{path} is an input or is written twice", hint="choose another -o FILE"
@@ -80,6 +83,7 @@ def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Pa
 def _split(spec: str) -> tuple[str, Path]:
     from symdiag.report import format_names, format_of
 
+    # FORMAT=FILE only for known formats: a file name may hold an equals sign
     prefix, equals, rest = spec.partition("=")
     if equals and rest and prefix in format_names():
         return prefix, Path(rest)
@@ -96,6 +100,7 @@ def emit(output: Output, items: Sequence[Renderable]) -> None:
     from symdiag.report import render_all
 
     for name, path in output.files:
+        # files are for other eyes than this terminal: no colour, any character, a width of their own
         options = replace(
             output.options,
             color=False,
@@ -136,6 +141,7 @@ def training_line(shown: ShownOptions) -> tuple[Callable[[Record], None], ...]:
     """
     if shown.quiet:
         return ()
+    # a log has no cursor to go back with
     live = is_tty(sys.stderr)
     count = itertools.count(1)
 

@@ -29,9 +29,11 @@ def _spread(run: Callable[..., int]) -> Callable[..., int]:
     for name, parameter in inspect.signature(run, eval_str=True).parameters.items():
         if isinstance(parameter.annotation, type) and is_options(parameter.annotation):
             classes[name] = parameter.annotation
+            # the first declaration of a name gives its help; all of them get its value
             for field, made in _parameters(parameter.annotation).items():
                 fields.setdefault(field, made)
         else:
+            # keyword-only, so that what has no default may follow what has one
             plain[name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
     @functools.wraps(run)
@@ -48,6 +50,7 @@ def _spread(run: Callable[..., int]) -> Callable[..., int]:
 
 def _filled(cls: type, values: dict[str, Any]) -> Any:
     """An instance of ``cls`` from what typer read; no value of a repeatable option is None."""
+    # typer gives [] for a repeatable option that was not used
     given = {}
     for name, (_, option) in declared(cls).items():
         value = None if values[name] == [] else values[name]

@@ -32,6 +32,7 @@ def wants_color(choice: str) -> bool:
     """Whether stdout gets colour: ``--color``, else NO_COLOR, FORCE_COLOR, the terminal."""
     if choice != "auto":
         return choice == "always"
+    # no-color.org: set and not empty; it wins over FORCE_COLOR
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
@@ -66,6 +67,7 @@ def write_stderr(text: str) -> None:
 
 def _write(stream: TextIO, text: str) -> None:
     encoding = getattr(stream, "encoding", None) or "ascii"
+    # a console that cannot show a character shows its code instead of failing
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
 

@@ -87,6 +87,7 @@ def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any
         from symdiag.report import Failure
 
         failure = Failure(str(path), explained(error))
+        # at once, not with the report: a long run should say early what it leaves out
         write_stderr(error_line(failure.error, failure.path))
         return failure
 

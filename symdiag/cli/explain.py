@@ -62,6 +62,7 @@ def _catalogue() -> dict[str, Explanation]:
 
 
 def _find(catalogue: dict[str, Explanation], code: str) -> Explanation:
+    # codes are typed from memory: case does not matter
     by_lower = {name.lower(): explanation for name, explanation in catalogue.items()}
     found = by_lower.get(code.lower())
     if found is None:

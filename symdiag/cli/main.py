@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # threads that spin while they wait cost a busy machine several times the work itself; the
     # variable is read when torch is loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # a copy: callers keep theirs
     args = list(sys.argv[1:] if argv is None else argv)
     with _logging(args):
         try:
@@ -96,6 +97,7 @@ def _dispatch(args: list[str]) -> int:
         # typer exits by itself for completion scripts, and with 1 when --help's reader has gone
         gone = isinstance(stop.__context__, BrokenPipeError)
         return OK if gone or stop.code is None else int(stop.code)
+    # flush now: a full disk must show in the exit code
     write_stdout("")
     return result if isinstance(result, int) else OK
 
@@ -132,6 +134,7 @@ def _without_debug(args: list[str]) -> list[str]:
 
 def _format_wanted(args: list[str]) -> str | None:
     """The format asked for, read without a parser because parsing may be what failed."""
+    # environment over file, as the parser has it; the command line below wins over both
     wanted = os.environ.get("SYMDIAG_FORMAT") or _configured_format()
     for position, arg in enumerate(args):
         if arg == "--":
@@ -155,6 +158,7 @@ def _configured_format() -> str | None:
 @contextmanager
 def _logging(args: list[str]) -> Iterator[None]:
     """Send the ``symdiag`` logger, and no other, to stderr for the length of one command."""
+    # not the root logger: libraries keep their chatter to themselves
     logger = logging.getLogger("symdiag")
     level = logging.WARNING
     if "-q" in args or "--quiet" in args:

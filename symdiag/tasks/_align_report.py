@@ -54,6 +54,7 @@ def align_report(
     run: dict[str, Any],
 ) -> AlignReport:
     """The report of one alignment. ``model`` and ``reference`` as they were read."""
+    # before: as read; after: with the relabelling, which leaves the function as it is
     before, after = (
         Agreement(found.standard_difference, found.unexplained)
         for found in (alignment.before, alignment.after)
@@ -80,6 +81,7 @@ def aligned_to(
     model: Posterior, reference: Posterior, spec: PermutationSpec, *, seed: int
 ) -> AlignedTo:
     """What ``analyze --reference`` adds: the parts of an align report of the same names."""
+    # the default cost and the call's seed: the section equals what `symdiag align` reports
     alignment = align(model, reference, spec, cost="w2", generator=np.random.default_rng(seed))
     before, after = (
         Agreement(found.standard_difference, found.unexplained)
@@ -133,6 +135,7 @@ def _groups(alignment: Alignment) -> tuple[GroupAlignment, ...]:
 def _group(alignment: Alignment, name: str) -> GroupAlignment:
     group, element = alignment.spec.group(name), alignment.action[name]
     found, churn = alignment.matches[name], alignment.churn[name]
+    # infinite: the unit has no other match (a group of one unit), which JSON has no number for
     margins = [float(m) if np.isfinite(m) else None for m in found.margins]
     unsure = set(found.ambiguous)
     units = tuple(
@@ -174,6 +177,7 @@ def on_data(
     seed: int,
 ) -> OnData:
     """Both straight paths to the reference, before and after alignment, and the functions' gap."""
+    # one seed for both paths: the same weight noise at every position, so that they are comparable
     before, after = (
         path_between(
             start,
@@ -187,6 +191,7 @@ def on_data(
     )
     return OnData(
         path=path,
+        # pointwise values are (draws, points)
         points=log_likelihood(draw(model, 1, seed)).shape[1],
         samples=samples,
         likelihood=likelihood,
@@ -215,6 +220,7 @@ def universe_report(
     run: dict[str, Any],
 ) -> UniverseReport:
     """The report of several models in one labelling; the pair that differs most decides."""
+    # all pairs: "same mode" is no equivalence when every difference is just below the limit
     pairs = [closeness(a, b) for a, b in itertools.combinations(universe.posteriors, 2)]
     same = all(judge(pair) == "same mode up to symmetry" for pair in pairs)
     differences = [p.standard_difference for p in pairs if p.standard_difference is not None]
@@ -239,6 +245,7 @@ def _run(alignment: Alignment, model: Posterior) -> RunAlignment:
         distance=alignment.certificate.distance,
         status=alignment.certificate.status,
         transpositions={name: churn.transpositions for name, churn in alignment.churn.items()},
+        # plain ints: NumPy's are no JSON numbers
         permutations={n: tuple(int(i) for i in e.permutation) for n, e in alignment.action.items()},
         signs={n: tuple(int(s) for s in e.signs) for n, e in alignment.action.items()},
     )

@@ -43,6 +43,7 @@ def problem_of(
         UsageError: The forward pass is not determined, or no prior is known.
         InputError: The data do not fit the network.
     """
+    # both sets first: a misspelt file should not cost a forward pass
     train = network_data(data, held_out.target, symmetry)
     test = None if held_out.test is None else network_data(held_out.test, held_out.target, symmetry)
     forward = forward_pass(posterior, symmetry)
@@ -135,6 +136,7 @@ def measure_evidence(
     )
     if found.test is None:
         return elbo, None
+    # the metric has the likelihood's own name: rmse, accuracy
     scores = {"nll": found.test.nll, found.test.metric_name: found.test.metric}
     return elbo, {**scores, "calibration_error": found.test.calibration_error}
 

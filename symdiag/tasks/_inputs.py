@@ -143,6 +143,7 @@ def check_output(
     """
     if path is None:
         return
+    # realpath: a link to the input is the input
     if os.path.realpath(path) in {os.path.realpath(p) for p in inputs}:
         raise UsageError(f"{path} is an input", code=code, hint="choose another -o FILE")
     if path.exists() and not overwrite:
@@ -161,6 +162,7 @@ def run_info(started: float) -> dict[str, Any]:
         "seconds": seconds,
         "python": platform.python_version(),
         "numpy": np.__version__,
+        # from the metadata: importing torch would cost inspect a second
         "torch": _version("torch"),
         "host": platform.platform(),
     }
@@ -176,6 +178,7 @@ def _version(package: str) -> str:
 def model_info(posterior: Posterior, symmetry: Symmetry, reading: ReadingOptions) -> ModelInfo:
     """What was read, and how much of it the symmetry group covers."""
     source = posterior.source
+    # a std of zero is no scale but the mark of a deterministic weight
     random = np.concatenate([s[s > 0] for s in posterior.scale.values()] or [np.zeros(0)])
     network = symmetry.network
     layers = (

@@ -54,10 +54,12 @@ class Evaluator:
             )
         self._forward = forward
         self._inputs = torch.as_tensor(data.inputs)
+        # (N, d): only the network knows how many outputs there are
         outputs = self.outputs(posterior).shape[-1]
         self._likelihood = find_likelihood(likelihood or _guess(data, outputs))
         check_noise(self._likelihood, noise)
         self._targets = self._likelihood.targets(torch.as_tensor(data.targets), outputs)
+        # float64: what is reported are differences of log densities
         self._log_noise = torch.tensor(math.log(noise or 1.0), dtype=torch.float64)
 
     @property
@@ -67,6 +69,7 @@ class Evaluator:
 
     def outputs(self, posterior: Posterior) -> Array:
         """Outputs (N, d) at the means."""
+        # the posterior's own buffers: aligning moves running statistics with their units
         weights = {**posterior.buffers, **posterior.loc}
         result: Array = self._run(
             {name: np.asarray(array)[None] for name, array in weights.items()}
@@ -78,6 +81,7 @@ class Evaluator:
 
         def evaluate(draws: Mapping[str, Array]) -> Array:
             count = len(next(iter(draws.values())))
+            # draws go through the network side by side, as many as memory allows
             step = max(1, _CHUNK // max(1, sum(a[0].size for a in draws.values())))
             parts = [
                 self._one({n: a[s : s + step] for n, a in draws.items()})
@@ -99,10 +103,12 @@ class Evaluator:
         weights = {name: torch.tensor(array) for name, array in draws.items()}
         with torch.no_grad():
             outputs = self._forward(weights, self._inputs)
+        # (S, N, ...) -> (S, N, d)
         return outputs.reshape(*outputs.shape[:2], -1).to(torch.float64)
 
 
 def _guess(data: Dataset, outputs: int) -> str:
+    # whole numbers as targets of several outputs are classes, not a regression onto one of them
     labels = data.targets
     return (
         "categorical"
@@ -113,4 +119,5 @@ def _guess(data: Dataset, outputs: int) -> str:
 
 def relative_change(before: Array, after: Array) -> float:
     """Largest difference relative to the largest output."""
+    # the floor is for a network that computes zero everywhere
     return float(np.abs(before - after).max() / max(np.abs(before).max(), 1e-300))

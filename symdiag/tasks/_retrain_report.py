@@ -104,6 +104,7 @@ def build_report(
 ) -> RetrainReport:
     """The report of a finished job. ``output``: what was written, if anything."""
     before = figures("before", outcome.before)
+    # one control is shown; the others only say how much training noise there is
     controls = [figures("control", control) for control in outcome.controls[:1]]
     retrained = figures("retrained", outcome.after)
     return RetrainReport(
@@ -129,6 +130,7 @@ def build_report(
 
 def figures(name: str, evaluation: Evaluation) -> Figures:
     """The reported part of an evaluation."""
+    # the rest of an evaluation (draws, pointwise values) is for paired comparison alone
     shared = {
         f.name: getattr(evaluation, f.name)
         for f in dataclasses.fields(Figures)
@@ -140,6 +142,8 @@ def figures(name: str, evaluation: Evaluation) -> Figures:
 
 def evidence_bound(runs: Sequence[Figures]) -> Bound:
     """The largest lower end of L^G: each bounds log p(Y|X), up to its own error probability."""
+    # log p(Y|X) >= L^G >= its lower end for each run (Gelberg et al. 2024, Thm 4.1), so the
+    # largest counts; choosing it after the fact is why each keeps its own error probability
     best = max(runs, key=lambda f: f.symmetrized.lower)
     kind = best.symmetrized.interval
     promise = {
@@ -171,11 +175,13 @@ def settings_of(
 ) -> RetrainSettings:
     """Everything that was chosen, by the user or by default."""
     by_name = dict(model.prior_by_name)
+    # the empty name stands for every tensor without one of its own
     std = by_name.pop("", None)
     stored = "from the checkpoint" if std is None else f"std {std:g}"
     named = ", ".join(f"{k} {v:g}" for k, v in by_name.items())
     return RetrainSettings(
         **{name: getattr(config, name) for name in _TRAINING},
+        # what the objectives that do not have them would use: the contract has no null here
         marginals=config.marginals or "auto",
         num_elements=config.num_elements or 20,
         steps_taken=steps_taken,

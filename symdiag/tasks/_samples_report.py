@@ -58,9 +58,11 @@ def samples_report(
     tensors = tuple(
         _moments(name, values, aligned.draws[name]) for name, values in drawn.draws.items()
     )
+    # traces of the covariance: what relabelling cannot change is the spread within one labelling
     before, after = (
         sum(getattr(t, f"variance_{when}") for t in tensors) for when in ("before", "after")
     )
+    # along the main direction of the aligned draws, a Gaussian gives 2/pi = 0.64
     two_modes = two_mode_share(aligned.draws)
     return SamplesReport(
         network=network_info(found),
@@ -72,6 +74,7 @@ def samples_report(
         tensors=tensors,
         variance_before=before,
         variance_after=after,
+        # the alignment minimises the variance, so the share is below zero by rounding only
         relabelling_share=max(0.0, 1.0 - after / before) if before > 0 else 0.0,
         rhat_before=_rhat(drawn.draws, drawn.chains),
         rhat_after=_rhat(aligned.draws, drawn.chains),
@@ -91,6 +94,7 @@ def samples_report(
 
 
 def _verdict(counts: Switching, found: Symmetry, limit: float) -> SamplesVerdict:
+    # a group of order one has a single labelling, whatever the draws are
     if found.spec.log_order == 0.0:
         return "not-applicable"
     return "label switching" if counts.off > limit else "one labelling"
@@ -132,6 +136,7 @@ def _notes(
 def _groups(
     counts: Switching, before: Straddling, after: Straddling
 ) -> tuple[GroupSwitchingReport, ...]:
+    # both estimates are over the same spec, hence in the same order
     entropies = zip(before.groups, after.groups, strict=True)
     return tuple(
         GroupSwitchingReport(
@@ -158,6 +163,7 @@ def _moments(name: str, before: Array, after: Array) -> TensorMoments:
     return TensorMoments(
         name=name,
         weights=before[0].size,
+        # relabelling keeps sums of squares: |mean|^2 rises as the variance falls
         mean_square_before=float((before.mean(axis=0) ** 2).sum()),
         mean_square_after=float((after.mean(axis=0) ** 2).sum()),
         variance_before=variance_sum(before),
@@ -166,11 +172,13 @@ def _moments(name: str, before: Array, after: Array) -> TensorMoments:
 
 
 def _rhat(draws: Mapping[str, Array], chains: int | None) -> RhatReport | None:
+    # R-hat compares chains: without any there is nothing to compare
     found: Rhat | None = None if chains is None else split_rhat(draws, chains)
     return None if found is None else RhatReport(found.worst, found.median, found.above)
 
 
 def _draws_info(drawn: WeightSamples, found: Symmetry) -> DrawsInfo:
+    # (S, *shape) each: one draw has the network's own shapes
     first = {name: values[0] for name, values in drawn.draws.items()}
     return DrawsInfo(
         paths=drawn.paths,

@@ -122,6 +122,7 @@ def align(
         SymdiagError: Bad input or options; ``code`` says which.
     """
     started = time.time()
+    # before any work: a run of minutes should not end in a name that is taken
     inputs = [s for s in (source, reference) if isinstance(s, str | Path)]
     check_output(written.output, inputs, overwrite=written.overwrite, code="usage")
     (model, fixed), symmetry = _read([source, reference], reading, matching.seed)
@@ -198,6 +199,7 @@ def _read(
     sources: Sequence[Source], reading: ReadingOptions, seed: int
 ) -> tuple[list[Posterior], Symmetry]:
     """All posteriors, and the symmetry of the first: ``align`` checks that shapes agree."""
+    # one symmetry for all: files of one architecture differ in values only
     posteriors = read_all(sources, reading)
     symmetry = find_symmetry(posteriors[0], reading, seed)
     if not len(symmetry.spec):
@@ -222,6 +224,7 @@ def _measured(
     if given.data is None:
         return None
     data = as_dataset(given.data)
+    # the check is on the outputs themselves, whatever the certificate says of the weights
     evaluator = Evaluator(symmetry.forward, model, data, given.likelihood, given.noise)
     change = relative_change(evaluator.outputs(model), evaluator.outputs(alignment.posterior))
     if change > _MAX_CHANGE:
@@ -244,6 +247,7 @@ def _measured(
 
 def _prior(model: Posterior, prior_std: float | None) -> GaussianPrior | None:
     """The prior for the KL term; None when neither the checkpoint nor the options know it."""
+    # without a prior the path still has its likelihood; the report says that the KL is missing
     try:
         return resolve_prior(model, ModelConfig(prior_std=prior_std))
     except UsageError:

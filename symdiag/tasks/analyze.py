@@ -77,6 +77,7 @@ def analyze(
     # a reference comes last, with a companion of its own where two are given
     sources = [source] if diagnosis.reference is None else [source, diagnosis.reference]
     read, *others = read_all(sources, reading)
+    # a dense covariance too large for joint densities is analysed by its marginals, and said so
     posterior, marginals_only = tractable(read)
     symmetry = find_symmetry(posterior, reading, estimation.seed)
     # buffers move with the units, but are not random; a tied tensor is one weight, however often
@@ -214,5 +215,6 @@ def _baseline(
         generator=np.random.default_rng([seed, 11]),
     )
     ceiling = math.log(num_elements)
+    # I^K <= log K whatever the truth: two standard errors from the ceiling says nothing of I
     reached = found.value + 2.0 * (found.std_error or 0.0) >= ceiling - 1e-9
     return Baseline(num_elements, ceiling, found, reached)

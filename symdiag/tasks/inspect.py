@@ -61,11 +61,13 @@ def inspect(
     """
     started = time.time()
     path = Path(source)
+    # outside the try: without a header there is nothing to show, and the error is the answer
     header = read_header(path)
     posterior = outline = problem = None
     try:
         posterior = read(path, reading)
         outline = _outline(posterior, reading)
+    # what could be seen until then is shown all the same
     except InputError as error:
         problem = ErrorObject(error.code, error.message, error.hint)
     if write_spec is not None and outline is not None:
@@ -98,6 +100,7 @@ def _outline(posterior: Posterior, network: NetworkOptions) -> _Outline:
         stated = network.activation or "as the spec file says (--spec)"
         known = NetworkInfo("spec", f"as {network.spec.name} says")
         return _Outline(None, written, written.notes, stated, known)
+    # not verified here: the check needs a forward pass, hence torch
     chain = infer_network(posterior, activation=network.activation)
     inferred = infer_spec(posterior, chain)
     how = chain_provenance(chain.layers, stated=states_chain(posterior))
@@ -112,6 +115,7 @@ def _of_posterior(posterior: Posterior) -> dict[str, Any]:
     """The fields that the posterior tells, whatever its network may be."""
     source = posterior.source
     assert source is not None
+    # zero marks a deterministic weight, which has no std to report
     positive = {name: scale[scale > 0] for name, scale in posterior.scale.items()}
     ranges = {name: (float(s.min()), float(s.max())) for name, s in positive.items() if s.size}
     lows, highs = [low for low, _ in ranges.values()], [high for _, high in ranges.values()]

@@ -23,6 +23,7 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
     A parameter whose default is an options dataclass may be given as a whole or field by field; a
     field that several of them have goes to each. Signature and docstring show the fields.
     """
+    # read once, at import: defaults are the dataclasses' own
     signature = inspect.signature(task)
     groups = {
         name: parameter.default
@@ -32,6 +33,7 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
     owners: dict[str, list[str]] = {}
     for group, default in groups.items():
         for field in dataclasses.fields(default):
+            # seed, for one, belongs to training and evaluation: both get it
             owners.setdefault(field.name, []).append(group)
 
     assert not owners.keys() & signature.parameters.keys(), (
@@ -43,6 +45,7 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
         given = {name: keywords.pop(name) for name in owners.keys() & keywords.keys()}
         for group, default in groups.items():
             own = {name: value for name, value in given.items() if group in owners[name]}
+            # a group that was given whole is refined, not replaced
             if own:
                 keywords[group] = dataclasses.replace(keywords.get(group, default), **own)
         return task(*arguments, **keywords)
@@ -53,6 +56,7 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
         for name, default in shown.items()
     ]
     own = [p for name, p in signature.parameters.items() if name not in groups]
+    # what help() and notebooks show
     call.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=sorted([*own, *keywords], key=lambda p: p.kind)
     )

@@ -148,6 +148,7 @@ class DataOptions(HeldOutOptions):
     data: Annotated[Any, Option("Training data: adds both ELBOs.", kind=Path | None)] = None
 
     def __post_init__(self) -> None:
+        # test scores alone would be of a posterior whose likelihood nobody has fitted
         if self.test is not None and self.data is None:
             raise UsageError("--test needs --data", hint="give the training data too")
 
@@ -272,6 +273,7 @@ class FileOptions:
         """Where the resumable state is kept, if anywhere."""
         if self.state is not None or self.output is None:
             return self.state
+        # beside the output, so that one folder holds all of a run
         return self.output.with_name(f"{self.output.name}.state")
 
 

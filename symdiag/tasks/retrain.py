@@ -78,8 +78,7 @@ def retrain(
         model_config: Likelihood, noise and prior.
         training: Objective, steps, learning rate, ...; what is None is decided from the problem.
         runs: Where to start, and control runs of the plain ELBO with the same steps and batches;
-            several runs also tell
-            how much of a difference is training noise.
+            several runs also tell how much of a difference is training noise.
         files: Output, resumable state, metrics.
         evaluation: How carefully the results are evaluated.
         sinks: Called with a ``Record`` at every interval.
@@ -95,8 +94,10 @@ def retrain(
     check_device(runs.device)
     original = read(source, reading)
     _check_files(files, original)
+    # the group is that of the file's posterior, also where training starts from scratch
     symmetry = find_symmetry(original, reading, training.seed)
     symmetry.provenance.require_function("retraining")
+    # scratch keeps only what is deterministic, shapes and the file to write back to
     start = original if runs.start == "checkpoint" else scratch(original, training.seed)
     with workers_from_environment() as workers:
         problem = problem_of(start, symmetry, model_config, data, held_out, device=runs.device)
@@ -105,6 +106,7 @@ def retrain(
         entropy = certified_straddling(problem, original, evaluation)
         gains = runs.anyway or files.resume or _can_gain(entropy, config, runs)
         if gains:
+            # every process trains; one of them evaluates, writes and reports
             trained = _trained(problem, config, model_config, runs, files, sinks, workers)
         else:
             log.debug("nothing to gain: H is at most %g nats", entropy.upper)
@@ -164,6 +166,7 @@ def _state(
 ) -> JobState:
     """A fresh state, or that of the interrupted run to go on with."""
     settings = job_settings(problem, config, model, control_runs, workers.world)
+    # settings travel with the state: a resumed job must be the job that was interrupted
     if not files.resume:
         return JobState(settings)
     if files.state_path is None:
@@ -199,6 +202,7 @@ def _write(posterior: Posterior, files: FileOptions, *, keep: bool) -> Path | No
     if files.output is None or not keep:
         return None
     formats.save(posterior, files.output)
+    # only now: until the output is there, the state is all that hours of training left
     if files.state_path is not None:
         files.state_path.unlink(missing_ok=True)
     return files.output
@@ -206,6 +210,7 @@ def _write(posterior: Posterior, files: FileOptions, *, keep: bool) -> Path | No
 
 def _check_files(files: FileOptions, posterior: Posterior) -> None:
     """Refuse at once what would fail after hours of training."""
+    # output, state and metrics may neither be the input nor each other
     taken = [] if posterior.source is None else [posterior.source.path]
     state = files.state_path
     for path in (files.output, state, files.metrics):

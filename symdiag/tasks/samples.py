@@ -56,6 +56,7 @@ class SampleAnalysis:
             OutputError: it cannot be written, or the file exists and ``overwrite`` is False.
         """
         found = self.draws
+        # draws lie chain after chain: reshaping is all it takes
         shape = (-1,) if found.chains is None else (found.chains, -1)
         every = {**found.draws, **found.buffers}.items()
         tree = {
@@ -93,14 +94,17 @@ def analyze_samples(
     started = time.time()
     check_output(written.output, _files(source), overwrite=written.overwrite)
     drawn = _drawn(source, drawing.chains)
+    # the Gaussian of unaligned draws: what its H loses by alignment is label switching
     raw = drawn.gaussian()
     found = _symmetry(raw, drawing, _with_module(network, source))
     if written.output is not None:
         found.provenance.require_groups("writing relabelled draws")
     aligned = _aligned(drawn, found, drawing, progress)
+    # running statistics are no weights, but belong to units and move with them
     buffers = relabelled(drawn.buffers, found.spec, aligned.actions)
     moved = replace(drawn, draws=aligned.draws, buffers=buffers)
     after = moved.gaussian()
+    # both entropies are over the same groups, hence comparable
     weights = found.spec.restricted(raw.loc)
     entropies = tuple(
         estimate_straddling(
@@ -138,6 +142,7 @@ def _check_size(draws: Mapping[str, Array]) -> None:
     """Refuse values whose squares overflow or vanish: their variances would be wrong in silence."""
     for name, values in draws.items():
         peak = float(np.abs(values).max(initial=0.0))
+        # beyond these, squares leave float64
         if peak > 0.0 and not 1.0 / _MAX_SIZE < peak < _MAX_SIZE:
             raise InputError(
                 f"{name} holds values of size {peak:.0e}: no weights of a network",
@@ -160,6 +165,7 @@ def _symmetry(raw: Posterior, drawing: DrawsOptions, network: NetworkOptions) ->
 def _aligned(
     drawn: WeightSamples, found: Symmetry, drawing: DrawsOptions, progress: Progress | None
 ) -> SampleAlignment:
+    # nothing to relabel: every draw is its own best match
     if not len(found.spec):
         return SampleAlignment(
             found.spec, tuple({} for _ in range(drawn.num_samples)), drawn.draws, 0.0, 0, True, 1.0

@@ -52,6 +52,7 @@ def hold(source: Any) -> Held:
     Raises:
         UsageError: ``unknown-object``: none of the kinds.
     """
+    # by priority: a laplace object is no mapping, but a guide is a module
     found = next((kind for kind in kinds() if kind.matches(source)), None)
     if found is None:
         raise UsageError(
@@ -69,6 +70,7 @@ def raw_of(held: Held) -> RawCheckpoint:
     from symdiag.formats.containers.torch import archive
     from symdiag.formats.limits import Limits
 
+    # through torch.save and our own reader: dtypes, ties and names come out as a file's would
     stream = io.BytesIO()
     torch.save(held.content, stream)
     data = stream.getbuffer()

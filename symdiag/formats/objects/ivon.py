@@ -31,6 +31,7 @@ def _parts(source: Any) -> tuple[Any, Any] | None:
     torch = sys.modules.get("torch")
     if torch is None:
         return None
+    # in either order: both are seen in scripts
     for model, optimizer in (source, source[::-1]):
         if isinstance(model, torch.nn.Module) and hasattr(optimizer, "param_groups"):
             return model, optimizer

@@ -34,6 +34,7 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    # JAX arrays, among others
     return np.asarray(value) if hasattr(value, "__array__") else value
 
 

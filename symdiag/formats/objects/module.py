@@ -12,6 +12,7 @@ priority = 0
 
 def matches(source: Any) -> bool:
     """Whether ``source`` is a torch.nn.Module."""
+    # a module cannot exist where torch was not imported
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.nn.Module)
 
