@@ -123,12 +123,6 @@ def test_laplace_object_brings_its_network(structure, tmp_path, library):
     assert_same(formats.load(tmp_path / "again"), whole)
 
 
-def _net(pyro):
-    from test_pyro import build
-
-    return build(pyro)
-
-
 @pytest.mark.parametrize(
     "kind",
     ["AutoNormal", "AutoDiagonalNormal", "AutoLowRankMultivariateNormal", "AutoMultivariateNormal"],
@@ -150,6 +144,23 @@ def test_pyro_guide(kind, tmp_path, library):
     assert_same(formats.load(saved(tmp_path / "whole", guide, "zip")), state)
     predictive = library("pyro.infer").Predictive(_model, guide=guide, num_samples=3)
     assert_same(formats.load(saved(tmp_path / "predictive", predictive, "zip")), state)
+
+
+def test_pyro_guide_with_another_constraint(tmp_path, library):
+    """The object says how its scales are constrained; its state dict does not."""
+    pyro = library("pyro")
+    guides = library("pyro.infer.autoguide")
+    positive = library("torch.distributions.constraints").positive
+    pyro.clear_param_store()
+    guide = guides.AutoNormal(_model)
+    guide.scale_constraint = positive
+    guide(X, Y)
+    whole = formats.load(saved(tmp_path / "whole", guide, "zip"))
+    assert whole.source.scale_transform == "exp"
+    half = 0.6744897501960817  # the standard normal's third quartile
+    for name, (median, upper) in guide.quantiles([0.5, 0.75]).items():
+        expected = ((upper - median) / half).detach().double().numpy()
+        np.testing.assert_allclose(whole.scale[name], expected, rtol=1e-5)
 
 
 def _model(x=None, y=None):

@@ -144,6 +144,30 @@ def latent_shapes(state: dict[Any, Any]) -> dict[str, list[int]] | None:
     return {str(name): list(shape) for name, shape in shapes.items()}
 
 
+_CONSTRAINTS = {"_SoftplusPositive": "softplus", "_GreaterThan": "exp", "_Positive": "exp"}
+
+
+def scale_transform(record: Record, count: Count) -> str | None:
+    """What turns the unconstrained scales of a Pyro guide into stds, where all its modules agree.
+
+    A guide keeps the constraint of each of its parameters, which its state dict does not.
+    """
+    found: set[str] = set()
+    modules = [record]
+    while modules:  # no circles: the guide's state dict has been read before
+        state = module_state(modules.pop()) or {}
+        params = state.get("_pyro_params")
+        kept = params.values() if isinstance(params, dict) else ()
+        count(1 + len(kept) + _size(state))
+        for value in kept:
+            constraint = value[0] if isinstance(value, tuple) and value else None
+            if isinstance(constraint, Record):
+                found.add(_CONSTRAINTS.get(constraint.name.rpartition(".")[2], ""))
+        modules += [m for m in state.get("_modules", {}).values() if isinstance(m, Record)]
+    found -= {""}
+    return found.pop() if len(found) == 1 else None
+
+
 def is_flat(record: Record) -> bool:
     """Whether it holds a few scalars only, as constraint objects do: those are told in full."""
     parts = (record.args, record.items, record.entries.values(), record.state.values())
@@ -159,6 +183,8 @@ def as_known(record: Record, count: Count) -> Any:
         return _optimizer(state, count)
     if record.name.startswith("tensordict.") or "non_tensordict" in state:
         return _tensordict(record, count)
+    if record.name == "posteriors.vi.diag.VIDiagState" and len(record.args) > 1:  # a named tuple
+        return dict(zip(("params", "log_sd_diag"), record.args, strict=False))
     if "mean" in state and "H" in state and record.name.startswith("laplace."):
         return _laplace(record)
     if record.name.startswith("pyro.infer.predictive."):

@@ -166,10 +166,18 @@ class Plain:
             flat[name] = self.convert(tensor, _join(key, name), depth + 1, lenient)
         if not lenient:
             self.modules[key or ""] = _objects.described(record, self.described, self._spend)
-            shapes = _objects.latent_shapes(state)
-            if shapes is not None and key in (None, "guide"):
-                self.metadata["symdiag.model_shapes"] = json.dumps(shapes)
+            if key in (None, "guide"):
+                self._of_guide(record, state)
         return flat
+
+    def _of_guide(self, record: Record, state: dict[Any, Any]) -> None:
+        """What a Pyro guide says of its parameters beyond their values, where ``record`` is one."""
+        shapes = _objects.latent_shapes(state)
+        if shapes is not None:
+            self.metadata["symdiag.model_shapes"] = json.dumps(shapes)
+        transform = _objects.scale_transform(record, self._spend)
+        if transform is not None and record.name.startswith("pyro.infer.autoguide."):
+            self.metadata["symdiag.scale_transform"] = transform
 
     def _tensor(self, spec: Tensor, key: str, lenient: bool) -> Any:
         """A dense tensor's array; others are refused, or named where they are inside an object."""
