@@ -29,6 +29,11 @@ _REMEDY = (
     "--assume-chain if it really is a plain chain"
 )
 
+_FUNCTION_REMEDY = (
+    "give the module with --model package.module:factory, or --assume-chain if every norm stands "
+    "before the activation"
+)
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -68,16 +73,17 @@ class Provenance:
         self.require_groups(doing)
         if self.function and not self.accepted:
             message = f"{doing} needs to know the network: {self.function}"
-            raise UsageError(message, code="network-assumed", hint=_REMEDY)
+            raise UsageError(message, code="network-assumed", hint=_FUNCTION_REMEDY)
 
 
 def chain_provenance(layers: Sequence[Layer], *, stated: bool = False) -> Provenance:
-    """Whether the tensors admit the chain ``layers`` alone. ``stated``: the file's metadata says
-    so.
-    """
-    units = [layer for layer in layers if not layer.is_norm]
-    inside = [_is_inside(a, b) for a, b in itertools.pairwise(units)]
-    function = _unplaced_norm(layers)
+    """Whether the tensors admit the chain ``layers`` alone; ``stated`` by the file's metadata."""
+    places = [index for index, layer in enumerate(layers) if not layer.is_norm]
+    units = [layers[index] for index in places]
+    # from each layer to the next, with the norms between them
+    steps = [layers[a : b + 1] for a, b in itertools.pairwise(places)]
+    inside = [_is_inside(step) for step in steps]
+    function = _unplaced_norm([*steps, layers[places[-1] :]])
     if stated:
         why = "the file's metadata says that it is a plain chain"
         return Provenance("determined", why, function=function)
@@ -113,30 +119,41 @@ def _same_width(inputs: int, exposed: Sequence[Layer], outputs: int) -> str:
 _NUMBERED = re.compile(r"(?:(?P<parent>.*)\.)?(?P<number>\d+)")
 
 
-def _is_inside(before: Layer, after: Layer) -> bool:
+def _is_inside(run: Sequence[Layer]) -> bool:
     """Whether nothing outside can read the units between two layers: PyTorch wires them.
 
-    True for the levels of one recurrent module, and within an ``nn.Sequential``. A ``ModuleList``
-    is numbered, too, and wired at will: what tells them apart is the activation, which has a number
-    but no tensors, or that the whole file is one container (a list has no forward).
+    True for the levels of one recurrent module, and within an ``nn.Sequential``.
     """
+    before, after = run[0], run[-1]
     if before.tensor_for("recurrent") and after.tensor_for("recurrent"):
         stem, _, level = after.name.rpartition(".")
         return bool(stem) and level.startswith("l") and before.name.startswith(f"{stem}.l")
-    step = _step(before, after)
-    whole_file = "." not in after.name and after.weight.endswith(".weight")
-    return step > 1 or (step == 1 and whole_file)
+    return _is_sequential(run)
+
+
+def _is_sequential(run: Sequence[Layer]) -> bool:
+    """Whether consecutive layers, norms included, are numbered parts of one ``nn.Sequential``.
+
+    A ``ModuleList`` is numbered, too, and wired at will. What tells them apart is a number without
+    tensors, that of the activation, or that the whole file is one container: a list has no forward.
+    """
+    counts = [_step(a, b) for a, b in itertools.pairwise(run)]
+    whole_file = all("." not in x.name and x.weight.endswith(".weight") for x in run)
+    return bool(counts) and min(counts) > 0 and (max(counts) > 1 or whole_file)
 
 
 def _container(units: Sequence[Layer]) -> str:
     return "recurrent module" if units[0].tensor_for("recurrent") else "nn.Sequential"
 
 
-def _unplaced_norm(layers: Sequence[Layer]) -> str:
+def _unplaced_norm(runs: Sequence[Sequence[Layer]]) -> str:
     """A norm may stand before or after the activation; the numbers of a Sequential tell."""
-    for before, norm in itertools.pairwise(layers):
-        if norm.is_norm and _step(before, norm) != 1:
-            return f"whether {norm.name} stands before or after the activation is not in the file"
+    for run in runs:
+        norms = [layer for layer in run[1:] if layer.is_norm]
+        if norms and not (_is_sequential(run) and _step(run[0], norms[0]) == 1):
+            return (
+                f"whether {norms[0].name} stands before or after the activation is not in the file"
+            )
     return ""
 
 

@@ -92,10 +92,28 @@ def test_the_place_of_a_norm_is_known_from_the_numbers_of_a_sequential_alone():
     named = known(shapes)
     assert named.source == "determined"
     assert "bn" in named.function
-    order = ("0", "1", "3")
-    shapes = normed(order)
-    shapes = {k: shapes[k] for name in order for k in shapes if k.startswith(f"{name}.")}
-    assert known(shapes).function == ""
+    for order, placed in (
+        (("0", "1", "3"), True),
+        (("net.0", "net.1", "net.3"), True),
+        (("0", "2", "3"), False),  # after the activation
+        (("layers.0", "layers.1", "layers.2"), False),  # a list, wired at will
+    ):
+        shapes = normed(order)
+        shapes = {k: shapes[k] for name in order for k in shapes if k.startswith(f"{name}.")}
+        assert (known(shapes).function == "") == placed
+
+
+def test_a_list_of_layers_and_norms_is_no_sequential():
+    def alternating(parent, *numbers):
+        shapes = mlp([f"{parent}{n}" for n in numbers[::2]], 3, 6, 6, 2)
+        for number in numbers[1::2]:
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                shapes[f"{parent}{number}.{part}"] = (6,)
+        return dict(sorted(shapes.items(), key=lambda item: int(item[0].split(".")[-2])))
+
+    assert known(alternating("layers.", 0, 1, 2, 3, 4)).source == "assumed"
+    assert known(alternating("layers.", 0, 1, 3, 4, 6)).source == "determined"
+    assert known(alternating("", 0, 1, 2, 3, 4)).source == "determined"
 
 
 def test_what_must_not_rest_on_an_assumed_network_is_refused():
