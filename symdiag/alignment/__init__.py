@@ -2,7 +2,9 @@
 
 from symdiag.alignment.align import Alignment, align, move_posterior
 from symdiag.alignment.certificate import Certificate, Matches
+from symdiag.alignment.chance import Chance, chance_of_draws, chance_of_pair, relabelled_share
 from symdiag.alignment.comparison import (
+    FunctionGap,
     LogLikelihood,
     StraightPath,
     closeness,
@@ -10,6 +12,7 @@ from symdiag.alignment.comparison import (
     function_gap,
     judge,
     path_between,
+    path_noise,
 )
 from symdiag.alignment.costs import available_costs, get_cost
 from symdiag.alignment.samples import SampleAlignment, align_samples, relabelled
@@ -18,6 +21,8 @@ from symdiag.alignment.universe import Spread, Universe, align_many
 __all__ = [
     "Alignment",
     "Certificate",
+    "Chance",
+    "FunctionGap",
     "LogLikelihood",
     "Matches",
     "SampleAlignment",
@@ -28,6 +33,8 @@ __all__ = [
     "align_many",
     "align_samples",
     "available_costs",
+    "chance_of_draws",
+    "chance_of_pair",
     "closeness",
     "draw",
     "function_gap",
@@ -35,5 +42,7 @@ __all__ = [
     "judge",
     "move_posterior",
     "path_between",
+    "path_noise",
     "relabelled",
+    "relabelled_share",
 ]

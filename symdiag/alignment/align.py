@@ -8,9 +8,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from symdiag.alignment.assignment import build_assignment
+from symdiag.alignment.assignment import Assignment, build_assignment
 from symdiag.alignment.certificate import Certificate, Matches, certificate_of, matches
-from symdiag.alignment.comparison import Churn, Closeness, Verdict, churn, closeness, judge
+from symdiag.alignment.comparison import (
+    Churn,
+    Closeness,
+    FunctionGap,
+    Verdict,
+    churn,
+    closeness,
+    judge,
+)
 from symdiag.alignment.costs import get_cost
 from symdiag.alignment.search import Search, descent_work
 from symdiag.arrays import Array
@@ -64,9 +72,9 @@ class Alignment:
         """Whether nothing had to move."""
         return all(e.is_identity for e in self.action.values())
 
-    def verdict(self, function_gap: float | None = None) -> Verdict:
-        """Same mode, same function or different; ``function_gap`` as from ``path.function_gap``."""
-        return judge(self.after, function_gap)
+    def verdict(self, functions: FunctionGap | None = None) -> Verdict:
+        """Same mode, same function or different; ``functions`` as from ``function_gap``."""
+        return judge(self.after, functions)
 
     def apply(self, tensors: Mapping[str, T], *, flip: bool = True) -> dict[str, T]:
         """The same permutations and signs applied to any dict of NumPy arrays or torch tensors by
@@ -106,7 +114,7 @@ def align(
     """
     problem = build_assignment(model, reference, spec, get_cost(cost))
     if restarts is None:
-        restarts = int(min(_MAX_RESTARTS, _RESTART_WORK / max(descent_work(problem), 1.0)))
+        restarts = default_restarts(problem)
     seed = 0 if generator is None else int(generator.integers(2**63))
     search = Search(problem, restarts, seed)
     found = search.run()
@@ -128,6 +136,11 @@ def align(
         before=closeness(model, reference),
         after=closeness(posterior, reference),
     )
+
+
+def default_restarts(problem: Assignment) -> int:
+    """As many random starts as are cheap."""
+    return int(min(_MAX_RESTARTS, _RESTART_WORK / max(descent_work(problem), 1.0)))
 
 
 def move_posterior(posterior: Posterior, spec: PermutationSpec, action: Action) -> Posterior:

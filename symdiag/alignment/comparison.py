@@ -7,8 +7,9 @@ Criteria (docs/alignment.md):
   either posterior) is at most 1. Without any std the means must explain 99 % of each other: Σ(μ −
   μ')² ≤ 0.01 · ½ Σ(μ² + μ'²).
 - *same function, different mode*: not so, but on the data given the pointwise predictive
-  log-likelihoods differ by at most 0.1 nats on average.
-- *different*: neither; or the functions were not compared, which ``function_gap`` None says.
+  log-likelihoods differ by at most 0.1 nats on average, two standard errors included, and the mean
+  outputs by no more than the posteriors' own uncertainty of them (RMS at most 1).
+- *different*: neither; or the functions were not compared, which ``functions`` None says.
 
 On the straight path between two posteriors means and stds are interpolated linearly, which for
 mean-field Gaussians is the 2-Wasserstein geodesic. The barrier is marginalised over the posterior,
@@ -104,22 +105,45 @@ def closeness(model: Posterior, reference: Posterior) -> Closeness:
     )
 
 
-def judge(aligned: Closeness, function_gap: float | None = None) -> Verdict:
-    """The verdict by the criteria above. ``function_gap``: nats per data point, None when not
-    compared.
+@dataclass(frozen=True)
+class FunctionGap:
+    """How far two posteriors' functions lie apart on data.
+
+    Attributes:
+        nats: mean absolute difference of the pointwise predictive log-likelihoods, per point.
+        error: standard error of that mean over the points.
+        outputs: root mean square of the difference of the mean outputs, in stds of the two
+            posteriors' outputs together; None where no output varies.
     """
+
+    nats: float
+    error: float
+    outputs: float | None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the functions are the same as far as data and posteriors can tell."""
+        near = self.outputs is None or self.outputs <= MAX_STANDARD_DIFFERENCE
+        return near and self.nats + 2.0 * self.error <= MAX_FUNCTION_GAP
+
+
+def judge(aligned: Closeness, functions: FunctionGap | None = None) -> Verdict:
+    """The verdict by the criteria above; ``functions`` is None where they were not compared."""
     near = aligned.unexplained <= MAX_UNEXPLAINED
     if aligned.standard_difference is not None:
         near = aligned.standard_difference <= MAX_STANDARD_DIFFERENCE
     if near:
         return "same mode up to symmetry"
-    if function_gap is not None and function_gap <= MAX_FUNCTION_GAP:
+    if functions is not None and functions.is_small:
         return "same function, different mode"
     return "different"
 
 
 LogLikelihood = Callable[[Mapping[str, Array]], Array]
 """Weight draws and buffers, name → (S, *shape), to pointwise log-likelihoods (S, N), nats."""
+
+Outputs = Callable[[Mapping[str, Array]], Array]
+"""The same to the network's outputs (S, N, d)."""
 
 
 @dataclass(frozen=True)
@@ -164,41 +188,86 @@ def _is_float(array: Array) -> bool:
     return np.issubdtype(np.asarray(array).dtype, np.floating)
 
 
+Noise = Mapping[str, Array]
+"""Standard normal variates of weight draws, name → (S, *shape)."""
+
+
 def path_between(
     model: Posterior,
     reference: Posterior,
     log_likelihood: LogLikelihood,
     *,
     prior: GaussianPrior | None = None,
+    noise: tuple[Noise, Noise] | None = None,
     points: int = 11,
     samples: int = 32,
     seed: int = 0,
 ) -> StraightPath:
-    """ELBO and predictive NLL at ``points`` evenly spaced positions, the same noise at all of them.
+    """ELBO and predictive NLL at ``points`` evenly spaced positions.
 
     Args:
         model: the posterior at position 0, (already) aligned or not.
         reference: the posterior at position 1.
         log_likelihood: see ``LogLikelihood``.
         prior: for the KL term.
+        noise: of the draws at position 0 and at position 1; between them, a share of the draws as
+            large as the position has the latter. Paths of one model before and after relabelling
+            then meet at both ends (``path_noise``). By default all positions have the same.
         points: number of positions, ends included.
         samples: weight draws per position.
         seed: of the weight draws.
     """
+    if noise is None:
+        common = path_noise(model, samples, seed)
+        noise = (common, common)
     positions = np.linspace(0.0, 1.0, points)
     nll, elbo = [], []
     for position in positions:
         between = interpolate(model, reference, float(position))
-        pointwise = log_likelihood(draw(between, samples, seed))
+        pointwise = log_likelihood(_drawn(between, *noise, float(position)))
         nll.append(-float(log_predictive(pointwise).mean()))
         elbo.append(float(pointwise.sum(axis=1).mean()) - (between.kl_to(prior) if prior else 0.0))
     return StraightPath(tuple(float(t) for t in positions), tuple(nll), tuple(elbo))
 
 
+def path_noise(
+    posterior: Posterior,
+    samples: int,
+    seed: int,
+    relabel: Callable[[dict[str, Array]], dict[str, Array]] | None = None,
+) -> dict[str, Array]:
+    """Noise of weight draws; moved by ``relabel`` with the posterior that it is for.
+
+    A relabelled posterior with noise relabelled alike draws the same networks as before.
+    """
+    generator = np.random.default_rng(seed)
+    shapes = posterior.shapes.items()
+    made = {name: generator.standard_normal((samples, *shape)) for name, shape in shapes}
+    if relabel is None:
+        return made
+    moved = [relabel({name: values[s] for name, values in made.items()}) for s in range(samples)]
+    return {name: np.stack([draw[name] for draw in moved]) for name in made}
+
+
+def _drawn(between: Posterior, start: Noise, end: Noise, position: float) -> dict[str, Array]:
+    """Weight draws and buffers at a position, (S, *shape)."""
+    samples = len(next(iter(start.values())))
+    turned = round(position * samples)  # draws stay independent: each has one noise or the other
+    weights = {
+        name: loc + between.scale[name] * np.concatenate([end[name][:turned], start[name][turned:]])
+        for name, loc in between.loc.items()
+    }
+    return {**_repeated(between, samples), **weights}
+
+
+def _repeated(posterior: Posterior, samples: int) -> dict[str, Array]:
+    return {n: np.broadcast_to(b, (samples, *np.shape(b))) for n, b in posterior.buffers.items()}
+
+
 def draw(posterior: Posterior, samples: int, seed: int) -> dict[str, Array]:
     """Weight draws (S, *shape), and the buffers, repeated S times."""
-    buffers = {n: np.broadcast_to(b, (samples, *np.shape(b))) for n, b in posterior.buffers.items()}
-    return {**buffers, **posterior.sample(np.random.default_rng(seed), samples)}
+    sampled = posterior.sample(np.random.default_rng(seed), samples)
+    return {**_repeated(posterior, samples), **sampled}
 
 
 def log_predictive(pointwise: Array) -> Array:
@@ -211,13 +280,27 @@ def function_gap(
     model: Posterior,
     reference: Posterior,
     log_likelihood: LogLikelihood,
+    outputs: Outputs,
     *,
     samples: int = 32,
     seed: int = 0,
-) -> float:
-    """Mean absolute difference of the two pointwise predictive log-likelihoods, nats per point."""
-    ends = [log_predictive(log_likelihood(draw(p, samples, seed))) for p in (model, reference)]
-    return float(np.abs(ends[0] - ends[1]).mean())
+) -> FunctionGap:
+    """The two functions compared on the data; both posteriors see the same noise."""
+    draws = [draw(p, samples, seed) for p in (model, reference)]
+    first, second = (log_predictive(log_likelihood(d)) for d in draws)
+    gaps = np.abs(first - second)  # (N,)
+    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
+    return FunctionGap(float(gaps.mean()), error, _output_gap(*(outputs(d) for d in draws)))
+
+
+def _output_gap(first: Array, second: Array) -> float | None:
+    """RMS difference of the mean outputs, in stds of both posteriors' outputs; (S, N, d) each."""
+    variance = first.var(axis=0, ddof=1) + second.var(axis=0, ddof=1)  # (N, d)
+    varies = variance > 0
+    if len(first) < 2 or not varies.any():
+        return None
+    squares = (first.mean(axis=0) - second.mean(axis=0))[varies] ** 2 / variance[varies]
+    return float(np.sqrt(squares.mean()))
 
 
 def _excess(positions: Array, values: Array) -> float:

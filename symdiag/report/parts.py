@@ -91,6 +91,16 @@ class Side:
 
 
 @dataclass(frozen=True)
+class ChanceShare:
+    """What relabelling removes from independent networks with the same sizes of weights."""
+
+    mean: float
+    std: float
+    upper: Annotated[float, Meta(description="a share up to here is no more than chance")]
+    replicates: Annotated[int, Meta(ge=2, description="sets of independent networks drawn")]
+
+
+@dataclass(frozen=True)
 class ErrorObject:
     """An error as ``SymdiagError.to_dict`` writes it."""
 

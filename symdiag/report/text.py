@@ -6,6 +6,7 @@ import math
 import unicodedata
 
 from symdiag.estimate import Estimate
+from symdiag.report.parts import ChanceShare
 
 # In order: longer symbols (⁻¹) hold none of the shorter ones.
 _ASCII = {
@@ -83,6 +84,15 @@ def interval(estimate: Estimate) -> str:
 def percent(part: float, whole: float) -> str:
     """A share in per cent; "n/a" of nothing."""
     return "n/a" if whole == 0 else f"{100 * part / whole:.1f} %"
+
+
+def by_chance(share: float, chance: ChanceShare | None) -> str:
+    """What independent networks give beside a share that relabelling removes, and the verdict."""
+    if chance is None:
+        return ""
+    usual = f"{percent(chance.mean, 1.0)} ± {percent(2 * chance.std, 1.0)}"
+    beyond = "" if share > chance.upper else ": no more than chance"
+    return f"independent networks give {usual}{beyond}"
 
 
 def listing(items: tuple[object, ...], limit: int = 8) -> str:

@@ -11,17 +11,19 @@ import numpy as np
 from symdiag.alignment import (
     Alignment,
     Certificate,
-    LogLikelihood,
+    FunctionGap,
     Spread,
     StraightPath,
     Universe,
     align,
+    chance_of_pair,
     closeness,
     draw,
     function_gap,
     get_cost,
     judge,
     path_between,
+    path_noise,
 )
 from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.report.kinds.align import (
@@ -37,9 +39,10 @@ from symdiag.report.kinds.align import (
     UnitMatch,
 )
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
-from symdiag.report.parts import NetworkInfo, Side
+from symdiag.report.parts import ChanceShare, NetworkInfo, Side
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._inputs import TOOL
+from symdiag.tasks._path_data import Evaluator
 
 
 def align_report(
@@ -63,11 +66,11 @@ def align_report(
         model=side(model),
         reference=side(reference),
         groups=_groups(alignment),
-        distance=_distance(alignment),
+        distance=_distance(alignment, model, reference, settings.seed),
         certificate=_proof(alignment.certificate),
         before=before,
         after=after,
-        verdict=alignment.verdict(data.function_gap if data else None),
+        verdict=alignment.verdict(_functions(data)),
         settings=settings,
         tool=TOOL,
         data=data,
@@ -89,7 +92,7 @@ def aligned_to(
     )
     return AlignedTo(
         reference=side(reference),
-        distance=_distance(alignment),
+        distance=_distance(alignment, model, reference, seed),
         certificate=_proof(alignment.certificate),
         before=before,
         after=after,
@@ -98,13 +101,23 @@ def aligned_to(
     )
 
 
-def _distance(alignment: Alignment) -> Distance:
+def _distance(alignment: Alignment, model: Posterior, reference: Posterior, seed: int) -> Distance:
+    share, chance = alignment.relabelling_share, None
+    if share > 0:
+        chance = chance_of_pair(
+            model,
+            reference,
+            alignment.spec,
+            cost=alignment.cost,
+            generator=np.random.default_rng([seed, 13]),
+        )
     return Distance(
         cost=alignment.cost,
         unit=get_cost(alignment.cost).unit,
         before=alignment.certificate.distance_before,
         after=alignment.certificate.distance,
-        relabelling_share=alignment.relabelling_share,
+        relabelling_share=share,
+        chance=None if chance is None else ChanceShare(**vars(chance)),
     )
 
 
@@ -167,43 +180,53 @@ def on_data(
     alignment: Alignment,
     model: Posterior,
     reference: Posterior,
-    log_likelihood: LogLikelihood,
+    evaluator: Evaluator,
     *,
     path: str,
-    likelihood: str,
     prior: GaussianPrior | None,
     function_change: float,
     samples: int,
     seed: int,
 ) -> OnData:
     """Both straight paths to the reference, before and after alignment, and the functions' gap."""
-    # one seed for both paths: the same weight noise at every position, so that they are comparable
+    log_likelihood = evaluator.log_likelihood
+    own = path_noise(model, samples, seed)
+    moved = path_noise(model, samples, seed, alignment.apply)
     before, after = (
         path_between(
-            start,
-            reference,
-            log_likelihood,
-            prior=prior,
-            samples=samples,
-            seed=seed,
+            start, reference, log_likelihood, prior=prior, noise=(first, moved), samples=samples
         )
-        for start in (model, alignment.posterior)
+        for start, first in ((model, own), (alignment.posterior, moved))
+    )
+    functions = function_gap(
+        alignment.posterior,
+        reference,
+        log_likelihood,
+        evaluator.outputs_of,
+        samples=samples,
+        seed=seed,
     )
     return OnData(
         path=path,
         # pointwise values are (draws, points)
         points=log_likelihood(draw(model, 1, seed)).shape[1],
         samples=samples,
-        likelihood=likelihood,
+        likelihood=evaluator.likelihood,
         has_prior=prior is not None,
-        function_gap=function_gap(
-            alignment.posterior, reference, log_likelihood, samples=samples, seed=seed
-        ),
+        function_gap=functions.nats,
+        function_gap_error=functions.error,
+        output_difference=functions.outputs,
         function_change=function_change,
         positions=before.positions,
         before=_path(before),
         after=_path(after),
     )
+
+
+def _functions(data: OnData | None) -> FunctionGap | None:
+    if data is None:
+        return None
+    return FunctionGap(data.function_gap, data.function_gap_error or 0.0, data.output_difference)
 
 
 def _path(path: StraightPath) -> PathReport:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.alignment.comparison import LogLikelihood
 from symdiag.arrays import Array
 from symdiag.errors import UsageError
 from symdiag.posterior import Posterior
@@ -76,26 +75,21 @@ class Evaluator:
         )[0].numpy()
         return result
 
-    def log_likelihood(self) -> LogLikelihood:
-        """The callable that ``path_between`` wants, in chunks of draws."""
+    def log_likelihood(self, draws: Mapping[str, Array]) -> Array:
+        """Pointwise, nats: draws (S, *shape) → (S, N)."""
 
-        def evaluate(draws: Mapping[str, Array]) -> Array:
-            count = len(next(iter(draws.values())))
-            # draws go through the network side by side, as many as memory allows
-            step = max(1, _CHUNK // max(1, sum(a[0].size for a in draws.values())))
-            parts = [
-                self._one({n: a[s : s + step] for n, a in draws.items()})
-                for s in range(0, count, step)
-            ]
-            return np.concatenate(parts)
+        def one(part: Mapping[str, Array]) -> Array:
+            outputs = self._run(part)
+            found: Array = self._likelihood.log_prob(
+                outputs, self._targets, self._log_noise
+            ).numpy()
+            return found
 
-        return evaluate
+        return _in_chunks(one, draws)
 
-    def _one(self, draws: Mapping[str, Array]) -> Array:
-        result: Array = self._likelihood.log_prob(
-            self._run(draws), self._targets, self._log_noise
-        ).numpy()
-        return result
+    def outputs_of(self, draws: Mapping[str, Array]) -> Array:
+        """The network's outputs: draws (S, *shape) → (S, N, d)."""
+        return _in_chunks(lambda part: np.asarray(self._run(part)), draws)
 
     def _run(self, draws: Mapping[str, Array]) -> Any:
         import torch
@@ -105,6 +99,15 @@ class Evaluator:
             outputs = self._forward(weights, self._inputs)
         # (S, N, ...) -> (S, N, d)
         return outputs.reshape(*outputs.shape[:2], -1).to(torch.float64)
+
+
+def _in_chunks(one: Callable[[Mapping[str, Array]], Array], draws: Mapping[str, Array]) -> Array:
+    """``one`` over the draw axis, so many draws at a time that their weights fit into memory."""
+    count = len(next(iter(draws.values())))
+    # Draws go through the network side by side, as many as memory allows.
+    step = max(1, _CHUNK // max(1, sum(a[0].size for a in draws.values())))
+    parts = [one({n: a[s : s + step] for n, a in draws.items()}) for s in range(0, count, step)]
+    return np.concatenate(parts)
 
 
 def _guess(data: Dataset, outputs: int) -> str:

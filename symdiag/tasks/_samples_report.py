@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from symdiag.alignment import SampleAlignment
+from symdiag.alignment import Chance, SampleAlignment, relabelled_share
 from symdiag.alignment.switching import (
     Rhat,
     Switching,
@@ -28,7 +28,7 @@ from symdiag.report.kinds.samples import (
     TensorMoments,
     UnitSwitching,
 )
-from symdiag.report.parts import Uncovered
+from symdiag.report.parts import ChanceShare, Uncovered
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._inputs import (
     TOOL,
@@ -44,6 +44,8 @@ _MAX_SIZE = 1e100
 TWO_MODES = 0.85
 """Share of the variance explained by a split from which the aligned draws count as two clusters."""
 _FEW_DRAWS = 20
+MOSTLY_LABELS = 0.5
+"""Share beyond chance below which draws that all have labels of their own are independent members."""
 
 
 def samples_report(
@@ -51,6 +53,7 @@ def samples_report(
     found: Symmetry,
     aligned: SampleAlignment,
     entropies: tuple[Straddling, ...],
+    chance: Chance | None,
     drawing: DrawsOptions,
     started: float,
 ) -> SamplesReport:
@@ -64,6 +67,9 @@ def samples_report(
     )
     # along the main direction of the aligned draws, a Gaussian gives 2/pi = 0.64
     two_modes = two_mode_share(aligned.draws)
+    share = relabelled_share(drawn.draws, aligned.draws)
+    distinct = distinct_draws(drawn.draws)
+    independent = counts.labellings == distinct > 1 and _beyond(share, chance) < MOSTLY_LABELS
     return SamplesReport(
         network=network_info(found),
         input=_draws_info(drawn, found),
@@ -74,8 +80,7 @@ def samples_report(
         tensors=tensors,
         variance_before=before,
         variance_after=after,
-        # the alignment minimises the variance, so the share is below zero by rounding only
-        relabelling_share=max(0.0, 1.0 - after / before) if before > 0 else 0.0,
+        relabelling_share=share,
         rhat_before=_rhat(drawn.draws, drawn.chains),
         rhat_after=_rhat(aligned.draws, drawn.chains),
         two_modes=two_modes,
@@ -83,21 +88,55 @@ def samples_report(
         straddling_after=entropies[1].total,
         converged=aligned.converged,
         agreement=aligned.agreement,
-        notes=_notes(drawn, aligned, two_modes),
-        verdict=_verdict(counts, found, drawing.max_switching),
+        notes=(*_duplicates(drawn, distinct), *_notes(drawn, aligned, two_modes)),
+        verdict=_verdict(
+            counts.off > drawing.max_switching, found, share, chance, independent=independent
+        ),
         settings=SamplesSettings(
             drawing.seed, drawing.starts, drawing.samples, drawing.max_switching
         ),
+        chance=None if chance is None else ChanceShare(**vars(chance)),
+        distinct=distinct,
         tool=TOOL,
         run=run_info(started),
     )
 
 
-def _verdict(counts: Switching, found: Symmetry, limit: float) -> SamplesVerdict:
-    # a group of order one has a single labelling, whatever the draws are
+def _verdict(
+    switches: bool, found: Symmetry, share: float, chance: Chance | None, *, independent: bool
+) -> SamplesVerdict:
+    """Labels that differ mean switching only where undoing it does more than chance would."""
+    # A group of order one has a single labelling, whatever the draws are.
     if found.spec.log_order == 0.0:
         return "not-applicable"
-    return "label switching" if counts.off > limit else "one labelling"
+    if not switches:
+        return "one labelling"
+    if chance is not None and share <= chance.upper:
+        return "no more than chance"
+    return "independent members" if independent else "label switching"
+
+
+def _beyond(share: float, chance: Chance | None) -> float:
+    """The share beyond chance, of what chance leaves: 0 for independent networks, 1 if only labels differ."""
+    usual = 0.0 if chance is None else chance.mean
+    return (share - usual) / (1.0 - usual) if usual < 1.0 else 0.0
+
+
+def distinct_draws(draws: Mapping[str, Array]) -> int:
+    """How many of the draws differ from each other, bit for bit."""
+    count = len(next(iter(draws.values())))
+    return len({b"".join(v[s].tobytes() for v in draws.values()) for s in range(count)})
+
+
+def _duplicates(drawn: WeightSamples, distinct: int) -> tuple[str, ...]:
+    if distinct == drawn.num_samples:
+        return ()
+    if distinct == 1:
+        return (
+            f"all {drawn.num_samples} draws are the same network: probably one set of weights was "
+            "saved again and again",
+        )
+    return (f"only {distinct} of the {drawn.num_samples} draws differ: the others repeat them",)
 
 
 def _notes(

@@ -10,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from symdiag.alignment import SampleAlignment, align_samples, relabelled
+from symdiag.alignment import (
+    Chance,
+    SampleAlignment,
+    align_samples,
+    chance_of_draws,
+    relabelled,
+)
 from symdiag.arrays import Array
 from symdiag.errors import InputError
 from symdiag.estimators import estimate_straddling
@@ -112,11 +118,27 @@ def analyze_samples(
         )
         for q in (raw, after)
     )
-    report = samples_report(drawn, found, aligned, entropies, drawing, started)
+    chance = _chance(drawn, found, aligned, drawing)
+    report = samples_report(drawn, found, aligned, entropies, chance, drawing, started)
     done = SampleAnalysis(report, aligned, moved, raw, after)
     if written.output is not None:
         done.save(written.output, overwrite=written.overwrite)
     return done
+
+
+def _chance(
+    drawn: WeightSamples, found: Symmetry, aligned: SampleAlignment, drawing: DrawsOptions
+) -> Chance | None:
+    """What relabelling removes from independent networks; not needed where it removed nothing."""
+    if all(e.is_identity for action in aligned.actions for e in action.values()):
+        return None
+    chance = chance_of_draws(
+        drawn.draws,
+        found.spec,
+        generator=np.random.default_rng([drawing.seed, 17]),
+    )
+    log.debug("by chance: %s", chance)
+    return chance
 
 
 def _files(source: Any) -> list[str | Path]:

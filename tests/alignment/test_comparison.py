@@ -7,8 +7,8 @@ import pytest
 from alignment_examples import mlp_spec, planted, random_posterior, tanh_mlp
 from scipy.stats import norm
 
-from symdiag.alignment import align, function_gap, path_between
-from symdiag.alignment.comparison import churn, closeness, interpolate, judge
+from symdiag.alignment import align, function_gap, path_between, path_noise
+from symdiag.alignment.comparison import FunctionGap, churn, closeness, interpolate, judge
 from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.symmetry.elements import Element
 
@@ -38,8 +38,22 @@ def gaussian(loc, scale):
     [
         (gaussian([5.0], [1.0]), gaussian([6.0], [1.0]), None, "same mode up to symmetry"),
         (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), None, "different"),
-        (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), 0.05, "same function, different mode"),
-        (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), 0.5, "different"),
+        (
+            gaussian([5.0], [0.1]),
+            gaussian([6.0], [0.1]),
+            FunctionGap(0.05, 0.01, 0.5),
+            "same function, different mode",
+        ),
+        # the same by both measures, error included, or not at all
+        (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), FunctionGap(0.05, 0.03, 0.5), "different"),
+        (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), FunctionGap(0.05, 0.01, 1.5), "different"),
+        (
+            gaussian([5.0], [0.1]),
+            gaussian([6.0], [0.1]),
+            FunctionGap(0.05, 0.0, None),
+            "same function, different mode",
+        ),
+        (gaussian([5.0], [0.1]), gaussian([6.0], [0.1]), FunctionGap(0.5, 0.01, 0.5), "different"),
         # weights within their own noise of zero say nothing, however well they agree
         (
             gaussian([5.0, 0.0, 0.0], [0.1, 1.0, 1.0]),
@@ -135,17 +149,52 @@ def test_alignment_removes_the_barrier_of_a_relabelled_net_and_nothing_of_its_fu
     inputs = generator.standard_normal((30, 2))
     targets = tanh_mlp(reference.loc, inputs, 2)[:, 0]
 
-    def log_likelihood(draws):
+    def outputs(draws):
         count = len(draws["b1"])
-        fits = [
-            tanh_mlp({n: a[s] for n, a in draws.items()}, inputs, 2)[:, 0] for s in range(count)
-        ]
-        return norm.logpdf(targets, np.array(fits), 0.1)
+        return np.array(
+            [tanh_mlp({n: a[s] for n, a in draws.items()}, inputs, 2) for s in range(count)]
+        )
+
+    def log_likelihood(draws):
+        return norm.logpdf(targets, outputs(draws)[:, :, 0], 0.1)
 
     found = align(model, reference, spec)
     before = path_between(model, reference, log_likelihood, samples=4)
     after = path_between(found.posterior, reference, log_likelihood, samples=4)
     assert before.barrier > 1.0
     assert after.barrier < 1e-9
-    assert function_gap(found.posterior, reference, log_likelihood) == pytest.approx(0.0, abs=1e-9)
-    assert function_gap(model, reference, log_likelihood, samples=200) < 0.5
+    gap = function_gap(found.posterior, reference, log_likelihood, outputs)
+    assert (gap.nats, gap.outputs) == pytest.approx((0.0, 0.0), abs=1e-9)
+    apart = function_gap(
+        reference,
+        reference.replace(loc={n: 1.3 * v for n, v in reference.loc.items()}),
+        log_likelihood,
+        outputs,
+    )
+    assert not apart.is_small
+    # the model as it was is the same function; its draws have other noise
+    assert function_gap(model, reference, log_likelihood, outputs, samples=200).nats < 0.5
+
+
+def test_paths_before_and_after_relabelling_meet_at_both_ends():
+    """The same function has the same NLL and expected log-likelihood, to rounding, with few draws."""
+    generator = np.random.default_rng(3)
+    spec, shapes = mlp_spec([2, 6, 1], signed=True)
+    model = random_posterior(shapes, generator)
+    reference = random_posterior(shapes, generator)
+    inputs, targets = generator.standard_normal((20, 2)), generator.standard_normal(20)
+
+    def log_likelihood(draws):
+        count = len(draws["b1"])
+        fits = [tanh_mlp({n: a[s] for n, a in draws.items()}, inputs, 2) for s in range(count)]
+        return norm.logpdf(targets, np.array(fits)[:, :, 0], 0.5)
+
+    found = align(model, reference, spec)
+    assert not found.is_identity
+    own, moved = (path_noise(model, 5, 1, relabel) for relabel in (None, found.apply))
+    before = path_between(model, reference, log_likelihood, noise=(own, moved))
+    after = path_between(found.posterior, reference, log_likelihood, noise=(moved, moved))
+    for end in (0, -1):
+        assert before.nll[end] == pytest.approx(after.nll[end], abs=1e-12)
+        assert before.elbo[end] == pytest.approx(after.elbo[end], abs=1e-9)
+    assert before.nll[5] != pytest.approx(after.nll[5], abs=1e-3)

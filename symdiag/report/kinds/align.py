@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from symdiag.estimate import LATER
-from symdiag.report.parts import NetworkReport, Side
+from symdiag.report.parts import ChanceShare, NetworkReport, Side
 
 CertificateStatus = Literal["optimal", "bounded", "not-certified"]
 AlignVerdict = Literal["same mode up to symmetry", "same function, different mode", "different"]
@@ -63,6 +63,9 @@ class Distance:
     relabelling_share: Annotated[
         float, Meta(description="part of the distance that permutations and signs removed")
     ]
+    chance: Annotated[
+        ChanceShare | None, LATER, Meta(description="null: too much work, or nothing removed")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,14 @@ class OnData:
     positions: tuple[float, ...]
     before: PathReport
     after: PathReport
+    function_gap_error: Annotated[
+        float | None, LATER, Meta(description="standard error over the points")
+    ] = None
+    output_difference: Annotated[
+        float | None,
+        LATER,
+        Meta(description="RMS difference of the mean outputs, in stds of both posteriors' outputs"),
+    ] = None
 
 
 @dataclass(frozen=True)

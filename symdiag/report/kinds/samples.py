@@ -7,10 +7,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.estimate import Estimate, Extended, Share
-from symdiag.report.parts import NetworkReport, Pairs, Uncovered
+from symdiag.estimate import LATER, Estimate, Extended, Share
+from symdiag.report.parts import ChanceShare, NetworkReport, Pairs, Uncovered
 
-SamplesVerdict = Literal["label switching", "one labelling", "not-applicable"]
+SamplesVerdict = Literal[
+    "label switching",
+    "independent members",
+    "no more than chance",
+    "one labelling",
+    "not-applicable",
+]
 _Labellings = Annotated[int, Meta(ge=1, description="Different labellings seen.")]
 
 
@@ -125,6 +131,14 @@ class SamplesReport(NetworkReport):
     notes: tuple[str, ...]
     verdict: SamplesVerdict
     settings: SamplesSettings
+    chance: Annotated[
+        ChanceShare | None,
+        LATER,
+        Meta(description="of `relabelling_share`; null: too much work, or no draw is off"),
+    ] = None
+    distinct: Annotated[
+        Annotated[int, Meta(ge=1)] | None, LATER, Meta(description="different draws among them")
+    ] = None
     kind: Literal["samples"] = "samples"
 
 

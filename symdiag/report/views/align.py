@@ -15,7 +15,7 @@ from symdiag.report.document import (
     Tone,
 )
 from symdiag.report.kinds.align import AlignReport, GroupAlignment, OnData
-from symdiag.report.text import listing, number, percent
+from symdiag.report.text import by_chance, listing, number, percent
 
 _TONES: dict[str, Tone] = {
     "same mode up to symmetry": "good",
@@ -59,11 +59,12 @@ def document(report: AlignReport) -> Document:
 
 def headline(report: AlignReport) -> str:
     """Verdict, share of relabelling, certificate."""
-    distance = report.distance
+    distance, share = report.distance, report.distance.relabelling_share
+    chance = by_chance(share, distance.chance)
     return (
-        f"{report.verdict.upper()}{report.condition}: {percent(distance.relabelling_share, 1.0)} of the distance "
-        f"was relabelling ({distance.cost} {number(distance.before)} -> "
-        f"{number(distance.after)}); the alignment is {report.certificate.statement}."
+        f"{report.verdict.upper()}{report.condition}: {percent(share, 1.0)} of the distance was relabelling "
+        f"({distance.cost} {number(distance.before)} -> {number(distance.after)}"
+        f"{f'; {chance}' if chance else ''}); the alignment is {report.certificate.statement}."
     )
 
 
@@ -75,6 +76,10 @@ def _facts(report: AlignReport) -> tuple[tuple[str, str], ...]:
         ("distance before", number(distance.before)),
         ("distance after", number(distance.after)),
         ("best possible", f"at least {number(proof.lower_bound)} ({proof.method})"),
+        (
+            "by chance",
+            by_chance(distance.relabelling_share, distance.chance) or "not computed",
+        ),
         ("certificate", proof.statement),
         (
             "starts that agree",
@@ -151,11 +156,18 @@ def _path(data: OnData | None) -> tuple[Block, ...]:
                 f"{evidence} barrier",
                 f"{_before_after(data.before.elbo_barrier, data.after.elbo_barrier)} nats",
             ),
-            ("functions differ by", f"{number(data.function_gap)} nats per point"),
+            ("functions differ by", _function_gap(data)),
             ("outputs changed by aligning", f"{data.function_change:.1e} relative"),
         )
     )
     return Table(columns, rows, caption), facts
+
+
+def _function_gap(data: OnData) -> str:
+    error = f" ± {number(2 * data.function_gap_error)}" if data.function_gap_error else ""
+    outputs = data.output_difference
+    stds = "" if outputs is None else f"; outputs by {number(outputs, 2)} of their stds"
+    return f"{number(data.function_gap)}{error} nats per point{stds}"
 
 
 def _bar(value: float, low: float, high: float) -> str:

@@ -17,7 +17,7 @@ from symdiag.report.document import (
     Tone,
 )
 from symdiag.report.kinds.samples import DrawsInfo, GroupSwitchingReport, RhatReport, SamplesReport
-from symdiag.report.text import interval, number, percent, plural
+from symdiag.report.text import by_chance, interval, number, percent, plural
 
 _WORST = 5
 _GROUP_CAPTION = (
@@ -73,11 +73,14 @@ def headline(report: SamplesReport) -> str:
             "NOT APPLICABLE: the network has no interchangeable units, so there are no labels to "
             "switch."
         )
+    if report.distinct == 1:
+        return f"ONE LABELLING: the {report.input.draws} draws are {report.input.draws} times the same network."
+    share, drawn = report.relabelling_share, plural(report.input.draws, "draw")
+    chance = by_chance(share, report.chance)
     return (
-        f"{report.verdict.upper()}{report.condition}: {percent(report.off, 1.0)} of "
-        f"{plural(report.input.draws, 'draw')} are off the majority labelling "
-        f"({plural(report.labellings, 'labelling')} seen); relabelling makes up "
-        f"{percent(report.relabelling_share, 1.0)} of their variance."
+        f"{report.verdict.upper()}{report.condition}: {percent(report.off, 1.0)} of {drawn} are off the majority "
+        f"labelling ({plural(report.labellings, 'labelling')} seen); relabelling makes up "
+        f"{percent(share, 1.0)} of their variance{f' ({chance})' if chance else ''}."
     )
 
 
@@ -93,6 +96,7 @@ def _facts(report: SamplesReport) -> tuple[tuple[str, str], ...]:
             f"{number(report.variance_before)} -> {number(report.variance_after)}",
         ),
         ("mere relabelling", percent(report.relabelling_share, 1.0)),
+        ("by chance", by_chance(report.relabelling_share, report.chance) or "not computed"),
         (
             "H(g|ω), raw moments",
             f"{number(before.value)} {interval(before)} nats ({before.interval})",
@@ -212,6 +216,11 @@ def _next(report: SamplesReport) -> str:
         return (
             "Means, stds and R-hat of single weights mean nothing for these draws as they are; -o "
             "aligned.npz writes them in one labelling. Predictions are unaffected."
+        )
+    if report.verdict in ("independent members", "no more than chance"):
+        return (
+            "These draws are an ensemble of different networks: no labelling gives means, stds or "
+            "R-hat of single weights a meaning. Compare and average their predictions."
         )
     return (
         "Moments and R-hat of single weights can be taken at face value as far as labels are "
