@@ -48,7 +48,7 @@ def test_integer_labels_of_several_classes_are_categorical(monkeypatch):
         ]
         for s in range(5)
     ]
-    assert evaluator.log_likelihood()(sampled) == pytest.approx(np.array(expected))
+    assert evaluator.log_likelihood(sampled) == pytest.approx(np.array(expected))
     assert evaluator.outputs(model) == pytest.approx(X @ model.loc["w"].T + model.buffers["offset"])
 
 
@@ -59,7 +59,7 @@ def test_other_targets_are_gaussian_with_the_noise_given():
     sampled = draws(model, 4)
     residual = (targets - (X @ sampled["w"].transpose(0, 2, 1))[:, :, 0]) / 0.5
     expected = -0.5 * residual**2 - np.log(0.5) - 0.5 * np.log(2 * np.pi)
-    assert evaluator.log_likelihood()(sampled) == pytest.approx(expected)
+    assert evaluator.log_likelihood(sampled) == pytest.approx(expected)
 
 
 def test_an_unknown_forward_and_unfit_targets_are_refused():
