@@ -15,10 +15,10 @@ from symdiag.formats.dialects import dialects
 from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.members import Member, chosen, members, part
-from symdiag.formats.sidecar import settled
+from symdiag.formats.sidecar import PREFIX, settled
 from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import transform_named
-from symdiag.formats.tree import Path, dotted, walk
+from symdiag.formats.tree import dotted, walk
 from symdiag.posterior import Ignored, Posterior
 
 _SCALE_LIKE = re.compile(r"rho|sigma|std|scale|(?<!running_)var|alpha|tril|cov|prec", re.I)
@@ -63,31 +63,29 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
     member = chosen(found, options.member)
     if member is None:
         return _read(raw, _arrays(raw), options)
-    if not member.path:
-        arrays = {key: v for key, v in _arrays(raw).items() if key not in member.others}
-        posterior = _read(raw, arrays, options)
-        ignored = tuple(Ignored(key, "belongs to another member") for key in sorted(member.others))
-        return _as_member(posterior, member, len(found), ignored)
-    inner = part(raw, member.path)
-    posterior = _read(inner, _arrays(inner), options)
-    return _as_member(posterior, member, len(found), (), (raw, member.path))
+    if member.path:
+        inner = part(raw, member.path)
+        return _as_member(_read(inner, _arrays(inner), options), member, found, raw)
+    arrays = {key: v for key, v in _arrays(raw).items() if key not in member.others}
+    return _as_member(_read(raw, arrays, options), member, found, raw)
 
 
 def _as_member(
-    posterior: Posterior,
-    member: Member,
-    count: int,
-    ignored: tuple[Ignored, ...],
-    whole: tuple[RawCheckpoint, Path] | None = None,
+    posterior: Posterior, member: Member, found: tuple[Member, ...], raw: RawCheckpoint
 ) -> Posterior:
-    """``posterior`` with a note that it is one of several, and the file it can be put back into."""
+    """``posterior`` with the other members as ignored, and the file it is put back into."""
     source = posterior.source
     assert source is not None
-    note = f"member {shown(member.name)}, one of the {count} posteriors in the file"
+    others = tuple(
+        Ignored(f"{other.name} ({other.what})", "another posterior of the file")
+        for other in found
+        if other is not member
+    )
+    whole = (raw, member.path) if member.path else None
     source = replace(
         source,
-        notes=(note, *source.notes),
-        ignored=(*source.ignored, *ignored),
+        ignored=(*source.ignored, *others),
+        metadata={**source.metadata, f"{PREFIX}member": member.name},
         template=replace(source.template, whole=whole),
     )
     return posterior.replace(source=source)
