@@ -274,12 +274,13 @@ def test_legacy_file_must_fit_to_the_byte(change: Any, code: str, tmp_path: Path
         assert caught.value.code == code
 
 
-def test_views_of_one_storage_in_a_legacy_file(tmp_path: Path):
+@pytest.mark.parametrize("module", [b"torch", b"torch.cuda"])
+def test_views_of_one_storage_in_a_legacy_file(module: bytes, tmp_path: Path):
     """Early torch wrote storages that are views of others; the id then holds key, offset and size."""
     from hostile_files import legacy_with_pickle
 
     def pid(view: bytes) -> bytes:
-        return b"(U\x07storagectorch\nFloatStorage\nU\x01rU\x03cpuK\x06" + view + b"tQ"
+        return b"(U\x07storagec" + module + b"\nFloatStorage\nU\x01rU\x03cpuK\x06" + view + b"tQ"
 
     def tensor(view: bytes) -> bytes:
         return b"ctorch._utils\n_rebuild_tensor\n(" + pid(view) + b"K\x01K\x02\x85K\x01\x85tR"
@@ -296,4 +297,47 @@ def test_views_of_one_storage_in_a_legacy_file(tmp_path: Path):
     (tmp_path / "n").write_bytes(too_long)
     with pytest.raises(InputError) as caught:
         read_raw(tmp_path / "n")
+    assert caught.value.code == "corrupt"
+
+
+def test_archive_of_a_big_endian_machine(tmp_path: Path):
+    from hostile_files import torch_entries, zip_bytes
+
+    state = {"w": torch.arange(3.0), "h": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}
+    entries = torch_entries(state)
+    for entry, width in zip([e for e in entries if "/data/" in e.name], (4, 2), strict=True):
+        entry.data = np.frombuffer(entry.data, f"<u{width}").astype(f">u{width}").tobytes()
+    next(e for e in entries if e.name.endswith("byteorder")).data = b"big"
+    (tmp_path / "m").write_bytes(zip_bytes(entries))
+    raw = read_raw(tmp_path / "m")
+    np.testing.assert_array_equal(raw.tree["w"], [0, 1, 2])
+    np.testing.assert_array_equal(raw.tree["h"], [1.5, -2.0])
+    assert raw.tree["w"].dtype.isnative
+
+
+def test_state_of_posteriors_as_a_named_tuple(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from collections import namedtuple
+    from types import ModuleType
+
+    state = namedtuple(
+        "VIDiagState", ["params", "log_sd_diag", "nelbo"], module="posteriors.vi.diag"
+    )
+    module = ModuleType("posteriors.vi.diag")
+    module.VIDiagState = state
+    for name in ("posteriors", "posteriors.vi", "posteriors.vi.diag"):
+        monkeypatch.setitem(sys.modules, name, module)
+    weights = {"0.weight": torch.ones(2, 1)}
+    torch.save(state(weights, weights, torch.tensor(0.5)), tmp_path / "m")
+    tree = read_raw(tmp_path / "m").tree
+    assert list(tree) == ["params", "log_sd_diag"]
+    np.testing.assert_array_equal(tree["log_sd_diag"]["0.weight"], [[1], [1]])
+
+
+def test_array_whose_text_is_no_bytes(tmp_path: Path):
+    array = b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+    dtype = b"cnumpy\ndtype\n(U\x02i1\x89\x88tR"
+    program = b"\x80\x03" + array + b"(K\x01K\x01\x85" + dtype + b"\x89X\x03\0\0\0\xe2\x82\xactb."
+    (tmp_path / "m").write_bytes(program)
+    with pytest.raises(InputError) as caught:
+        read_raw(tmp_path / "m")
     assert caught.value.code == "corrupt"

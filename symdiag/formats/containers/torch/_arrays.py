@@ -103,7 +103,9 @@ def numpy_dtype(array: Array) -> np.dtype[Any] | None:
 
 def numpy_values(array: Array, dtype: np.dtype[Any], what: str, limits: Limits) -> NDArray[Any]:
     """A numpy array over the pickle's own bytes (read-only), once its shape agrees with them."""
-    data = array.data.encode("latin-1") if isinstance(array.data, str) else array.data
+    data = array.data
+    if isinstance(data, str) and max(data, default="") < "\u0100":  # bytes as Python 2 wrote them
+        data = data.encode("latin-1")
     if not isinstance(data, bytes):
         inconsistent(what, "has no data")
     extent = limits.check_shape(array.shape, dtype.itemsize, what)
