@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from symdiag.arrays import Array, IntArray
 
-_THRESHOLDS = (-4.0, -6.0, -8.0, -10.0, -13.0, -17.0, -22.0, -28.0, -36.0, -50.0, -80.0)
+THRESHOLDS = (-4.0, -6.0, -8.0, -10.0, -13.0, -17.0, -22.0, -28.0, -36.0, -50.0, -80.0)
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def block_structure(log_scaled: Array, *, tolerance: float = 1e-9) -> BlockStruc
     """
     pairs = pair_weights(log_scaled)
     best = BlockStructure((np.arange(len(log_scaled)),), 0.0)
-    low, high = 0, len(_THRESHOLDS) - 1  # the loss falls with the threshold, near enough: bisect
+    low, high = 0, len(THRESHOLDS) - 1  # the loss falls with the threshold, near enough: bisect
     while low <= high:
         middle = (low + high) // 2
-        candidate = split(log_scaled, pairs, _THRESHOLDS[middle], tolerance)
+        candidate = split(log_scaled, pairs, THRESHOLDS[middle], tolerance)
         if candidate.loss <= tolerance:
             best, high = candidate, middle - 1
         else:
@@ -67,10 +67,10 @@ def small_blocks(log_scaled: Array, small: int) -> BlockStructure | None:
     """
     pairs = pair_weights(log_scaled)
     best = None
-    low, high = 0, len(_THRESHOLDS) - 1
+    low, high = 0, len(THRESHOLDS) - 1
     while low <= high:
         middle = (low + high) // 2
-        count, labels = _components(pairs, _THRESHOLDS[middle])
+        count, labels = _components(pairs, THRESHOLDS[middle])
         if int(np.bincount(labels).max(initial=0)) <= small:
             best, low = (count, labels), middle + 1
         else:

@@ -5,7 +5,7 @@ import pytest
 from permanent_cases import REGIMES, gaussian, regime
 
 from symdiag.permanents import Effort, block_structure, log_permanent
-from symdiag.permanents.blocks import small_blocks
+from symdiag.permanents.blocks import THRESHOLDS, pair_weights, small_blocks, split
 from symdiag.permanents.bounds.rank_one import rank_one_interval
 from symdiag.permanents.doubly_stochastic import sinkhorn
 from symdiag.permanents.estimators.repeated_rows import count_log_permanent, row_types
@@ -155,3 +155,51 @@ def test_sinkhorn_balances_and_accounts_for_the_factor():
     np.testing.assert_allclose(balanced.weights.sum(axis=0), 1, atol=1e-11)
     both = exact_log_permanent(np.log(np.array([matrix, balanced.weights])))
     assert abs(both[0] - both[1] - balanced.log_factor) <= 1e-11
+
+
+def test_the_middle_of_closed_bounds_is_within_them_and_near_the_truth():
+    """Forty rows in loose pairs: the bounds of the whole matrix leave 1e-6 to 2e-3 nats, and no more to estimate."""
+    seen = 0
+    for strength in (-6.0, -5.5, -5.0, -4.5):
+        matrix = np.full((40, 40), strength)
+        np.fill_diagonal(matrix, 0.0)
+        matrix -= 1.5 * np.abs(
+            np.arange(40)[:, None] - np.arange(40)
+        )  # neighbours exchange, others hardly
+        np.fill_diagonal(matrix, 0.0)
+        found = log_permanent(matrix, generator=np.random.default_rng(0))
+        width = found.certified_upper[0] - found.certified_lower[0]
+        seen += found.method == ("blocks",) and 1e-10 < width <= 2e-3
+        middle = (found.certified_lower[0] + found.certified_upper[0]) / 2
+        assert found.value[0] == pytest.approx(middle, abs=1e-13)
+        # entries reach one neighbour: the permanent is a continuant, up to longer jumps
+        x = math.exp(2 * (strength - 1.5))
+        before, now = 1.0, 1.0
+        for _ in range(39):
+            before, now = now, now + x * before
+        assert found.certified_upper[0] >= math.log(now)
+        assert found.certified_lower[0] <= 1.01 * math.log(now)
+    assert seen >= 2
+
+
+def test_the_finest_cut_within_tolerance_is_found():
+    """Rows as far apart as the weakest link between them: the cut takes every link that may go."""
+    links = np.array([-1.0, -4.0, -7.0, -11.0, -16.0, -22.0, -30.0])
+    matrix = np.zeros((8, 8))
+    for i in range(8):
+        for j in range(i):
+            matrix[i, j] = matrix[j, i] = links[j:i].min()
+    tolerances = 10.0 ** -np.array([0.0, 2.0, 4.0, 6.0, 9.0, 14.0, 40.0])
+    cuts = [block_structure(matrix, tolerance=t) for t in tolerances]
+    counts = [len(cut.blocks) for cut in cuts]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 1
+    assert len(set(counts)) >= 5
+    whole = exact_log_permanent(matrix[None])[0]
+    for cut, tolerance in zip(cuts, tolerances, strict=True):
+        parts = sum(exact_log_permanent(matrix[np.ix_(b, b)][None])[0] for b in cut.blocks)
+        assert -1e-12 <= whole - parts <= cut.loss + 1e-12
+        assert cut.loss <= tolerance
+        # no coarser than need be: one link more would lose more than the tolerance
+        finer = [split(matrix, pair_weights(matrix), t) for t in THRESHOLDS]
+        assert max(len(s.blocks) for s in finer if s.loss <= tolerance) == len(cut.blocks)

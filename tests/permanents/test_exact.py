@@ -5,7 +5,7 @@ import pytest
 from permanent_cases import REGIMES, brute_force, brute_marginals, regime, ryser
 
 from symdiag.errors import UsageError
-from symdiag.permanents.exact import exact_log_permanent, exact_marginals
+from symdiag.permanents.exact import exact_log_permanent, exact_marginals, small_log_permanents
 
 
 @pytest.mark.parametrize("name", REGIMES)
@@ -62,3 +62,12 @@ def test_all_ones_and_derangements():
 def test_too_large_is_refused():
     with pytest.raises(UsageError, match="24"):
         exact_log_permanent(np.zeros((1, 25, 25)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_many_tiny_permanents_at_once_match_every_permutation(n):
+    rng = np.random.default_rng(30 + n)
+    matrices = rng.normal(size=(6, n, n)) * 10.0 ** rng.uniform(-1, 3, size=(6, 1, 1))
+    matrices[rng.random(matrices.shape) < 0.15] = -np.inf
+    expected = [brute_force(matrix) for matrix in matrices]
+    np.testing.assert_allclose(small_log_permanents(matrices), expected, rtol=1e-12, atol=1e-11)

@@ -3,10 +3,11 @@ import pytest
 from permanent_cases import gaussian, regime
 
 from symdiag.errors import UsageError
-from symdiag.permanents import Effort, marginals, swap_chain
+from symdiag.permanents import Effort, marginals, swap_chain, swap_marginals
 from symdiag.permanents.bounds.bethe import beliefs
 from symdiag.permanents.doubly_stochastic import sinkhorn
 from symdiag.permanents.exact import exact_marginals
+from symdiag.permanents.swaps import default_steps
 
 SMALL_BLOCKS = Effort(max_exact=3, particles=4000)
 
@@ -106,3 +107,25 @@ def test_zero_permanent_has_no_marginals_and_bad_methods_are_refused():
 
 def test_bethe_of_a_single_entry():
     assert beliefs(np.ones((1, 1))) == np.ones((1, 1))
+
+
+def test_batched_chains_forget_half_of_their_steps():
+    """Doubly stochastic, near the exact marginals, the same for the same seed; the first half leaves no trace."""
+    rng = np.random.default_rng(10)
+    matrices = np.array([gaussian(6, 10, 0.5, rng) for _ in range(3)])
+    _, exact = exact_marginals(matrices)
+    found = swap_marginals(matrices, np.random.default_rng(0), steps=60_000)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(found, exact, atol=0.05)
+    again = swap_marginals(matrices, np.random.default_rng(0), steps=60_000)
+    np.testing.assert_array_equal(found, again)
+    # 1000 steps, counted after 500: every share is a multiple of 1/500
+    counts = 500 * swap_marginals(matrices, np.random.default_rng(1), steps=1000)
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-9)
+    assert (counts.sum(axis=2) == 500).all()
+    assert (swap_marginals(np.zeros((2, 1, 1)), np.random.default_rng(2)) == 1.0).all()
+
+
+def test_chains_are_long_enough_to_offer_every_pair_twice():
+    assert default_steps(10) == 1600
+    assert default_steps(100) == 100 * 100

@@ -63,6 +63,16 @@ def test_the_failure_probability_is_shared_by_the_sampled_blocks():
     assert np.isclose(loss, paid, rtol=0.0, atol=1e-9).mean() > 0.8
 
 
+def test_blocks_of_just_the_exact_size_do_not_share_the_failure_probability():
+    """One block of 4, which is exact, beside one of 6: delta is the second's alone."""
+    rng = np.random.default_rng(23)
+    matrix = np.full((10, 10), -80.0)
+    matrix[:4, :4], matrix[4:, 4:] = rng.normal(size=(4, 4)), gaussian(6, 3, 0.3, rng)
+    effort = Effort(max_exact=4, particles=2, runs=1, delta=0.3, certify=False)
+    found = log_permanent(matrix, generator=rng, effort=effort, bounds=False)
+    assert found.expected_lower[0] - found.probable_lower[0] == pytest.approx(math.log(1 / 0.3))
+
+
 def test_small_matrices_are_exact_whatever_the_options():
     rng = np.random.default_rng(1)
     matrices = np.array([gaussian(15, 20, s, rng) for s in (0.1, 0.5, 1.0, 2.0)])
