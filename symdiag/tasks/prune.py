@@ -25,13 +25,19 @@ from symdiag.report.kinds.prune import PruneReport, PruneSettings, Removed, Stag
 from symdiag.report.kinds.retrain import Change, TestScores
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
-from symdiag.tasks._evidence import forward_pass, function_setting, problem_of
+from symdiag.tasks._evidence import (
+    check_assumed_function,
+    forward_pass,
+    function_setting,
+    problem_of,
+)
 from symdiag.tasks._inputs import (
     TOOL,
     Source,
     check_output,
     find_symmetry,
     model_info,
+    network_info,
     read,
     run_info,
 )
@@ -125,6 +131,7 @@ def prune(
         formats.save(final, written)
     report = PruneReport(
         model=model_info(wide, symmetry, reading),
+        network=network_info(symmetry),
         removed=tuple(_removed(g.name, units[g.name]) for g in weights),
         mean_change=change,
         stages=stages,
@@ -291,6 +298,7 @@ class _Comparison:
         first = problem_of(
             self.wide, self.symmetry, model, given.data, given, device=estimation.device
         )
+        check_assumed_function(first, self.symmetry)
         noise = evaluation_noise(first, config)
         before = evaluate(first, first.start(), config, noise=noise)
         stages = (self._stage("before", self.wide, self.symmetry, before),)

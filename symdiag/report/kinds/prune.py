@@ -10,7 +10,7 @@ from msgspec import Meta
 from symdiag.estimate import Count, Estimate, Extended
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.kinds.retrain import Change, TestScores
-from symdiag.report.parts import AnyReport
+from symdiag.report.parts import NetworkReport
 
 PruneVerdict = Literal["pruned", "nothing to prune"]
 
@@ -59,7 +59,7 @@ class PruneSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneReport(AnyReport):
+class PruneReport(NetworkReport):
     """A posterior and the narrower one; nats. Fields are only ever added within version 1."""
 
     model: ModelInfo

@@ -24,7 +24,10 @@ def document(report: PruneReport) -> Document:
             Section("Written", (Paragraph(_written(report)),)),
             Section("Settings", (_settings(report),), detail=True),
         ),
-        conditions=tuple(f"assumed: {text}" for text in report.model.assumptions),
+        conditions=(
+            *report.network_lines,
+            *(f"assumed: {text}" for text in report.model.assumptions),
+        ),
         checks=(Check("mean function kept", "passed", headline(report)),),
     )
 
