@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import FINDING, OK
-from symdiag.cli._options import ReportOptions
+from symdiag.cli._options import ReportOptions, command
 from symdiag.cli._output import emit, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.errors import UsageError
 from symdiag.tasks.options import MatchingOptions, PathOptions, ReadingOptions, WrittenOptions
 

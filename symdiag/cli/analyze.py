@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from symdiag.cli._exits import NO_VERDICT, error_line, exit_code, explained
-from symdiag.cli._options import OutputOptions, VerdictOptions
+from symdiag.cli._options import OutputOptions, VerdictOptions, command
 from symdiag.cli._output import emit, progress_bar, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.cli._streams import write_stderr
 from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
 from symdiag.training.config import ModelConfig

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import exit_code
-from symdiag.cli._options import OutputOptions, VerdictOptions
+from symdiag.cli._options import OutputOptions, VerdictOptions, command
 from symdiag.cli._output import emit, progress_bar, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.tasks.options import ComparisonOptions, EstimationOptions, ReadingOptions
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from symdiag.cli._exits import OK
-from symdiag.cli._options import ShownOptions
+from symdiag.cli._options import ShownOptions, command
 from symdiag.cli._output import emit, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import NO_VERDICT, OK
-from symdiag.cli._options import OutputOptions
+from symdiag.cli._options import OutputOptions, command
 from symdiag.cli._output import emit, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.tasks.options import ReadingOptions
 
 

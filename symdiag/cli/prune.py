@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import OK
-from symdiag.cli._options import ReportOptions
+from symdiag.cli._options import ReportOptions, command
 from symdiag.cli._output import emit, resolve_output, training_line
-from symdiag.cli._parameters import command
 from symdiag.tasks.options import DataOptions, EstimationOptions, PruneOptions, ReadingOptions
 from symdiag.training.config import ModelConfig
 

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import FINDING, OK
-from symdiag.cli._options import FindingOptions, ReportOptions
+from symdiag.cli._options import FindingOptions, ReportOptions, command
 from symdiag.cli._output import emit, progress_bar, resolve_output
-from symdiag.cli._parameters import command
 from symdiag.tasks.options import DrawsOptions, NetworkOptions, WrittenOptions
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from symdiag.cli._exits import OK
-from symdiag.cli._parameters import command
+from symdiag.cli._options import command
 from symdiag.cli._streams import write_stdout
 from symdiag.report.kinds import kind_names
 

@@ -41,8 +41,8 @@ from symdiag.report.kinds.align import (
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
 from symdiag.report.parts import ChanceShare, NetworkInfo, Side
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.tasks._evidence import Evaluator
 from symdiag.tasks._inputs import TOOL
-from symdiag.tasks._path_data import Evaluator
 
 
 def align_report(

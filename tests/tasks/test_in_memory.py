@@ -217,3 +217,12 @@ def test_every_kind_of_object_is_asked_once_and_none_takes_all():
     assert not any(kind.matches(3) or kind.matches("model.pt") for kind in kinds())
     priorities = [kind.priority for kind in kinds()]
     assert priorities == sorted(priorities, reverse=True)
+
+
+def test_draws_given_to_analyze_are_sent_where_they_belong():
+    class InferenceData:
+        posterior = None
+
+    with pytest.raises(SymdiagError, match="analyze_samples") as caught:
+        symdiag.analyze(InferenceData())
+    assert caught.value.code == "unknown-object"

@@ -55,10 +55,11 @@ def hold(source: Any) -> Held:
     # by priority: a laplace object is no mapping, but a guide is a module
     found = next((kind for kind in kinds() if kind.matches(source)), None)
     if found is None:
+        is_draws = any(hasattr(source, name) for name in ("posterior", "data_vars"))
         raise UsageError(
-            f"a {type(source).__name__} is no posterior that symdiag knows",
+            f"an object of class {type(source).__name__} is no posterior that symdiag knows",
             code="unknown-object",
-            hint=f"give {_KNOWN}",
+            hint="draws are for symdiag.analyze_samples" if is_draws else f"give {_KNOWN}",
         )
     return replace(found.held(source), name=f"<{type(source).__name__}>")
 

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from symdiag.errors import InputError, UsageError
 from symdiag.posterior import Posterior
-from symdiag.tasks._path_data import Evaluator, relative_change
+from symdiag.tasks._evidence import Evaluator, relative_change
 from symdiag.training.data import Dataset
 
 
@@ -36,7 +36,7 @@ def draws(model, count):
 
 def test_integer_labels_of_several_classes_are_categorical(monkeypatch):
     monkeypatch.setattr(
-        "symdiag.tasks._path_data._CHUNK", 20
+        "symdiag.tasks._evidence._CHUNK", 20
     )  # 9 weights and 3 buffers a draw: one at a time
     model, labels = posterior(3), np.array([0.0, 1, 2, 1, 0, 2])
     evaluator = Evaluator(linear, model, Dataset(X, labels))
