@@ -1,4 +1,4 @@
-"""A pickled torch module as its file describes it: classes by name, in order, with their settings."""
+"""A pickled torch module as its file describes it: classes by name, in order, settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PickledModule:
 
 
 def pickled_modules(posterior: Posterior) -> Mapping[str, PickledModule]:
-    """The whole modules in the file that ``posterior`` was read from, by the key of each; often none."""
+    """The whole modules in the file that ``posterior`` was read from, by key; often none."""
     template = posterior.source.template if posterior.source is not None else None
     raw = getattr(template, "raw", None)
     found: Mapping[str, PickledModule] = getattr(raw, "modules", {})

@@ -1,8 +1,8 @@
 """The network of a module that was pickled whole, where the tree of modules determines it.
 
 An ``nn.Sequential`` computes its children in order. Where these are PyTorch's layers, or layers of
-Bayesian libraries that compute what PyTorch's do with weights of their own, the same network is built
-anew: from the table below, with numbers from the file. Nothing the file names is imported or called.
+Bayesian libraries that compute what PyTorch's do with weights of their own, the same network is
+built anew: from the table below, with numbers from the file. Nothing it names is imported or called.
 The forward of any other class is not in the file; its parts are hints at most.
 """
 
@@ -85,8 +85,8 @@ _SIZES = (8, 16, 28, 32, 64, 96, 224, *range(1, 65), 100, 112, 128, 150, 160, 20
 class Rebuilt:
     """A network that computes what the pickled one does, weights aside.
 
-    ``activation`` is its one kind of activation, if it has one of a known name. ``doubts`` says why its
-    outputs are less certain than its groups, "" where they are not.
+    ``activation`` is its one kind of activation, if it has one of a known name. ``doubts`` says why
+    its outputs are less certain than its groups, "" where they are not.
     """
 
     module: nn.Module
@@ -106,7 +106,7 @@ def rebuilt(posterior: Posterior) -> Rebuilt | None:
 
 
 def hinted_activation(posterior: Posterior) -> tuple[str | None, str]:
-    """The one activation among the parts of the file's pickled modules, and the class they are in."""
+    """The one activation among the parts of a pickled module of the file, and the module's class."""
     for tree in pickled_modules(posterior).values():
         activation = _only_activation(tree)
         if activation is not None:
@@ -121,7 +121,7 @@ def _only_activation(tree: PickledModule) -> str | None:
 
 
 def pickled_network(posterior: Posterior) -> str:
-    """Why the file's pickled module determines the network; "" where it does not. Imports no torch."""
+    """Why the file's pickled module determines the network, or "". Imports no torch."""
     trees = (_chain(tree) for tree in pickled_modules(posterior).values())
     return next((_why(tree) for tree in trees if tree is not None), "")
 
@@ -242,7 +242,7 @@ def _has_bias(tree: PickledModule) -> bool:
 
 
 def _own_matrix(tree: PickledModule) -> tuple[int, int, bool, bool] | None:
-    """Inputs, outputs, whether stored (in, out), and whether there is a bias, of a hand-written layer.
+    """Inputs, outputs, whether stored (in, out), whether with a bias, of a hand-written layer.
 
     It holds means and scales of one matrix, and perhaps of one vector, and nothing else.
     """
@@ -313,7 +313,7 @@ def _example(module: nn.Module) -> Tensor:
 
 
 def _candidates(module: nn.Module) -> Iterator[Tensor]:
-    """What the first layer with settings of its own may take; spatial sizes the usual ones first."""
+    """What the first layer with settings may take; the usual spatial sizes first."""
     import torch
     from torch import nn
 

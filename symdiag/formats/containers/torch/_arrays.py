@@ -1,4 +1,4 @@
-"""The numbers of tensors and numpy arrays, taken from the file's bytes once they are known to fit."""
+"""The numbers of tensors and numpy arrays, taken from the file's bytes once these fit."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def check_tensor(spec: Tensor, key: str, limits: Limits) -> int:
     if len(spec.shape) != len(spec.stride):
         inconsistent(f"tensor {shown(key)}", "has a shape and strides of different length")
     unfolded = limits.check_shape(spec.shape, width, f"tensor {shown(key)}")
+    # Strides may be 0 (expanded) and tensors may overlap, but none may reach out of its storage.
     reach = (spec.offset + spec.span) * width
     if reach > declared and spec.span:
         inconsistent(f"tensor {shown(key)}", f"reaches {reach} bytes into a storage of {declared}")

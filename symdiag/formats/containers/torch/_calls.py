@@ -94,6 +94,7 @@ def called(context: Context, function: Any, args: Any, kwargs: Any = None) -> An
             hint="Do not load this file with either. If it should be a checkpoint, ask its author "
             "for one saved with torch.save(model.state_dict(), 'model.pt').",
         )
+    # Exact names only: a prefix or suffix match could be bent to another function.
     made = _CONSTRUCTORS.get(name)
     if made is not None:
         return made(context, args)
@@ -128,6 +129,7 @@ def _dense(typed: bool) -> Callable[[Context, tuple[Any, ...]], Tensor]:
 
 def _from_type(context: Context, args: tuple[Any, ...]) -> Any:
     """``_rebuild_from_type_v2(function, type, args, state)``: what the function gives."""
+    # Its first argument is a function to call, so only the rebuilds themselves are followed.
     if not (isinstance(args[0], Global) and args[0].name.startswith("torch._utils.")):
         return Record.of("torch._tensor._rebuild_from_type_v2", args)
     return called(context, args[0], args[2])
@@ -204,6 +206,7 @@ def _attribute(_: Context, args: tuple[Any, ...]) -> Any:
 def _reconstructor(context: Context, args: tuple[Any, ...]) -> Any:
     """``copyreg._reconstructor(class, base, state)`` of protocols 0 and 1."""
     cls, _, state = args
+    # the base (dict, list, object) says what the state is; its type shows that as well
     made = called(context, cls, ())
     if isinstance(made, Record) and isinstance(state, dict):
         made.entries = state

@@ -56,6 +56,7 @@ class Machine:
         self.limits = limits
         self.persistent_load = persistent
         self.nested_load = nested
+        # One budget for all pickles of a file: a bare one may hold thousands of small torch files.
         self.left = limits.max_pickle_ops
         self.same_hash: dict[int, list[Any]] = {}
         # By identity, with the text kept alive: a memoised text may be asked for a million times.
@@ -197,10 +198,12 @@ class Machine:
         self.stack.append(reference(module, name))
 
     def global_from_stack(self, _: Any) -> None:
+        # Where scanners fail: the two texts may come from the memo, in any order of writing.
         name, module = self.stack.pop(), self.stack.pop()
         self.stack.append(reference(exact(module, str), exact(name, str)))
 
     def reduce(self, _: Any) -> None:
+        # The instruction that runs code in Python. `called` only describes what would come of it.
         args, function = self.stack.pop(), self.stack.pop()
         self.stack.append(called(self, function, args))
 
@@ -222,6 +225,8 @@ class Machine:
         self.stack.append(called(self, cls, tuple(args)))
 
     def build(self, _: Any) -> None:
+        # Python would call __setstate__, or set any attributes the file likes; here the state is put
+        # down beside the object, and an object of ours takes the few fields that describe it.
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Record):

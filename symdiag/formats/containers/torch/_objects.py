@@ -29,6 +29,7 @@ def module_state(record: Record) -> dict[Any, Any] | None:
     state: Any = record.state
     if not state and record.args and isinstance(record.args[0], dict):
         state = record.args[0]
+    # Both have been in every nn.Module since the first release, and in nothing else.
     parts = (state.get("_parameters"), state.get("_modules"))
     return state if all(isinstance(part, dict) for part in parts) else None
 
@@ -51,7 +52,7 @@ def _entries(
     hidden = state.get("_non_persistent_buffers_set")
     names: list[Any] = hidden.items if isinstance(hidden, Record) else []
     buffers = state.get("_buffers")
-    # Charged per visit, though it yields nothing: what modules share unfolds to far more than it is.
+    # Charged per visit, though it yields nothing: shared modules unfold to far more than they are.
     count(1 + len(prefix) // 64 + len(names) + _size(state))
     passing = {name for name in names if isinstance(name, str)}
     for name, value in state["_parameters"].items():
@@ -75,6 +76,7 @@ def _size(state: dict[Any, Any]) -> int:
 
 def described(record: Record, known: dict[int, PickledModule], count: Count) -> PickledModule:
     """The typed description of a module, without cycles, and its children; shared ones are one."""
+    # By identity, so that a layer used twice is one object: whoever rebuilds the network must know.
     if id(record) not in known:
         state = module_state(record) or {}
         count(_size(state))
@@ -212,6 +214,7 @@ def _optimizer(state: dict[Any, Any], count: Count) -> dict[str, Any]:
             continue
         count(len(group) + len(params))  # groups may be shared by many optimizers
         for param in params:
+            # torch numbers parameters in the order of the groups, each once
             numbers.setdefault(id(param), len(numbers))
         groups.append({**group, "params": [numbers[id(param)] for param in params]})
     by_number = {numbers.get(id(key), key): value for key, value in state["state"].items()}
@@ -255,6 +258,7 @@ def _laplace(record: Record) -> dict[str, Any]:
 
 def _factors(state: dict[Any, Any]) -> Any:
     """The curvature: as it is, or the Kronecker factors that a decomposed one was made from."""
+    # H itself has been decomposed into eigenvalues; la.state_dict() saves the factors
     kron = state.get("H_facs") or state["H"]
     if isinstance(kron, Record) and isinstance(kron.state.get("kfacs"), list):
         return kron.state["kfacs"]

@@ -70,7 +70,7 @@ class Plain:
         return tuple(self.found), self.metadata
 
     def convert(self, value: Any, key: str | None, depth: int, lenient: bool = False) -> Any:
-        """``value`` as a plain tree. ``lenient``: inside an object, what we cannot read is named."""
+        """``value`` as a plain tree. ``lenient``: in an object, what we cannot read is named."""
         self._enter(key, depth)
         if isinstance(value, Tensor):
             return self._tensor(value, key or "", lenient)
@@ -128,6 +128,8 @@ class Plain:
     def _record(self, record: Record, key: str | None, depth: int, lenient: bool) -> Any:
         """An object in its plain form; one met before, or on the way to itself, by name only."""
         state = _objects.module_state(record)
+        # A guide holds its model, the model its modules, a module its parent: most object graphs
+        # are circular somewhere, which is no fault.
         circular = any(record is other for other in self.above)
         again = id(record) in self.done and not _objects.is_flat(record)
         # A module may stand at several places of a state dict: weights are shared that way.
@@ -190,7 +192,7 @@ class Plain:
             _arrays.unsupported(f"tensor {shown(key)}", *unread)
         self._unfold(_arrays.check_tensor(spec, key, self.limits))
         self.found.append(HeaderEntry(key, spec.shape, spec.dtype))
-        self.specs.append((key, spec))
+        self.specs.append((key, spec))  # which tensors overlap in one storage is told at the end
         if spec.dtype in dtypes.FOREIGN_ITEMSIZE:
             self.foreign[key] = spec.dtype
         return _arrays.tensor_values(spec) if self.load else None
@@ -199,6 +201,7 @@ class Plain:
         """A numpy array's values; text and object arrays become lists, a numpy scalar a number."""
         code = array.dtype.code if array.dtype else "?"
         what = f"array {shown(key or '')}"
+        # numpy pickles the items of an object array one by one: no bytes to interpret
         if code.startswith("O") and (array.scalar or isinstance(array.data, list)):
             return self.convert(array.data, key, depth + 1, lenient)
         dtype = _arrays.numpy_dtype(array)

@@ -34,6 +34,7 @@ class Global:
 class Record:
     """An object of a class we do not know: what its pickle says, and nothing that acts."""
 
+    # slots: a file may ask for two million of these
     __slots__ = ("args", "entries", "items", "name", "state")
 
     name: str
@@ -156,7 +157,7 @@ def count(value: Any) -> int:
 
 
 def counts(values: Any) -> tuple[int, ...]:
-    """A shape or strides. A file may name one long list many times, hence the cap before any copy."""
+    """A shape or strides. A file may name one long list many times, hence the cap."""
     if type(values) not in (tuple, list):
         raise TypeError("not a shape")
     if len(values) > 256:

@@ -38,6 +38,7 @@ def saved(raw: RawCheckpoint, *, zipped: bool) -> bytes:
     if not zipped:
         _refuse_float8(raw)
     out = io.BytesIO()
+    # torch.save is given a pickler of ours: only it can write an object without its class at hand
     restored = _with_objects(tensors(raw))
     torch.save(restored, out, pickle_module=_Pickling, _use_new_zipfile_serialization=zipped)
     return out.getvalue()

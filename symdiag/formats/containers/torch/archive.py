@@ -73,6 +73,7 @@ def _interpreted(stream: BinaryIO, limits: Limits, whole: memoryview | None) -> 
         )
     if whole is not None:
         _verify(archive, whole)
+    # The machine asks for each storage by its persistent id while it runs; none is read until then.
     storages = _Storages(archive, folder, whole)
     machine = Machine(limits, storages.storage, nested_storage)
     root = run_bytes(machine, archive.payload(folder + _PICKLE))
@@ -113,6 +114,7 @@ class _Storages:
 
 def _check_members(archive: Archive) -> str:
     """The archive's one top folder, once it holds what torch.save writes and nothing else."""
+    # Named first: a TorchScript archive has a data.pkl, too, of objects of classes in code/.
     pickles = [n for n in archive.members if n.endswith(".pkl")]
     if any("/code/" in n or n.endswith("constants.pkl") for n in archive.members):
         raise UnsupportedError(
@@ -122,7 +124,7 @@ def _check_members(archive: Archive) -> str:
         raise UnsupportedError("a torch.export archive: its network is a graph", hint=_STATE_DICT)
     if len(pickles) != 1 or not pickles[0].endswith(f"/{_PICKLE}") or pickles[0].count("/") != 1:
         _ambiguous(
-            f"it holds {len(pickles)} pickles; exactly one {_PICKLE}, in one top folder, is expected"
+            f"it holds {len(pickles)} pickles; one {_PICKLE}, in one top folder, is expected"
         )
     folder = pickles[0].removesuffix(_PICKLE)
     for member in archive.members.values():

@@ -70,5 +70,6 @@ def encode(raw: RawCheckpoint) -> bytes:
 def _interpreted(stream: BinaryIO, limits: Limits, *, load: bool) -> tuple[Plain, Any]:
     stream.seek(0)
     program = stream.getvalue() if isinstance(stream, io.BytesIO) else stream.read()
+    # As much is read as the file holds: its tensors are inside the pickle.
     root = run_bytes(Machine(limits, nested=legacy.nested_storage), program)
     return Plain(limits, len(program), load), root

@@ -117,7 +117,7 @@ class _Storages:
     def storage(self, identifier: Any) -> Any:
         """A storage or a view of one; ``('module', class, …)`` is the class itself."""
         tag, kind, *rest = exact(identifier, tuple)
-        if tag == "module":
+        if tag == "module":  # a class, with its source code, which nobody reads here
             return exact(kind, Global)
         if tag != "storage":
             raise ValueError("unknown persistent id")
@@ -131,7 +131,7 @@ class _Storages:
         return _view_of(root, dtype, count(offset), count(size), self.views)
 
     def bind(self, keys: Any, at: int, stream: BinaryIO, whole: memoryview | None) -> int:
-        """Give each storage its bytes, which follow one another from ``at``; the end of the file."""
+        """Give each storage its bytes, which follow one another from ``at``; the file's size."""
         size = stream.seek(0, 2)
         texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
         if not texts or sorted(keys) != sorted(self.roots):
@@ -154,6 +154,8 @@ class _Storages:
             at += 8 + declared
         if at != size:
             _corrupt(f"{size - at} bytes follow its last storage")
+        # A view may claim more than its root holds: it then holds less than it declares, and the
+        # tensor on it is refused.
         for view in self.views:
             view.held = min(nbytes(view), max(0, view.root.held - view.start))
         return size
