@@ -85,6 +85,7 @@ def _why_ignored(key: str, array: NDArray[Any]) -> str:
         return f"{array.dtype} values, not a weight"
     if array.ndim == 0:
         return "a single number, not a weight"
+    # by its last name only: layers may be called anything
     return "" if _PLAIN_WEIGHT.match(key.rsplit(".", 1)[-1]) else "not recognised as a weight"
 
 
@@ -122,6 +123,7 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
         tied=tied,
     )
     buffers = {name: to_float64(slot.get(raw.tree)) for name, slot in draft.buffers.items()}
+    # a dialect's own reading of the prior outranks one tensor by tensor
     prior = draft.prior or _read_prior(raw, draft)
     return Posterior(loc, scale, buffers, prior, draft.covariance, source)
 
@@ -264,6 +266,7 @@ def _joined(known: Field, again: Field) -> Field:
 
 
 def _same(one: Field, other: Field, raw: RawCheckpoint) -> bool:
+    # equal stds do not tie two means
     if not _one_tensor(one.loc, other.loc, raw):
         return False
     return one.scale is None or other.scale is None or _one_tensor(one.scale, other.scale, raw)

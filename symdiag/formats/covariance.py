@@ -63,6 +63,7 @@ def is_as_read(posterior: Posterior) -> bool:
     """Whether the covariance is, to the bit, the one that was in the file (or there is none, as in
     the file).
     """
+    # a posterior changed in memory compares with what its template remembers
     assert posterior.source is not None
     first: Covariance | None = posterior.source.template.covariance
     second = posterior.covariance

@@ -162,6 +162,7 @@ def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
         scale = posterior.scale[item.name]
         if item.scale is not None:
             put(changes, tree, (item.scale, *item.scale_copies), _stored_scale(scale, item, old))
+        # there is no place in the file for its std
         elif not item.joint and np.any(scale != 0):
             raise OutputError(
                 f"{item.name}: deterministic in the file, cannot be given a std",
@@ -187,6 +188,7 @@ def _stored(values: Array, slot: Slot, tree: Tree) -> NDArray[Any]:
 def _stored_scale(scale: Array, item: Field, tree: Tree) -> NDArray[Any]:
     assert item.scale is not None
     assert item.transform is not None
+    # compared as stds, not as stored numbers: several rhos may give one std in float16
     raw = item.scale.get(tree)
     result = recovered(
         scale, item.transform.forward(to_float64(raw)), raw, item.transform.inverse(scale)

@@ -58,14 +58,17 @@ def interpret(raw: RawCheckpoint, options: ReadOptions | None = None) -> Posteri
     options = settled(options or ReadOptions(), raw)
     if options.scale_transform is not None:
         transform_named(options.scale_transform)
+    # a complex weight would lose its imaginary part in silence
     _refuse_complex(raw.tree)
     found = members(raw, lambda entry: _recognised(entry, _arrays(entry)) is not None)
     member = chosen(found, options.member)
     if member is None:
         return _read(raw, _arrays(raw), options)
     if member.path:
+        # read as a file of its own, and put back into the whole when it is written
         inner = part(raw, member.path)
         return _as_member(_read(inner, _arrays(inner), options), member, found, raw)
+    # only the others' keys go: plain weights and buffers belong to whichever is chosen
     arrays = {key: v for key, v in _arrays(raw).items() if key not in member.others}
     return _as_member(_read(raw, arrays, options), member, found, raw)
 
@@ -129,6 +132,7 @@ def _noting_override(posterior: Posterior, dialect: Dialect, chosen: str | None)
     source = posterior.source
     if chosen is None or source is None:
         return posterior
+    # only keyed dialects declare one transform for all of a library's files
     declared = dialect.transform.name if isinstance(dialect, KeyedDialect) else chosen
     if chosen != source.scale_transform:
         note = f"scale transform {chosen!r} not used: {dialect.name} files do not leave it open"

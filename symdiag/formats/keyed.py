@@ -106,6 +106,7 @@ class KeyedDialect:
         # a dialect that takes any word for a part has no strangers
         if not self.parts or self.requires:
             return False
+        # any word in the place of {part}, to see what the library's own words leave out
         found = (match for key in arrays if (match := _compiled(self.loc, _ANY).match(key)))
         return any(
             match["part"] not in self.parts
@@ -149,6 +150,7 @@ class KeyedDialect:
             ignored += [
                 Ignored(key, "the same numbers once more") for key in (*copies[0], *copies[1])
             ]
+        # torch-blue names deterministic weights like means
         fields |= self.deterministic(arrays, paths)
         parts = {
             "ignored": tuple(ignored),
@@ -200,6 +202,7 @@ class KeyedDialect:
                 t.format(layer=pair.layer, part=pair.part, word=word)
                 for t in (self.prior_loc, self.prior_scale)
             ]
+            # scalars of the whole layer are read by the dialect's own `prior`, if it has one
             if all(key in arrays and arrays[key].shape == arrays[pair.loc].shape for key in keys):
                 loc, scale = (Slot(paths[key], arrays[key].shape) for key in keys)
                 slots[pair.name] = (loc, scale)

@@ -195,6 +195,7 @@ def to_raw(posterior: Posterior) -> RawCheckpoint:
             hint="only a loaded one can be saved",
         )
     raw: RawCheckpoint = source.template.raw
+    # a dialect writes the part it read
     tree = dialect_named(source.dialect).write(posterior, raw)
     if source.template.whole is None:
         return replace(raw, tree=tree)

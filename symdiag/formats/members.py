@@ -102,6 +102,7 @@ def part(raw: RawCheckpoint, path: Path) -> RawCheckpoint:
     def inside(keys: Iterable[str]) -> tuple[str, ...]:
         return tuple(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
 
+    # members may share storage; within one of them that ties nothing
     tied = (inside(group) for group in raw.tied)
     return replace(
         raw,
@@ -125,6 +126,7 @@ def _entries(
 ) -> tuple[Member, ...]:
     """Members of a list, or of a dict whose entries hold the same tensors, each a posterior."""
     for path, node in _places(raw.tree):
+        # entries go by their key or number
         named = dict(node) if isinstance(node, Mapping) else dict(enumerate(node))
         shapes = {key: _shapes(entry) for key, entry in named.items()}
         if len(named) < 2 or not all(_is_whole(found) for found in shapes.values()):
@@ -192,6 +194,7 @@ def flat_guides(arrays: Arrays) -> list[FlatGuide]:
         )
         if arrays[key].ndim != 1 or (scale is None and tril is None):
             continue
+        # a factor or triangle belongs to a whole guide: no site has one
         if factor is None and tril is None and _is_site(prefix, ends, arrays):
             continue
         found.append(FlatGuide(prefix, key, scale, factor, tril))
@@ -214,6 +217,7 @@ def _is_site(prefix: str, ends: Mapping[str, re.Match[str]], arrays: Arrays) -> 
 
 def _guides(arrays: Arrays) -> tuple[Member, ...]:
     """The guides that a parameter store or state dict holds, where there are several."""
+    # flat guides first: they are the ones a site's reader would take for one weight
     groups: list[tuple[str, str, str, set[str]]] = []  # prefix, kind, what it is, keys
     for flat in flat_guides(arrays):
         extra = "".join(f" and {key.removeprefix(flat.prefix)}" for key in flat.keys[2:])
@@ -251,6 +255,7 @@ def _site_groups(arrays: Arrays) -> Iterator[tuple[str, set[str]]]:
             own |= {key, scale} if scale in arrays else set()
     yield from _alternatives(guides)
     if own:
+        # TyXe's default name, so that a guide goes by it rather than by its first layer's
         yield "net_guide." if all(_GUIDE.match(key) for key in own) else "", own
 
 
@@ -259,6 +264,7 @@ def _alternatives(guides: Mapping[str, Mapping[str, set[str]]]) -> Iterator[tupl
 
     Guides over different sites make up one posterior (Pyro's AutoGuideList).
     """
+    # a site named twice cannot be one latent variable of one posterior
     sites = [site for guide in guides.values() for site in guide]
     if len(set(sites)) < len(sites):
         for prefix, guide in guides.items():

@@ -58,6 +58,7 @@ def read_raw(path: str | os.PathLike[str], *, limits: Limits = DEFAULT) -> RawCh
     where = Path(path)
     with _opened(where) as file:
         data = _read_once(file, where, limits)
+    # parsed from memory: what was hashed is what is read
     stream = io.BytesIO(data)
     try:
         container = _recognised(stream, where, limits)

@@ -58,6 +58,7 @@ def parsed_shapes(text: str) -> dict[str, tuple[int, ...]]:
 
 def _is_shape(value: Any) -> bool:
     """Whether ``value`` is a list of sizes that an array can have."""
+    # bool is an int to Python, and no size
     sizes = isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
     return sizes and math.prod(max(size, 1) for size in value) < 1 << 63
 

@@ -196,7 +196,9 @@ def transform_of(constraint: Mapping[str, Any]) -> Transform:
     kind = str(constraint["__class__"]).rsplit(".", 1)[-1]
     if kind == "_SoftplusPositive":
         return SOFTPLUS
+    # torch registers exp for it, shifted by the bound; Pyro's softplus is a constraint of its own
     if kind in ("_GreaterThan", "_GreaterThanEq"):
+        # the bound may have been pickled as a tensor
         lower = _number(constraint.get("lower_bound", 0.0))
         return EXP if lower == 0.0 else shifted_exp(lower)
     if kind in ("_Interval", "_HalfOpenInterval"):

@@ -57,6 +57,7 @@ class WeightSamples:
         """How many of the draws differ in any weight."""
         seen = set()
         for index in range(self.num_samples):
+            # hashes, so that S draws of D weights need S small keys and not a second copy
             digest = hashlib.blake2b()
             for values in self.draws.values():
                 digest.update(values[index].tobytes())

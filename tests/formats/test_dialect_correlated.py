@@ -1,4 +1,6 @@
-"""Posteriors with correlations or flat vectors: Pyro's guides, Laplace's curvatures, SWAG's deviations, IVON."""
+"""Posteriors with correlations or flat vectors: Pyro's guides, Laplace's curvatures, SWAG's
+deviations, IVON.
+"""
 
 import numpy as np
 import pytest
@@ -187,7 +189,9 @@ def flattened(thing):
 
 
 def permuted(posterior, permutation):
-    """The hidden units renamed: rows of 0.weight and 0.bias, columns of 2.weight, and the covariance alike."""
+    """The hidden units renamed: rows of 0.weight and 0.bias, columns of 2.weight, and the
+    covariance alike.
+    """
 
     def move(name, values):
         if name.startswith("0."):
@@ -357,7 +361,9 @@ def test_ivon_whose_sizes_do_not_fit():
 
 
 def test_ivon_over_a_part_of_the_model_needs_to_be_told_which():
-    """Nine numbers are the first layer's or, in another net, the last one's: the first is no better a guess."""
+    """Nine numbers are the first layer's or, in another net, the last one's: the first is no better
+    a guess.
+    """
     with pytest.raises(UnsupportedError) as error:
         read(ivon([group(9)]))
     assert error.value.code == "order-unknown"
@@ -403,7 +409,9 @@ def test_an_unknown_constraint():
 
 
 def test_a_pyro_dict_without_constraints_is_ambiguous():
-    """``dict(param_store.items())`` holds constrained values under the names the store uses for unconstrained ones."""
+    """``dict(param_store.items())`` holds constrained values under the names the store uses for
+    unconstrained ones.
+    """
     tree = {
         "AutoNormal.locs.fc.weight": np.ones((2, 2)),
         "AutoNormal.scales.fc.weight": np.full((2, 2), 0.1),

@@ -1,4 +1,6 @@
-"""Hand-written conventions: which words settle the transform, which do not, and what the keys become."""
+"""Hand-written conventions: which words settle the transform, which do not, and what the keys
+become.
+"""
 
 import numpy as np
 import pytest
@@ -220,7 +222,9 @@ def test_names(key, name):
 
 
 def test_words_like_a_library_s_over_tensors_its_layers_lack_leave_nothing_unread():
-    """Weights and biases alone would be torchbnn's; the recurrent and attention weights beside them tell it is not."""
+    """Weights and biases alone would be torchbnn's; the recurrent and attention weights beside them
+    tell it is not.
+    """
     parts = {
         "rnn.weight_ih_l0": (8, 3),
         "rnn.weight_hh_l0": (8, 2),

@@ -222,7 +222,9 @@ def test_a_blitz_bias_that_no_sampler_uses_is_ignored():
 
 
 def test_a_blitz_bias_that_was_never_trained_is_named():
-    """A linear layer made with bias=False keeps its initial bias, sampler and all: the file cannot tell."""
+    """A linear layer made with bias=False keeps its initial bias, sampler and all: the file cannot
+    tell.
+    """
     mean, rho = np.ones((4, 3), np.float32), np.full((4, 3), -5.0, np.float32)
     initial = (-7.0 + 0.1 * RNG.standard_normal(4)).astype(np.float32)
     tree = {
@@ -319,7 +321,9 @@ def test_copies_that_differ():
 
 
 def test_tied_weights_are_one_tensor():
-    """Counted once; written wherever the file holds it; only if the stds are tied as well or there is but one."""
+    """Counted once; written wherever the file holds it; only if the stds are tied as well or there
+    is but one.
+    """
     mean, rho = np.arange(4.0).reshape(2, 2), np.full((2, 2), -1.0)
     pair = {
         "a.mu_weight": mean,

@@ -1,4 +1,6 @@
-"""Checkpoints of the real libraries: means, stds, prior and outputs at the means, as the libraries gave them."""
+"""Checkpoints of the real libraries: means, stds, prior and outputs at the means, as the libraries
+gave them.
+"""
 
 import json
 from pathlib import Path
@@ -32,7 +34,9 @@ def case(request):
 
 
 def tensors(expected, posterior):
-    """(our name, what is known of it) for every tensor; our names lack what wrappers put before all of them."""
+    """(our name, what is known of it) for every tensor; our names lack what wrappers put before all
+    of them.
+    """
     for layer in expected["layers"]:
         for part in ("weight", "bias"):
             name = f"{layer['name']}.{part}"

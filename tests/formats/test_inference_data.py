@@ -1,4 +1,6 @@
-"""ArviZ InferenceData: its posterior group is read with h5py, nothing else is; without h5py the error says so."""
+"""ArviZ InferenceData: its posterior group is read with h5py, nothing else is; without h5py the
+error says so.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def h5py():
 
 
 def write(h5py, path, extra=None):
-    """The layout of ``InferenceData.to_netcdf``: groups of variables, coordinates as variables of their own."""
+    """The layout of ``InferenceData.to_netcdf``: groups of variables, coordinates as variables of
+    their own.
+    """
     with h5py.File(path, "w") as file:
         posterior = file.create_group("posterior")
         for name, values in DRAWS.items():

@@ -1,4 +1,6 @@
-"""Several posteriors in one file, flat vectors, and means beside scales: nothing is chosen in silence."""
+"""Several posteriors in one file, flat vectors, and means beside scales: nothing is chosen in
+silence.
+"""
 
 import copy
 
@@ -140,7 +142,11 @@ def test_a_point_estimate_left_in_the_store_is_no_layer():
 def test_a_flat_guide_is_never_one_weight():
     """Whatever makes its scale positive, or if nothing says so."""
     params = {k: v for k, v in flat(5).items() if k != "net_guide.cov_factor"}
-    interval = {"__class__": "torch.distributions.constraints._Interval", "lower_bound": 0.0, "upper_bound": 1.0}  # fmt: skip
+    interval = {
+        "__class__": "torch.distributions.constraints._Interval",
+        "lower_bound": 0.0,
+        "upper_bound": 1.0,
+    }
     for tree in (store(params), store(params, SOFTPLUS), store(params, interval), dict(params)):
         assert refused(tree, scale_transform="exp").code == "needs-model-shapes"
     posterior = read(store(params), model_shapes=SHAPES)
@@ -149,7 +155,12 @@ def test_a_flat_guide_is_never_one_weight():
 
 
 def test_a_bias_of_named_sites_is_no_flat_guide():
-    params = {"w1.loc": np.ones((2, 3)), "w1.scale": np.zeros((2, 3)), "b1.loc": np.ones(3), "b1.scale": np.zeros(3)}  # fmt: skip
+    params = {
+        "w1.loc": np.ones((2, 3)),
+        "w1.scale": np.zeros((2, 3)),
+        "b1.loc": np.ones(3),
+        "b1.scale": np.zeros(3),
+    }
     assert read(store(params)).names == ("w1", "b1")
 
 
@@ -265,9 +276,10 @@ def test_a_member_that_is_not_there(tree, says):
 
 def test_parts_of_one_network_are_no_members():
     """Layers of one shape, and an encoder beside a decoder: one posterior, as before."""
-    layer = lambda: {"w_mu": np.ones((3, 3)), "w_std": np.ones((3, 3)), "b_mu": np.ones(3), "b_std": np.ones(3)}  # noqa: E731  # fmt: skip
-    assert len(read({"fc1": layer(), "fc2": layer()}).names) == 4
-    assert len(read([layer(), layer()]).names) == 4
+    matrices = {f"w_{word}": np.ones((3, 3)) for word in ("mu", "std")}
+    layer = {**matrices, **{f"b_{word}": np.ones(3) for word in ("mu", "std")}}
+    assert len(read({"fc1": dict(layer), "fc2": dict(layer)}).names) == 4
+    assert len(read([dict(layer), dict(layer)]).names) == 4
     half = {f"{i}.weight_{w}": np.ones((i + 2, 3)) for i in range(2) for w in ("mu", "std")}
     other = {f"{i}.weight_{w}": np.ones((i + 5, 3)) for i in range(2) for w in ("mu", "std")}
     assert len(read({"encoder": half, "decoder": other}).names) == 4
@@ -277,8 +289,10 @@ def test_tied_tensors_and_foreign_dtypes_stay_with_their_member():
     tree = listed()
     foreign = {f"{i}.loc.0.weight": "bfloat16" for i in range(3)}
     checkpoint = raw(
-        tree, foreign_dtypes=foreign, tied=(("0.loc.0.bias", "1.loc.0.bias"), ("2.loc.0.bias", "2.loc.0.bias"))
-    )  # fmt: skip
+        tree,
+        foreign_dtypes=foreign,
+        tied=(("0.loc.0.bias", "1.loc.0.bias"), ("2.loc.0.bias", "2.loc.0.bias")),
+    )
     posterior = interpret(checkpoint, ReadOptions(member="1"))
     assert posterior.source.tied == ()
     assert any("bfloat16" in note for note in posterior.source.notes)

@@ -15,7 +15,9 @@ DATA = b"0123456789"
 
 
 def _zip64(*, field: bytes | None = None, locator_at: int = 0) -> bytes:
-    """One stored member whose sizes and offset live in zip64 fields, as writers of large files put them."""
+    """One stored member whose sizes and offset live in zip64 fields, as writers of large files put
+    them.
+    """
     extra = struct.pack("<2H3Q", 1, 24, len(DATA), len(DATA), 0) if field is None else field
     crc, huge = zlib.crc32(DATA), 0xFFFFFFFF
     body = struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 33, crc, huge, huge, 1, 20) + b"a"

@@ -58,6 +58,7 @@ def split(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
 
     The name is empty for a key that is the word alone.
     """
+    # prior_mu and prior_sigma pair up just as well, but are no posterior
     if _NOT_A_POSTERIOR.search(key):
         return None
     match = pattern.match(key)
@@ -71,7 +72,7 @@ def split(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
 def _leading(key: str, words: Sequence[str]) -> tuple[str, str] | None:
     """(name, word) of a key that begins with one of ``words``, before a dotted name."""
     for end in (".", "_"):
-        for word in words:
+        for word in sorted(words, key=len, reverse=True):  # std_dev before std
             rest = key.removeprefix(word + end)
             if rest != key and "." in rest:
                 return rest, word

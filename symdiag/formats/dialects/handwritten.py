@@ -87,6 +87,7 @@ class Handwritten:
         for pair in found:
             check_pair(pair.loc, pair.scale, arrays)
             loc, scale = (Slot(paths[key], arrays[key].shape) for key in (pair.loc, pair.scale))
+            # in a store values are unconstrained, whatever the name: the constraint decides, not the word
             stored = None if options.scale_transform else stored_transform(raw.tree, scale.path)
             fields.append(Field(tidy(pair.base), loc, scale, stored or meanings.of(pair.word)))
         used = [key for pair in found for key in (pair.loc, pair.scale)]

@@ -54,6 +54,7 @@ def _pairs(tree: Tree, path: Path = ()) -> Iterator[_Pair]:
             if _is_tree(value) and _is_tree(tree[scale]):
                 yield _Pair((*path, key), (*path, scale), word)
                 continue
+            # a layer's bias is a vector with a scale, too: its name or the matrix beside it tells
             if not is_weight_like(named[0]) and _is_flat(value, tree[scale], tree):
                 yield _Pair((*path, key), (*path, scale), word)
                 continue
@@ -89,6 +90,7 @@ def _found(tree: Tree) -> _Pair | None:
     for pair in _pairs(tree):
         starts = [(place, len(place)) for place in (pair.loc, pair.scale)]
         inside = sum(n for p, n in weights.items() if any(p[:k] == place for place, k in starts))
+        # half, because a checkpoint may hold the plain network's weights as well
         if 2 * inside >= sum(weights.values()):
             return pair
     return None
@@ -121,6 +123,7 @@ class ParallelTrees:
         if options.scale_transform:
             transform, note = transform_named(options.scale_transform), ""
         else:
+            # one word for all tensors, so all of them decide what it can mean
             transform, note = meaning(pair.word, list(stored), stored)
         used = {slot.path for both in slots.values() for slot in both}
         used |= {slot.path for slot in buffers.values()}
@@ -161,6 +164,7 @@ def _slots(
             continue
         name, place = tidy(dotted(tail)), (*pair.scale, *tail)
         scale = leaves.get(place)
+        # running statistics are no random variables: they have no scale to miss
         if name.endswith(_BUFFERS):
             buffers[name] = Slot(path, loc.shape)
         elif scale is None or scale.shape != loc.shape:

@@ -69,9 +69,11 @@ class PyroFlat:
         found = find_state_dict(raw.tree)
         keys = self.keys(arrays)
         assert keys is not None
+        # asked for before anything is read: no shape can be guessed from D alone
         given = model_shapes(options, arrays[keys.loc].size, keys.loc)
         shapes = {tidy(name): shape for name, shape in given.items()}
         means = flat_slots(found.paths[keys.loc], shapes)
+        # NumPyro's triangle holds the scales on its diagonal
         if keys.scale is None:
             fields = tuple(Field(name, means[name], joint=True) for name in shapes)
         else:
@@ -102,6 +104,7 @@ class PyroFlat:
         constraint = constraint_of(tree, place)
         if constraint is not None:
             return transform_of(constraint)
+        # values taken with pyro.param are constrained already
         if self.transform is SOFTPLUS and not key.endswith("_unconstrained"):
             return meaning("scale", [key], arrays)[0]
         return self.transform

@@ -52,6 +52,7 @@ def _keys(arrays: Arrays) -> _Keys | None:
         square = next((s for s in squares if s in vectors), None)
         if leaf not in _MEANS or square is None:
             continue
+        # iterates as they were, or less the mean: the name alone tells
         words = [(w, True) for w in _ITERATES] + [(w, False) for w in _DEVIATIONS]
         places = ((f"{prefix}{dot}{word}", raw) for word, raw in words)
         low_rank, raw = next(((p, r) for p, r in places if p in arrays), (None, False))
@@ -126,6 +127,7 @@ class SwagFlat:
             new = covariance.factor * np.sqrt(2.0 * (covariance.factor.shape[1] - 1))
             if keys.raw:
                 new = new + _flat(posterior.loc, posterior.names)[:, None]
+            # kept as rows in the file
             if stored.shape != new.shape:
                 new = new.T
             changes[found.paths[keys.low_rank]] = recovered(new, to_float64(stored), stored, new)
