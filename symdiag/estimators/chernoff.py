@@ -38,7 +38,7 @@ from symdiag.symmetry.spec import Group
 POWERS = (0.5, 0.65, 0.8, 0.9, 0.35)
 """Values of s that are tried, the likeliest to be best first."""
 
-_CLOSED = 1e-6  # nats at which no other power is tried
+_CLOSED = 1e-4  # nats at which no other power is tried
 _FLOOR = -50.0  # log overlaps are followed no further: partial sums are upper bounds, too
 _LARGE = 1e8  # n² D from which one or two powers must do
 _EXACT = 18  # rows summed over exactly

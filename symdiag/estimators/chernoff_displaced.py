@@ -38,6 +38,7 @@ _FEW = 8  # displaced units up to which determinants are worth their time
 _SCALES = (1.0, 2.0, 8.0)  # t in t^-k / det(1 - tN)
 _COMBINATIONS = 2_000_000
 _POWERS = (0.5, 0.7)
+_UNDERFLOW = -690.0  # log of a number below which exp loses digits
 _SMALL = 24  # units in total up to which both powers are tried
 
 
@@ -189,7 +190,8 @@ class _Sums:
             scaled -= diagonal[:, None]
             np.fill_diagonal(scaled, 0.0)
             whole = macmahon_upper(scaled) + float(diagonal.sum())
-            self._determinants[t] = log_of_others(whole)
+            # what float64 cannot hold counts as its smallest number: it may be multiplied by a large one
+            self._determinants[t] = max(log_of_others(whole), _UNDERFLOW)
         return self._determinants[t]
 
 

@@ -16,7 +16,7 @@ from symdiag.estimators.decoding import Decoder, decoded_values
 from symdiag.estimators.joint import JointSandwich, enumerable, rest_of
 from symdiag.estimators.layerwise import chain_values, coupled, group_values
 from symdiag.estimators.relabelling import SMALL
-from symdiag.estimators.values import DrawValues
+from symdiag.estimators.values import DrawValues, add
 from symdiag.permanents import Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
@@ -25,6 +25,8 @@ SANDWICH_ELEMENTS, FEW_ELEMENTS = 64, 16
 """Elements of the joint sandwich for small nets (where both chain orders are tried, too) and for
 others.
 """
+
+_CLOSED = 0.01  # nats per draw between ends at which the joint sandwich has nothing to add
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class StraddlingEstimator:
             else ()
         )
         joint = None
-        if self.wants_joint and joint_draws > 0:
+        if self.wants_joint and joint_draws > 0 and not (self.decodes and _closed(chains, groups)):
             joint = self.joint(self._host(_first(draws, joint_draws)), self.elements, generator)
         return Batch(groups, chains, joint)
 
@@ -159,6 +161,15 @@ class StraddlingEstimator:
             found = self.decoder(self._host(draws), generator)
             chains.append(decoded_values(self.spec, found, known, draws, values))
         return tuple(chains)
+
+
+def _closed(chains: Sequence[DrawValues], groups: Mapping[str, DrawValues]) -> bool:
+    """Whether decoding, the last of the chains, leaves nothing between Σ_l and the joint entropy."""
+    if not chains:
+        return False
+    upper = chains[-1].expectation.upper
+    lower = add(list(groups.values())).value[: len(upper)]
+    return bool((upper - lower <= _CLOSED).all())
 
 
 def _first(draws: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

@@ -224,13 +224,15 @@ class _Runner:
             generator = np.random.default_rng([self.seed, len(self.batches)])
             draws = self.estimator.draws(generator, size)
             left = self.allocation.after(self.done)
+            # the joint sandwich covers the first draws without a gap: once left out, it stays out
+            joint = 0 if any(b.joint is None for b in self.batches) else left.joint
             self.batches.append(
                 self.estimator.evaluate(
                     draws,
                     generator,
                     certify=certify,
                     chain_draws=left.chain,
-                    joint_draws=left.joint,
+                    joint_draws=joint,
                 )
             )
             self.done += size

@@ -101,9 +101,7 @@ def test_dead_ends_of_the_joint_proposal_carry_no_weight():
     }
     estimator = StraddlingEstimator(posterior.replace(scale=uneven), spec, effort=DEFAULT)
     draws = estimator.draws(np.random.default_rng(0), 6)
-    batch = estimator.evaluate(
-        draws, np.random.default_rng(1), certify=False, chain_draws=6, joint_draws=6
-    )
+    batch = estimator.evaluate(draws, np.random.default_rng(1), certify=False, joint_draws=6)
     layerwise = add(list(batch.groups.values()))
     assert np.isfinite(batch.joint.value).all()
     assert (batch.joint.expectation.lower < spec.log_order).all()
