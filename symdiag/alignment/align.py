@@ -115,10 +115,12 @@ def align(
     problem = build_assignment(model, reference, spec, get_cost(cost))
     if restarts is None:
         restarts = default_restarts(problem)
+    # one number drawn here: the search then depends on the generator's state and on nothing later
     seed = 0 if generator is None else int(generator.integers(2**63))
     search = Search(problem, restarts, seed)
     found = search.run()
     if certify:
+        # bounds and margins are claims about a local optimum in float64
         found = search.polish()
     certificate = certificate_of(search.solver, found, bounds=certify)
     action = {group.name: element for group, element in zip(spec, found.state, strict=True)}
@@ -161,6 +163,7 @@ def move_posterior(posterior: Posterior, spec: PermutationSpec, action: Action) 
 
 
 def _move_scales(posterior: Posterior, spec: PermutationSpec, action: Action) -> dict[str, Array]:
+    # zeros everywhere stay zeros wherever units go: deterministic tensors need no copy
     random = {name: scale for name, scale in posterior.scale.items() if scale.any()}
     return {**posterior.scale, **act(spec, action, random, flip=False)}
 
@@ -172,11 +175,13 @@ def _move_covariance(
     sign.
     """
     shapes = {name: posterior.loc[name].shape for name in before.order}
+    # flat positions travel through the same action as the weights: no second rule for layouts
     positions, start = {}, 0
     for name, shape in shapes.items():
         size = int(np.prod(shape))
         positions[name] = np.arange(start, start + size, dtype=np.float64).reshape(shape)
         start += size
+    # a position is a label, not a value: it moves and never changes sign
     came_from = act(spec, action, positions, flip=False)
     signs = act(spec, action, {name: np.ones(shape) for name, shape in shapes.items()})
     order = np.concatenate([came_from[name].ravel() for name in before.order]).astype(np.intp)

@@ -81,8 +81,10 @@ class Matches:
 def certificate_of(solver: Solver, found: Found, *, bounds: bool = True) -> Certificate:
     """The certificate of a search's result; ``bounds=False`` skips the relaxations."""
     problem, distance = solver.problem, found.distance
+    # the first start is the identity: the distance as the files stand
     before = found.starts[0].distance
     lower, method = _lower_bound(solver, distance, bounds)
+    # a bound above a distance reached can only be rounding; ``rounding_slack`` is part of each
     lower = min(lower, distance)
     status: Status = "not-certified"
     if distance - lower <= _ROUNDING * distance + problem.negligible:
@@ -94,10 +96,12 @@ def certificate_of(solver: Solver, found: Found, *, bounds: bool = True) -> Cert
 
 def _lower_bound(solver: Solver, distance: float, bounds: bool) -> tuple[float, str]:
     problem = solver.problem
+    # groups that share no tensor: the sum of optimal assignments is the optimum
     if problem.is_separable:
         return distance, "assignment"
     if distance <= problem.negligible or not bounds:
         return 0.0, "non-negative"
+    # relaxations cost far more than this test, which decides well separated pairs
     if triangle_holds(problem, distance):
         return distance, "triangle"
     candidates = {"split": split_bound(solver)}
@@ -115,6 +119,7 @@ def matches(solver: Solver, group: int, state: State) -> Matches:
     costs = matched_costs(both, element)
     margins, exact = assignment_margins(both, element)
     tolerance = 1e-11 * float(both.max(initial=0.0))
+    # relative to the match's own cost: a margin means little where every match is dear
     unsure = (margins <= tolerance) | (
         margins < _AMBIGUOUS * np.where(costs > tolerance, costs, 0.0)
     )
@@ -145,6 +150,7 @@ def assignment_margins(both: Array, element: Element) -> tuple[Array, bool]:
         (n,) margins ≥ 0 (infinite for a single unsigned unit), and whether they are exact.
     """
     rows = np.arange(both.shape[1])
+    # (n, n), columns in the order of the matched units: the assignment becomes the diagonal
     best = both.min(axis=0)[:, element.permutation]
     edges = reduced_costs(best)
     np.fill_diagonal(edges, np.inf)
@@ -152,6 +158,7 @@ def assignment_margins(both: Array, element: Element) -> tuple[Array, bool]:
     margins = _shortest_cycles(edges) if exact else edges.min(axis=1) + edges.min(axis=0)
     if len(both) == 2:
         matched = both[:, rows, element.permutation]
+        # the other way to change a unit's match is to keep the unit and take its other sign
         margins = np.minimum(margins, np.abs(matched[0] - matched[1]))
     return margins, exact
 
@@ -165,6 +172,7 @@ def reduced_costs(costs: Array) -> Array:
     """
     edges = costs - np.diag(costs)[:, None]
     potential = np.zeros(len(costs))
+    # n rounds suffice: a shortest path has at most n − 1 edges
     for _ in range(len(costs)):
         lower = np.minimum(potential, (potential[:, None] + edges).min(axis=0))
         if (lower >= potential - 1e-15 * np.abs(potential).max()).all():

@@ -41,6 +41,8 @@ class Solver:
             for k in block.positions(group):
                 if len(block.axes) == 1:
                     continue
+                # axes whose order is unknown enter by a bound over all their orders, not by the
+                # current one
                 relaxed = frozenset(
                     i for i, a in enumerate(block.axes) if i != k and a.group in free
                 )
@@ -54,11 +56,13 @@ class Solver:
         stays.
         """
         both = self.costs(group, state, free=free)
+        # (n, n): signs are chosen per pair, for a pair's sign concerns no other pair
         best = both.min(axis=0) if len(both) > 1 else both[0]
         row, column = np.arange(len(best)), best_assignment(best)
         current = state[group]
         now = matched_costs(both, current).sum()
         gain = float(now - best[row, column].sum())
+        # a gain within rounding would let two equally good matches alternate for ever
         if gain <= self._tolerance * (abs(float(best.max())) + abs(float(now))):
             return current, 0.0
         signs = np.where(both[:, row, column].argmin(axis=0) == 0, 1.0, -1.0)
@@ -76,9 +80,13 @@ class Solver:
             if gain <= 0.0:
                 continue
             after = (*state[:group], element, *state[group + 1 :])
+            # on two axes of one tensor the cost is quadratic in the element: the linear gain may be
+            # none
             if group in self.problem.neighbours[group] and not self._improves(group, state, after):
                 continue
             state = after
+            # what shares a tensor with the moved group sees other costs now; all else stands as
+            # solved
             queue += [g for g in sorted(self.problem.neighbours[group]) if g not in queue]
         return state
 
@@ -123,8 +131,10 @@ class Solver:
             model, reference = rows(moved_weights(block, state, but=k), k), rows(block.reference, k)
         plus = pairwise(model, reference)
         axis = block.axes[k]
+        # (1, n, n) without flips, so that callers index the sign axis alike
         if not self.problem.groups[axis.group].signed:
             return plus[None]
+        # where another free axis could flip the entries, either sign of this one costs the same
         sign_is_free = any(block.axes[i].flips for i in relaxed)
         return np.stack(
             [
@@ -147,6 +157,7 @@ def unordered_rows(
     fixed = tuple(
         Element.identity(len(e.permutation)) if g in unknown else e for g, e in enumerate(state)
     )
+    # min over s of (a − s b)² is (|a| − |b|)²: sizes bound both signs from below
     absolute = any(block.axes[i].flips for i in relaxed)
     order = [
         k,
@@ -170,6 +181,7 @@ def best_assignment(costs: Array) -> NDArray[np.intp]:
     """(n,) column of every row in the cheapest assignment; without the solver where row minima do
     not collide.
     """
+    # distinct row minima are an assignment, and no assignment beats the sum of row minima
     nearest: NDArray[np.intp] = costs.argmin(axis=1)
     if len(np.unique(nearest)) == len(costs):
         return nearest

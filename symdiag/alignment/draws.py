@@ -54,6 +54,7 @@ class LogDensity:
     def pairwise(self, model: Weights, reference: Weights) -> Array:
         """Two matrix products, centred per weight to limit cancellation."""
         assert reference.scale is not None
+        # differences about a common centre: the expansion cancels only what the units share
         centre = reference.loc.mean(axis=0)
         draw, mean, precision = model.loc - centre, reference.loc - centre, reference.scale**-2
         total: Array = 0.5 * (precision @ (draw**2).T) - (precision * mean) @ draw.T
@@ -63,6 +64,7 @@ class LogDensity:
     def unordered(self, model: Weights, reference: Weights) -> Array:
         """Sorted draws against sorted means, at the largest variance of each reference unit."""
         assert reference.scale is not None
+        # the largest variance bounds every precision from below, whatever order the entries take
         widest = reference.scale.reshape(len(reference.scale), -1).max(axis=1)
         result: Array = 0.5 * sorted_distances(model.loc, reference.loc) / widest[:, None] ** 2
         return result
@@ -113,6 +115,7 @@ def make_pool(draws: Mapping[str, Array], spec: PermutationSpec) -> Pool:
 
 
 def _one(draw: dict[str, Array], spec: PermutationSpec) -> Assignment:
+    # a draw is a posterior without spread: the layout is built by what aligns posteriors
     point = Posterior(draw, {name: np.zeros_like(values) for name, values in draw.items()})
     problem = build_assignment(point, point, spec, LogDensity())
     return replace(
@@ -142,6 +145,7 @@ class Running:
         """One more aligned draw."""
         self.count += 1
         for k, values in enumerate(draw):
+            # sums of squares of raw values would lose the digits that the variance is made of
             difference = values - self._origin[k]
             self._sums[k] += difference
             self._squares[k] += difference**2
@@ -161,6 +165,7 @@ class Running:
     def squares(self) -> list[Array]:
         """Sums of squared deviations from the mean."""
         pairs = zip(self._squares, self._sums, strict=True)
+        # rounding may leave −1e-17 where all draws agree; a variance is no less than 0
         return [np.maximum(q - s**2 / self.count, 0.0) for q, s in pairs]
 
 
@@ -174,6 +179,7 @@ def fitted(pool: Pool, states: Sequence[State]) -> tuple[list[Weights], float]:
     for s, state in enumerate(states):
         moments.add(pool.aligned(s, state))
     squares = zip(moments.squares(), pool.spread, strict=True)
+    # each tensor shrinks to its own mean variance, floored where all draws coincide
     prior = [max(float(q.mean()) / moments.count, _FLOOR * spread) for q, spread in squares]
     score = (
         0.5

@@ -37,6 +37,7 @@ def reduce_assignments(costs: Array) -> Array:
     The assignment is over the minimum of the S sign choices; afterwards every entry is ≥ 0 up to
     rounding.
     """
+    # duals of the cheaper sign are feasible for the dearer one as well: its entries only lie higher
     u, v = assignment_duals(np.ascontiguousarray(costs.min(axis=1)))
     costs -= u[:, None, :, None]
     costs -= v[:, None, None, :]
@@ -52,6 +53,8 @@ def dual_ascent_bound(solver: Solver, distance: float) -> float | None:
     free.
     """
     problem = solver.problem
+    # only tensors between two different groups have a four-index cost that a pair of assignments
+    # reads
     paired = [b for b in problem.blocks if _is_pair(b)]
     size = sum(_four_index_size(problem, b) for b in paired)
     if not paired or size > _MAX_ENTRIES:
@@ -60,6 +63,7 @@ def dual_ascent_bound(solver: Solver, distance: float) -> float | None:
     for (index, k), part in solver.relaxed_parts().items():
         block = problem.blocks[index]
         if not _is_pair(block):
+            # a tensor is counted once: each of its groups gets its share of the relaxed cost
             own[block.axes[k].group] += part / len(block.axes)
     shared = [four_index_costs(problem, b) for b in paired]
     slack = rounding_slack([*own, *(s.max(axis=(3, 4, 5)) for s in shared)])
@@ -74,6 +78,7 @@ def _ascend(
     goal: float,
 ) -> float:
     ends = [(b.axes[0].group, b.axes[1].group) for b in paired]
+    # a group that shares several tensors spreads its reduced costs evenly over them
     degree = [max(1, sum(g in pair for pair in ends)) for g in range(len(own))]
     total, before = problem.constant, -np.inf
     sweeps = int(min(_SWEEPS, max(10.0, _SWEEP_ENTRIES / sum(c.size for c in shared))))
@@ -85,6 +90,7 @@ def _ascend(
         for (first, second), costs in zip(ends, shared, strict=True):
             _collect(costs, own[first], own[second], swap=sweep % 2 == 1)
         total += sum(float(reduce_assignments(costs[None])[0]) for costs in own)
+        # the bound meets the distance (optimal), or a sweep gains too little of what is missing
         if total >= goal or total - before <= _STALLED * (goal - total):
             break
         before = total
@@ -103,6 +109,7 @@ def _collect(costs: Array, first: Array, second: Array, *, swap: bool) -> None:
     """Reduce every unit pair's matrix, half of it on one side first, and book the gains as the
     groups' own costs.
     """
+    # reducing one side first favours it: half of the costs goes each way, and turns alternate
     half = costs * 0.5
     costs -= half
     for turn in (swap, not swap):
@@ -126,6 +133,8 @@ def four_index_costs(problem: Assignment, block: TensorBlock) -> Array:
     """
     (first, second), (n, m) = block.axes, block.model.loc.shape[:2]
     flat = [_flattened(side, n * m) for side in (block.model, block.reference)]
+    # (n, m, n, m) pair costs of entries, brought to (i, j, k, l): slots and units of each group
+    # together
     sides: list[Array] = []
     for model in (flat[0], flat[0].flipped()):
         pairs = problem.cost.pairwise(model, flat[1]).reshape(n, m, n, m)  # i, k, j, l
@@ -134,6 +143,7 @@ def four_index_costs(problem: Assignment, block: TensorBlock) -> Array:
     result = np.empty((signs[0], n, n, signs[1], m, m))
     for s in range(signs[0]):
         for t in range(signs[1]):
+            # two flips of one entry cancel
             result[s, :, :, t] = sides[((s and first.flips) + (t and second.flips)) % 2]
     return result
 
@@ -202,6 +212,7 @@ def _add_row(
     distance = np.full(n, np.inf)
     came_from = np.zeros(n, dtype=np.int64)
     done = np.zeros(n, dtype=np.bool_)
+    # Dijkstra over reduced costs, all of them ≥ 0 by the duals so far
     row, reached = start, 0.0
     while True:
         column = _relax(costs[row], reached - u[row], v, done, distance, came_from, row)
@@ -210,6 +221,7 @@ def _add_row(
             break
         done[column] = True
         row = row_of[column]
+    # raising the duals by what the path is longer keeps every reduced cost ≥ 0
     for j in np.flatnonzero(done):
         u[row_of[j]] += reached - distance[j]
         v[j] -= reached - distance[j]

@@ -91,10 +91,13 @@ def align_samples(
         raise UsageError("at least one start is needed", code="bad-option")
     generator = np.random.default_rng(0) if generator is None else generator
     pool = make_pool(draws, spec)
+    # the criterion has local optima: starts differ in the order of the draws, the likeliest counts
     runs = [_run(pool, generator, k) for k in range(starts or _affordable(pool))]
     best = min(runs, key=lambda run: run.score)
+    # scores grow with the number of draws, and so does what counts as the same
     close = [run.score <= best.score + _CLOSE * len(pool) for run in runs]
     names = [group.name for group in spec]
+    # a common relabelling changes nothing: the majority's labelling is made the identity
     actions = centred([dict(zip(names, state, strict=True)) for state in best.states])
     return SampleAlignment(
         spec=spec,
@@ -128,6 +131,7 @@ def _run(pool: Pool, generator: np.random.Generator, number: int) -> _Run:
     """One start: the first in file order, the others in random order."""
     order = list(range(len(pool))) if number == 0 else generator.permutation(len(pool)).tolist()
     run = _descend(pool, _in_turn(pool, order, generator))
+    # separable problems are solved exactly by one assignment a group: nothing wider to search
     for _ in range(_SEARCHES if not pool.problems[0].is_separable else 0):
         better = _descend(pool, _wide_round(pool, run, generator), run)
         if better.score >= run.score - _SAME * abs(run.score):
@@ -140,6 +144,7 @@ def _in_turn(pool: Pool, order: Sequence[int], generator: np.random.Generator) -
     """Each draw assigned to the Gaussian of those before it."""
     identity = pool.problems[0].identity()
     states = {order[0]: identity}
+    # the first draw is the origin of the sums (against cancellation) and their first term
     moments = Running(pool.aligned(order[0], identity))
     moments.add(pool.aligned(order[0], identity))
     costs: list[float] = []
@@ -188,6 +193,7 @@ def _descend(pool: Pool, states: tuple[State, ...], before: _Run | None = None) 
     for _ in range(_ROUNDS):
         after = _narrow_round(pool, run)
         score = fitted(pool, after)[1]
+        # refitting and reassigning both lower the score: no decrease means nothing moves any more
         if score >= run.score - _SAME * abs(run.score):
             return _Run(run.states, run.score, run.rounds, True)
         run = _Run(after, score, run.rounds + 1, False)

@@ -70,6 +70,7 @@ def _group(group: Group, elements: Sequence[Element]) -> GroupSwitching:
     keys = [_key(element) for element in elements]
     home = np.arange(group.width)
     moved = np.array([e.permutation != home for e in elements])  # (S, n)
+    # a flipped unit in another's place counts as moved: the two fractions do not overlap
     flipped = np.array([e.signs < 0 for e in elements]) & ~moved
     return GroupSwitching(
         group=group,
@@ -116,10 +117,12 @@ def split_rhat(draws: Mapping[str, Array], chains: int) -> Rhat | None:
     None where half a chain holds fewer than two draws, or nothing varies.
     """
     flat = np.concatenate([v.reshape(len(v), -1) for v in draws.values()], axis=1)
+    # an odd draw in the middle is left out, so that both halves are equally long
     half = len(flat) // chains // 2
     if half < 2:
         return None
     by_chain = flat.reshape(chains, -1, flat.shape[1])
+    # halves as chains of their own: a chain that drifts then disagrees with itself
     halves = np.concatenate([by_chain[:, :half], by_chain[:, -half:]])  # (2C, half, D)
     within = halves.var(axis=1, ddof=1).mean(axis=0)
     between = halves.mean(axis=1).var(axis=0, ddof=1)
@@ -127,6 +130,7 @@ def split_rhat(draws: Mapping[str, Array], chains: int) -> Rhat | None:
     if not varies.any():
         return None
     with np.errstate(divide="ignore"):
+        # no variance within and some between: infinite, and rightly reported as worst
         rhat = np.sqrt((half - 1) / half + between[varies] / within[varies])
     return Rhat(float(rhat.max()), float(np.median(rhat)), float((rhat > 1.01).mean()))
 
@@ -150,6 +154,7 @@ def _main_direction(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coordinates of the rows (S, D) along their first principal component, by the smaller of the
     two Gram matrices.
     """
+    # R Rᵀ and Rᵀ R share their eigenvalues: the smaller of the two is decomposed
     wide = rows.shape[1] > len(rows)
     gram = rows @ rows.T if wide else rows.T @ rows
     last = len(gram) - 1
@@ -163,5 +168,6 @@ def _best_split(ordered: NDArray[np.float64]) -> float:
     centre = ordered - ordered.mean()
     count = np.arange(1, size)
     below = np.cumsum(centre)[:-1]
+    # n₁n₂/n (m₁ − m₂)² of every cut at once, from the running sum of centred values
     between = below**2 * (1.0 / count + 1.0 / (size - count))
     return float(between.max() / (centre**2).sum())

@@ -62,6 +62,7 @@ class Universe:
 
     def between(self, first: int, second: int) -> dict[str, Element]:
         """The action that brings run ``first`` to run ``second``'s own labelling."""
+        # first → universe → second: composing through one place is what makes circles close
         there, back = self.alignments[first].action, self.alignments[second].action
         return {name: element.compose(back[name].inverse()) for name, element in there.items()}
 
@@ -101,11 +102,14 @@ def align_many(
             generator=np.random.default_rng(seed),
         )
 
+    # any run serves as the first centre; it is forgotten after one round
     centre, total, rounds = posteriors[0], np.inf, 0
     for rounds in range(1, _ROUNDS + 1):
         aligned = [to(centre, p) for p in posteriors]
         centre = barycentre([a.posterior for a in aligned])
         now = sum(a.certificate.distance for a in aligned)
+        # both steps lower the summed distance (assignment, then mean): a round without gain is the
+        # end
         if rounds > 1 and now >= total * (1.0 - 1e-9):
             break
         total = now
@@ -132,6 +136,8 @@ def spread(posteriors: Sequence[Posterior]) -> Spread:
     for name in posteriors[0].names:
         across = np.var([p.loc[name] for p in posteriors], axis=0, ddof=1)
         inside = np.mean([p.scale[name] ** 2 for p in posteriors], axis=0)
+        # a deterministic weight has no within-variance to compare with: it would make R-hat
+        # infinite
         random = inside > 0
         here, there = float(across[random].sum()), float(inside.sum())
         per_tensor[name] = _rhat(here, there)
