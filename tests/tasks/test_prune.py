@@ -139,7 +139,7 @@ def test_refusals(tmp_path):
     assert caught.value.code == "cannot-narrow"
     with pytest.raises(SymdiagError) as caught:
         symdiag.prune(straddled)
-    assert "--activation" in caught.value.hint
+    assert "activation" in caught.value.hint
     flat = formats.load(ZOO / "ivon-mlp2.pt")
     with pytest.raises(UnsupportedError) as caught:
         narrowed(flat, {flat.names[0]: {0: np.arange(2)}})
