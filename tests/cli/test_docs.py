@@ -53,3 +53,11 @@ def test_the_settings_shown_are_known():
         "activation": "relu",
         "strict": True,
     }
+
+
+def test_no_page_claims_an_index_that_the_package_is_not_on():
+    pages = [*DOCS.rglob("*.md"), *(DOCS.parent / n for n in ("README.md", "CONTRIBUTING.md"))]
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert not re.search(r"pip install (?:-\S+ )*['\"]?symdiag\b(?!-)", text), page.name
+        assert "additional_dependencies: [symdiag]" not in text, page.name

@@ -34,7 +34,9 @@ from symdiag.report import (
     render_all,
 )
 from symdiag.report.codec import to_object
+from symdiag.report.document import Column, Document, Section, Table
 from symdiag.report.renderers import format_module
+from symdiag.report.rendering import Entry, document_of
 from symdiag.report.schemas import schema_text
 
 HUMAN = ("console", "text", "markdown")
@@ -337,6 +339,43 @@ def test_markdown_tables_keep_their_columns():
 def test_nothing_is_wider_than_80_columns(name, made):
     for line in render(made, name, FULL).splitlines():
         assert len(line) <= 80, line
+
+
+READABLE = [e for e in EVERY if "owned" not in json.dumps(to_object(e))]
+
+
+def words_of_tables(example):
+    blocks = [b for s in document_of(example).sections for b in s.blocks if isinstance(b, Table)]
+    cells = [c.header for b in blocks for c in b.columns]
+    cells += [cell for b in blocks for row in b.rows for cell in row]
+    return {word for cell in cells for word in re.findall(r"[A-Za-z]{3,20}", cell)}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", ["text", "console"])
+def test_no_word_of_a_table_is_broken(name, width):
+    for example in READABLE:
+        text = render(example, name, RenderOptions(detail=2, width=width))
+        assert all(len(line) <= width for line in text.splitlines() if "symdiag " not in line)
+        shown = set(re.findall(r"[A-Za-z]+", text))
+        assert words_of_tables(example) <= shown, words_of_tables(example) - shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("name", ["text", "console"])
+def test_words_and_numbers_stay_whole_however_little_room_is_left(name, width):
+    """Numbers of every length beside a text column, down to where the table becomes paragraphs."""
+    for digits in range(4, width // 3):
+        columns = (Column("", numeric=False), Column("before"), Column("after"), Column("x"))
+        row = ("symmetrised ELBO of encoder.layers.11.attention", *("1" * digits for _ in range(3)))
+        section = Section("Table", (Table(columns, (row,)),))
+        document = Document("model.pt", "ok", "good", "OK.", (section,))
+        text = render(Entry({}, document), name, RenderOptions(width=width))
+        assert all(len(line) <= width for line in text.splitlines())
+        assert {"symmetrised", "ELBO", "encoder", "layers", "attention"} <= set(
+            re.findall(r"[A-Za-z]+", text)
+        )
+        assert re.findall(r"1{3,}", text) == ["1" * digits] * 3
 
 
 def test_no_digit_is_lost_in_80_columns():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD, Box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.segment import Segment
@@ -47,7 +49,9 @@ _STYLES: dict[str, str] = {
     "info": "bold cyan",
 }
 _INDENT = 2
-_MIN_TEXT = 9
+_MAX_PIECE = 24
+# A word with the space behind it, or a part of a name up to its punctuation.
+_PIECE = re.compile(r"[^\s._/:-]*[._/:-]+\s*|[^\s._/:-]+\s*|\s+")
 _ASCII_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
@@ -141,29 +145,25 @@ class _Painter:
         return grid
 
     def table(self, table: Table) -> RenderableType:
-        """A table if its numbers fit side by side, else a paragraph per row: no digit is lost."""
-        needed = self.least_width(table)
-        room = self.options.width - _INDENT - needed
+        """A table if it fits side by side, else a paragraph per row: no number, no word is cut."""
+        lines = [[column.header for column in table.columns], *table.rows]
+        cells = [[self.clean(cell) for cell in column] for column in zip(*lines, strict=True)]
+        wide = [max(cell_len(cell) for cell in column) for column in cells]
+        least = [
+            w if c.numeric else min(w, max(map(_longest_piece, column)))
+            for c, w, column in zip(table.columns, wide, cells, strict=True)
+        ]
         gaps = max(1, len(table.columns) - 1)
-        body = (
-            self.grid_table(table, padding=1 if room >= 2 * gaps else 0)
-            if room >= gaps
-            else self.stacked(table)
-        )
+        room = self.options.width - _INDENT - sum(least)
+        padding = 1 if room >= 2 * gaps else 0
+        if room < gaps:
+            body = self.stacked(table)
+        else:
+            spare = room - (1 + padding) * gaps
+            body = self.grid_table(table, _widths(least, wide, spare), padding)
         return Group(body, self.text(table.caption, "dim")) if table.caption else body
 
-    def least_width(self, table: Table) -> int:
-        """Columns that the cells need: numbers in full, texts at least ``_MIN_TEXT`` of theirs."""
-        lines = [[column.header for column in table.columns], *table.rows]
-        widths = [
-            max(self.text(line[i]).cell_len for line in lines) for i in range(len(table.columns))
-        ]
-        return sum(
-            w if c.numeric else min(w, _MIN_TEXT)
-            for c, w in zip(table.columns, widths, strict=True)
-        )
-
-    def grid_table(self, table: Table, padding: int) -> RenderableType:
+    def grid_table(self, table: Table, widths: Sequence[int], padding: int) -> RenderableType:
         head = _ASCII_HEAD if self.options.ascii else SIMPLE_HEAD
         rich = RichTable(
             box=head,
@@ -172,16 +172,27 @@ class _Painter:
             header_style="bold",
             padding=(0, padding, 0, 0),
         )
-        for column in table.columns:
-            header = self.text(column.header)
-            if column.numeric:
-                # Wrapping inside a number would make two numbers of it.
-                rich.add_column(header, justify="right", no_wrap=True)
-            else:
-                rich.add_column(header, overflow="fold", min_width=min(_MIN_TEXT, header.cell_len))
+        for column, width in zip(table.columns, widths, strict=True):
+            # Wrapping inside a number would make two numbers of it.
+            rich.add_column(
+                self.wrapped(column.header, width),
+                justify="right" if column.numeric else "left",
+                no_wrap=column.numeric,
+                min_width=width,
+            )
         for row in table.rows:
-            rich.add_row(*(self.text(cell) for cell in row))
+            cells = zip(row, widths, strict=True)
+            rich.add_row(*(self.wrapped(cell, width) for cell, width in cells))
         return rich
+
+    def wrapped(self, raw: str, width: int) -> Text:
+        """Text on lines of at most ``width``, broken behind spaces and the punctuation of names."""
+        lines = [""]
+        for piece in _PIECE.findall(self.clean(raw)):
+            if cell_len(lines[-1]) + cell_len(piece.rstrip()) > width and lines[-1]:
+                lines.append("")
+            lines[-1] += piece
+        return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
 
     def stacked(self, table: Table) -> RenderableType:
         rows = [
@@ -209,6 +220,20 @@ class _Painter:
         """The command broken where a shell allows it: what is pasted from a terminal must run."""
         lines = command_lines(command, self.options.width - indent)
         return _Verbatim(tuple(self.clean(line) for line in lines), indent)
+
+
+def _longest_piece(cell: str) -> int:
+    """Cells that the longest part of a text needs; a part that nobody could read may be cut."""
+    return min(_MAX_PIECE, max((cell_len(p.rstrip()) for p in _PIECE.findall(cell)), default=0))
+
+
+def _widths(least: Sequence[int], wide: Sequence[int], spare: int) -> list[int]:
+    """Column widths: what each needs at least, and the rest to the columns that want more, in turn."""
+    widths = list(least)
+    for i, most in enumerate(wide):
+        given = min(spare, most - widths[i])
+        widths[i], spare = widths[i] + given, spare - given
+    return widths
 
 
 def style_of(tone: Tone) -> str:
