@@ -54,6 +54,7 @@ def chance_of(shares: Sequence[float]) -> Chance:
     near to normal, differs from the mean of R by Student's t times its spread times √(1 + 1/R).
     """
     values = np.asarray(shares)
+    # (R,); a share of 1 leaves nothing, and its logarithm must stay finite.
     left = np.log(np.maximum(1.0 - values, 1e-12))
     reach = float(
         student.ppf(1.0 - FALSE_ALARM, len(values) - 1) * np.sqrt(1.0 + 1.0 / len(values))
@@ -88,6 +89,7 @@ def _share_of_draws(
     draws: Mapping[str, Array], spec: PermutationSpec, generator: np.random.Generator
 ) -> float:
     unrelated = {
+        # (S, *shape): entries independent, so no unit of one network has a partner in another.
         name: generator.choice(
             values.ravel(), size=(min(len(values), _MOST_DRAWS), *values.shape[1:])
         )
@@ -134,6 +136,7 @@ def _unrelated(model: Posterior, reference: Posterior, generator: np.random.Gene
     for name, shape in model.shapes.items():
         means = np.concatenate([model.loc[name].ravel(), reference.loc[name].ravel()])
         stds = np.concatenate([model.scale[name].ravel(), reference.scale[name].ravel()])
+        # A mean keeps its std: costs weigh one by the other.
         chosen = generator.integers(len(means), size=shape)
         loc[name], scale[name] = means[chosen], stds[chosen]
     return Posterior(loc, scale, buffers=model.buffers)
@@ -141,4 +144,5 @@ def _unrelated(model: Posterior, reference: Posterior, generator: np.random.Gene
 
 def _affordable(work: float, most: int) -> int:
     count = int(min(most, _WORK / max(work, 1.0)))
+    # A spread from two values would say nothing.
     return count if count >= LEAST_REPLICATES else 0

@@ -288,6 +288,7 @@ def function_gap(
     """The two functions compared on the data; both posteriors see the same noise."""
     draws = [draw(p, samples, seed) for p in (model, reference)]
     first, second = (log_predictive(log_likelihood(d)) for d in draws)
+    # Absolute values: differences of opposite sign at two points do not make one function.
     gaps = np.abs(first - second)  # (N,)
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else 0.0
     return FunctionGap(float(gaps.mean()), error, _output_gap(*(outputs(d) for d in draws)))
@@ -299,6 +300,7 @@ def _output_gap(first: Array, second: Array) -> float | None:
     varies = variance > 0
     if len(first) < 2 or not varies.any():
         return None
+    # Where no draw moves an output there is no std to measure its difference by.
     squares = (first.mean(axis=0) - second.mean(axis=0))[varies] ** 2 / variance[varies]
     return float(np.sqrt(squares.mean()))
 

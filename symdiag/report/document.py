@@ -193,6 +193,7 @@ def command_lines(command: str, width: int) -> list[str]:
     words = [shlex.quote(word) for word in shlex.split(command)]
     pieces: list[str] = []
     for word in words:
+        # A flag without a value is followed by another flag: nothing to keep together.
         if pieces and pieces[-1].startswith("-") and " " not in pieces[-1] and word[:1] != "-":
             pieces[-1] += f" {word}"
         else:

@@ -67,6 +67,7 @@ def analyze_command(
     path = file_of(posterior)
     if path is None:
         return ""
+    # A reference changes nothing about H, and --infonce only adds a figure.
     judged = given_arguments(diagnosis, leave_out=("reference", "infonce"))
     words = ("symdiag", "analyze", path, *read_with(reading), *judged)
     return shlex.join(words)
@@ -80,6 +81,7 @@ def retrain_command(
     model: ModelConfig,
 ) -> str:
     """Retraining on the symmetrised objective; empty where ``retrain`` would refuse the posterior."""
+    # What `retrain` would refuse must not be suggested.
     random = any((scale > 0).any() for scale in posterior.scale.values())
     path = file_of(posterior)
     if path is None or posterior.covariance is not None or not random:
@@ -93,6 +95,7 @@ def retrain_command(
 
 def prune_command(posterior: Posterior, symmetry: Symmetry, reading: ReadingOptions) -> str:
     """Writing the narrower posterior; empty where ``prune`` would refuse the network or the file."""
+    # An assumed chain may be another network: only the module settles that.
     known = symmetry.provenance.is_settled and symmetry.forward is not None
     is_chain = symmetry.network is not None and reading.model is None
     if posterior.source is None or posterior.covariance is not None or not (known and is_chain):

@@ -125,6 +125,7 @@ def _beyond(share: float, chance: Chance | None) -> float:
 def distinct_draws(draws: Mapping[str, Array]) -> int:
     """How many of the draws differ from each other, bit for bit."""
     count = len(next(iter(draws.values())))
+    # Bit for bit: draws of a sampler that stood still are equal in every weight.
     return len({b"".join(v[s].tobytes() for v in draws.values()) for s in range(count)})
 
 

@@ -230,6 +230,7 @@ def _longest_piece(cell: str) -> int:
 def _widths(least: Sequence[int], wide: Sequence[int], spare: int) -> list[int]:
     """Column widths: what each needs at least, and the rest to the columns that want more, in turn."""
     widths = list(least)
+    # From the left: names come first, and they gain most from room.
     for i, most in enumerate(wide):
         given = min(spare, most - widths[i])
         widths[i], spare = widths[i] + given, spare - given
