@@ -193,6 +193,7 @@ def test_retrained_ivon_goes_back_into_both_of_its_parts(tmp_path, library):
         control=False,
         output=tmp_path / "out.pt",
         keep_worse=True,
+        anyway=True,
     )
     state = result.state_dict()
     model.load_state_dict(state["model_state_dict"])

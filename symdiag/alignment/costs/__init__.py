@@ -10,6 +10,7 @@ import pkgutil
 from symdiag.alignment.costs._interface import (
     Cost,
     Weights,
+    means_and_stds,
     run_means,
     sorted_distances,
     squared_distances,
@@ -21,6 +22,7 @@ __all__ = [
     "Weights",
     "available_costs",
     "get_cost",
+    "means_and_stds",
     "run_means",
     "sorted_distances",
     "squared_distances",

@@ -89,3 +89,9 @@ def sorted_distances(model: Array, reference: Array) -> Array:
     (means, lengths), (means_r, _) = run_means(model), run_means(reference)
     weight = np.sqrt(lengths)
     return squared_distances(means * weight, means_r * weight)
+
+
+def means_and_stds(weights: Weights) -> tuple[Array, Array]:
+    """Both parts of weights that have stds, as costs between Gaussians want them."""
+    assert weights.scale is not None, "this cost needs stds"
+    return weights.loc, weights.scale

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.costs import Weights, sorted_distances
+from symdiag.alignment.costs import Weights, means_and_stds, sorted_distances
 from symdiag.arrays import Array
 
 _CHUNK = 2_000_000  # pairwise entries evaluated at a time
-
-
-def _parts(weights: Weights) -> tuple[Array, Array]:
-    assert weights.scale is not None, "this cost needs stds"
-    return weights.loc, weights.scale
 
 
 class Bhattacharyya:
@@ -32,7 +27,7 @@ class Bhattacharyya:
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """−log of the Bhattacharyya coefficient of each pair."""
-        (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
+        (loc, scale), (loc_r, scale_r) = means_and_stds(model), means_and_stds(reference)
         pooled = scale**2 + scale_r**2
         overlap = 0.5 * np.log(pooled / (2.0 * scale * scale_r))
         return np.maximum(overlap, 0.0) + 0.25 * (loc - loc_r) ** 2 / pooled
@@ -41,7 +36,7 @@ class Bhattacharyya:
         """Chunks of rows, evaluated pair by pair; the −½ log 2σσ' terms are sums over rows and
         columns.
         """
-        (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
+        (loc, scale), (loc_r, scale_r) = means_and_stds(model), means_and_stds(reference)
         rows, size = scale.shape
         variance, variance_r = scale**2, scale_r**2
         total = np.empty((len(scale_r), rows))
@@ -66,7 +61,7 @@ class Bhattacharyya:
         With t = log σ/σ' the width term is ½ log cosh t; where a unit pair has |t| ≤ T it is at
         least κ t² with κ = ½ log cosh(T)/T², because log cosh(t)/t² decreases.
         """
-        (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
+        (loc, scale), (loc_r, scale_r) = means_and_stds(model), means_and_stds(reference)
         flat, flat_r = (np.log(s).reshape(len(s), -1) for s in (scale, scale_r))
         widest = np.exp(2.0 * flat.max(axis=1))[None, :] + np.exp(2.0 * flat_r.max(axis=1))[:, None]
         reach = np.maximum(

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from symdiag.alignment.costs import Weights, run_means, sorted_distances
+from symdiag.alignment.costs import Weights, means_and_stds, run_means, sorted_distances
 from symdiag.arrays import Array
-
-
-def _parts(weights: Weights) -> tuple[Array, Array]:
-    assert weights.scale is not None, "this cost needs stds"
-    return weights.loc, weights.scale
 
 
 class SymmetricKL:
@@ -28,7 +23,7 @@ class SymmetricKL:
 
     def elementwise(self, model: Weights, reference: Weights) -> Array:
         """KL in both directions, summed."""
-        (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
+        (loc, scale), (loc_r, scale_r) = means_and_stds(model), means_and_stds(reference)
         ratio = scale / scale_r
         widths = 0.5 * (ratio - 1.0 / ratio) ** 2
         return widths + 0.5 * (loc - loc_r) ** 2 * (scale**-2 + scale_r**-2)
@@ -37,7 +32,7 @@ class SymmetricKL:
         """Four feature pairs in one matrix product; the means are centred per weight first to limit
         cancellation.
         """
-        (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
+        (loc, scale), (loc_r, scale_r) = means_and_stds(model), means_and_stds(reference)
         centre = loc_r.mean(axis=0)
         loc, loc_r = loc - centre, loc_r - centre
         weight, weight_r = scale**-2, scale_r**-2
@@ -54,7 +49,7 @@ class SymmetricKL:
         """Sorted stds (their term is 2 sinh² of a difference of logs), sorted means at the units'
         largest variances.
         """
-        (loc, scale), (loc_r, scale_r) = _parts(model), _parts(reference)
+        (loc, scale), (loc_r, scale_r) = means_and_stds(model), means_and_stds(reference)
         widest = scale.reshape(len(scale), -1).max(axis=1) ** -2.0
         widest_r = scale_r.reshape(len(scale_r), -1).max(axis=1) ** -2.0
         total: Array = 0.5 * sorted_distances(loc, loc_r) * (widest[None, :] + widest_r[:, None])

@@ -6,19 +6,7 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from symdiag.report.document import (
-    Bar,
-    Bars,
-    Block,
-    Bullets,
-    Command,
-    Document,
-    Facts,
-    Notice,
-    Paragraph,
-    RenderOptions,
-    Table,
-)
+from symdiag.report import document as doc
 from symdiag.report.text import printable
 
 if TYPE_CHECKING:
@@ -52,7 +40,7 @@ _MAX_BARS = 1024
 _MAX_ROWS = 256
 
 
-def render(entries: Sequence[Entry], options: RenderOptions) -> str:
+def render(entries: Sequence[Entry], options: doc.RenderOptions) -> str:
     """A whole page, every section of every document included."""
     body = "\n".join(_document(entry.document) for entry in entries)
     return (
@@ -67,7 +55,7 @@ def _text(raw: str) -> str:
     return html.escape(printable(raw))
 
 
-def _document(document: Document) -> str:
+def _document(document: doc.Document) -> str:
     parts = [
         f"<article>\n<h1>{_text(document.subject)}</h1>",
         f'<p class="headline {document.tone}">{_text(document.headline)}</p>',
@@ -83,34 +71,34 @@ def _document(document: Document) -> str:
     return "\n".join([*parts, "</article>"])
 
 
-def _block(block: Block) -> str:
-    if isinstance(block, Paragraph):
+def _block(block: doc.Block) -> str:
+    if isinstance(block, doc.Paragraph):
         return f'<p class="{block.tone}">{_text(block.text)}</p>'
-    if isinstance(block, Command):
+    if isinstance(block, doc.Command):
         return f"<p>{_step(block)}</p>"
-    if isinstance(block, Facts):
+    if isinstance(block, doc.Facts):
         rows = "".join(
             f"<tr><th>{_text(label)}</th><td>{_text(value)}</td></tr>"
             for label, value in block.rows
         )
         return f"<table>{rows}</table>"
-    if isinstance(block, Bullets):
+    if isinstance(block, doc.Bullets):
         return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in block.items) + "</ul>"
-    if isinstance(block, Table):
+    if isinstance(block, doc.Table):
         return _table(block)
-    if isinstance(block, Bars):
+    if isinstance(block, doc.Bars):
         return _bars(block)
     return _notice(block)
 
 
-def _step(step: Command | Paragraph) -> str:
-    if isinstance(step, Paragraph):
+def _step(step: doc.Command | doc.Paragraph) -> str:
+    if isinstance(step, doc.Paragraph):
         return _text(step.text)
     purpose = f"{_text(step.purpose)}: " if step.purpose else ""
     return f"{purpose}<code>{_text(step.text)}</code>"
 
 
-def _table(table: Table) -> str:
+def _table(table: doc.Table) -> str:
     kinds = ['class="n"' if column.numeric else "" for column in table.columns]
     head = "".join(
         f"<th {k}>{_text(c.header)}</th>" for k, c in zip(kinds, table.columns, strict=True)
@@ -130,7 +118,7 @@ def _table(table: Table) -> str:
     return f'<div class="scroll"><table>{inner}</table></div>{note}'
 
 
-def _notice(notice: Notice) -> str:
+def _notice(notice: doc.Notice) -> str:
     code = f"{_text(notice.code)} {notice.severity}"
     lines = [f'<strong class="{notice.severity}">{code}</strong> {_text(notice.message)}']
     lines += [_text(t) for t in notice.sentences]
@@ -140,7 +128,7 @@ def _notice(notice: Notice) -> str:
     return f'<div class="notice">{"<br>".join(lines)}</div>'
 
 
-def _bars(chart: Bars) -> str:
+def _bars(chart: doc.Bars) -> str:
     """Bars from 0 to 1, side by side; hovering one shows its label and note."""
     bars = chart.bars[:_MAX_BARS]
     shapes = "".join(_bar(position, bar) for position, bar in enumerate(bars))
@@ -152,7 +140,7 @@ def _bars(chart: Bars) -> str:
     return f'<p class="caption">{caption}</p>{drawing}'
 
 
-def _bar(position: int, bar: Bar) -> str:
+def _bar(position: int, bar: doc.Bar) -> str:
     # A bar of value 0 keeps one hundredth, or there would be nothing to hover over.
     height = max(1.0, 100 * min(1.0, max(0.0, bar.value)))
     title = f"<title>{_text(f'{bar.label}: {bar.note}')}</title>"

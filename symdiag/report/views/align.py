@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from symdiag.report.document import (
-    Block,
-    Bullets,
-    Check,
-    Column,
-    Document,
-    Facts,
-    Paragraph,
-    Section,
-    Table,
-    Tone,
-)
+from symdiag.report import document as doc
 from symdiag.report.kinds.align import AlignReport, GroupAlignment, OnData
 from symdiag.report.text import by_chance, listing, number, percent
 
-_TONES: dict[str, Tone] = {
+_TONES: dict[str, doc.Tone] = {
     "same mode up to symmetry": "good",
     "same function, different mode": "warn",
     "different": "warn",
@@ -30,17 +19,19 @@ _CAPTION = (
 _BAR = 16
 
 
-def document(report: AlignReport) -> Document:
+def document(report: AlignReport) -> doc.Document:
     """The report as sections."""
     sections = (
-        Section("Alignment", (Facts(_facts(report)),)),
-        Section("Hidden groups", _groups(report.groups)),
-        Section("Straight path to the reference", _path(report.data)),
-        Section("Assumptions", (Bullets(report.assumptions),) if report.assumptions else ()),
-        Section("All units", _units(report.groups), detail=True),
-        Section("What to do next", (Paragraph(_next(report)),)),
+        doc.Section("Alignment", (doc.Facts(_facts(report)),)),
+        doc.Section("Hidden groups", _groups(report.groups)),
+        doc.Section("Straight path to the reference", _path(report.data)),
+        doc.Section(
+            "Assumptions", (doc.Bullets(report.assumptions),) if report.assumptions else ()
+        ),
+        doc.Section("All units", _units(report.groups), detail=True),
+        doc.Section("What to do next", (doc.Paragraph(_next(report)),)),
     )
-    return Document(
+    return doc.Document(
         subject=f"{report.model.path} -> {report.reference.path}",
         verdict=report.verdict,
         tone=_TONES.get(report.verdict, "plain"),
@@ -48,7 +39,7 @@ def document(report: AlignReport) -> Document:
         sections=tuple(s for s in sections if s.blocks),
         conditions=(*report.network_lines, *report.assumptions),
         checks=(
-            Check(
+            doc.Check(
                 "certificate",
                 "skipped" if report.certificate.status == "not-certified" else "passed",
                 headline(report),
@@ -97,10 +88,10 @@ def _before_after(before: float | None, after: float | None) -> str:
     return f"{number(before)} -> {number(after)}"
 
 
-def _groups(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
+def _groups(groups: tuple[GroupAlignment, ...]) -> tuple[doc.Block, ...]:
     columns = [
-        Column("group", numeric=False),
-        *(Column(c) for c in ("width", "swaps", "moved", "flipped", "margin")),
+        doc.Column("group", numeric=False),
+        *(doc.Column(c) for c in ("width", "swaps", "moved", "flipped", "margin")),
     ]
     rows = tuple(
         (
@@ -115,7 +106,9 @@ def _groups(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
         for g in groups
     )
     return (
-        (Table((*columns, Column("unsure units", numeric=False)), rows, _CAPTION),) if rows else ()
+        (doc.Table((*columns, doc.Column("unsure units", numeric=False)), rows, _CAPTION),)
+        if rows
+        else ()
     )
 
 
@@ -126,17 +119,17 @@ def _unsure(group: GroupAlignment) -> str:
     return listing(group.ambiguous) if group.ambiguous else "none"
 
 
-def _path(data: OnData | None) -> tuple[Block, ...]:
+def _path(data: OnData | None) -> tuple[doc.Block, ...]:
     if data is None:
         return ()
     low = min(*data.before.nll, *data.after.nll)
     high = max(*data.before.nll, *data.after.nll)
     columns = (
-        Column("t"),
-        Column("NLL before"),
-        Column("", numeric=False),
-        Column("NLL after"),
-        Column("", numeric=False),
+        doc.Column("t"),
+        doc.Column("NLL before"),
+        doc.Column("", numeric=False),
+        doc.Column("NLL after"),
+        doc.Column("", numeric=False),
     )
     rows = tuple(
         (f"{t:.2f}", number(b), _bar(b, low, high), number(a), _bar(a, low, high))
@@ -146,7 +139,7 @@ def _path(data: OnData | None) -> tuple[Block, ...]:
         f"Predictive NLL, nats per point, on {data.path} ({data.points} points, {data.likelihood})."
     )
     evidence = "ELBO" if data.has_prior else "expected log-likelihood"
-    facts = Facts(
+    facts = doc.Facts(
         (
             (
                 "marginalised barrier",
@@ -160,7 +153,7 @@ def _path(data: OnData | None) -> tuple[Block, ...]:
             ("outputs changed by aligning", f"{data.function_change:.1e} relative"),
         )
     )
-    return Table(columns, rows, caption), facts
+    return doc.Table(columns, rows, caption), facts
 
 
 def _function_gap(data: OnData) -> str:
@@ -176,10 +169,10 @@ def _bar(value: float, low: float, high: float) -> str:
     return "=" * (1 + round((_BAR - 1) * share))
 
 
-def _units(groups: tuple[GroupAlignment, ...]) -> tuple[Block, ...]:
-    columns = tuple(Column(c) for c in ("unit", "was", "sign", "cost", "margin"))
+def _units(groups: tuple[GroupAlignment, ...]) -> tuple[doc.Block, ...]:
+    columns = tuple(doc.Column(c) for c in ("unit", "was", "sign", "cost", "margin"))
     return tuple(
-        Table(
+        doc.Table(
             columns,
             tuple(
                 (
