@@ -39,6 +39,8 @@ class AxisTable(Units):
 
     def product(self, labels: Sequence[Label]) -> Label:
         """A variable whose units are the combinations of those of several, in C order."""
+        # a factor of size 1 adds nothing to the index and
+        # its lone unit would be lost: pin, then drop it
         single = [label for label in labels if self.size(label) == 1]
         self.pin(single, SINGLE)
         labels = [label for label in labels if label not in single] or labels[:1]
@@ -52,10 +54,13 @@ class AxisTable(Units):
         """
         wanted = _cuts(sizes)
         leaves = self.leaves(label.variable)
+        # old and new cuts together: a refinement exists exactly if each divides the next
         cuts = sorted({*wanted, *_cuts(self._sizes(label))})
         cut_sum = any(self.variables[leaf].terms for leaf in leaves) and not {*cuts} <= {
             *_cuts(self._sizes(label))
         }
+        # a sum has no inner factors to cut, and a leaf that occurs
+        # twice (a square of one set) cannot be cut on one side alone
         if (
             cut_sum
             or len(set(leaves)) < len(leaves)
@@ -73,6 +78,7 @@ class AxisTable(Units):
             variable = self.variables[leaf]
             inside = [cut // start for cut in cuts if start <= cut <= start * variable.size]
             start *= variable.size
+            # the two ends are always among them: more than two is a cut inside
             if len(inside) > 2 and not variable.parts:
                 pieces = [b // a for a, b in itertools.pairwise(inside)]
                 made = [self.add(replace(variable, size=size)) for size in pieces]
@@ -101,6 +107,7 @@ class AxisTable(Units):
             second, variable=self.find(second.variable)
         ):
             return first
+        # sums before shapes: pieces can agree although (outer, size, inner) of the wholes do not
         if self.is_sum(first) or self.is_sum(second):
             return self._unify_sums(first, second, reason)
         if (first.outer, first.inner, self.size(first)) != (
@@ -111,6 +118,8 @@ class AxisTable(Units):
             return self._unify_flattened(first, second, reason)
         if self.find(first.variable) == self.find(second.variable):
             return first
+        # each side is cut where the other is, so that
+        # leaves match one to one; a failed cut shows below
         for one, other in ((first, second), (second, first)):
             self.split(one, self._sizes(other))
         if self._sizes(first) != self._sizes(second):
@@ -128,6 +137,8 @@ class AxisTable(Units):
             plain = whole.outer == whole.inner == 1 and len(self.leaves(whole.variable)) == 1
             if not plain or self.length(whole) != self.length(other):
                 continue
+            # before the flatten the axis was (outer, units,
+            # inner): only its middle factor is the other's
             sizes = (other.outer, self.size(other), other.inner)
             parts = self.split(whole, [size for size in sizes if size > 1])
             if parts is None or 1 in sizes[1:2]:
@@ -146,6 +157,8 @@ class AxisTable(Units):
         if self.length(first) != self.length(second):
             self.pin([first, second], reason)
             return None
+        # ends: every round cuts a whole set of units at
+        # a new place, of which an axis has finitely many
         while True:
             pairs = list(zip(self.pieces(first), self.pieces(second), strict=False))
             uneven = next(((a, b) for a, b in pairs if self.length(a) != self.length(b)), None)
@@ -156,6 +169,8 @@ class AxisTable(Units):
                 self.pin([first, second], f"{reason} (its pieces end elsewhere)")
                 return None
         for a, b in pairs:
+            # pieces that no unit owns (FIXED) fix the units
+            # that run over them, whatever their labels
             if FIXED in {self.variables[self.find(piece.variable)].pinned for piece in (a, b)}:
                 self.pin([a, b], reason)
             if self.is_sum(a) or self.is_sum(b):
@@ -176,6 +191,7 @@ class AxisTable(Units):
         return [self.variables[leaf].size for leaf in self.leaves(label.variable)]
 
     def _unite(self, first: int, second: int) -> None:
+        # the older one stays root: groups are listed, and named, by what made the units first
         root, other = sorted((self.find(first), self.find(second)))
         if root != other:
             self.parents[other] = root
@@ -192,6 +208,7 @@ class AxisTable(Units):
         known, known_flips = self.bindings.setdefault((tensor, axis), (label, flips))
         if known_flips != flips:
             self.unsign([known, label], f"{tensor} is used in two roles")
+        # identity, not equality: a label fresh from setdefault is this very object
         if known is label:
             return label
         return self.unify(known, label, reason or f"{tensor} is shared with units that stay fixed")
@@ -215,6 +232,8 @@ class AxisTable(Units):
                 variable = self.variables[leaf]
                 if variable.pinned:
                     continue
+                # a member that owns all of the axis needs no
+                # start, and a spec file says so by leaving it out
                 whole = outer * variable.size * inner == self.length(label)
                 for name in aliases.get(tensor, (tensor,)):
                     member = Member(name, axis, outer, inner, flips, None if whole else start)
@@ -241,11 +260,13 @@ class AxisTable(Units):
         free = [
             [x for x in self.free_leaves(leaf) if not self.variables[x].pinned] for leaf in leaves
         ]
+        # no entry of an axis may belong to two groups: of nested free factors the outermost is kept
         first = next((position for position, inside in enumerate(free) if inside), len(free))
         for inside in free[first + 1 :]:
             for leaf in inside:
                 self.variables[leaf].pinned = WITHIN
         for position, leaf in enumerate(leaves):
+            # each repeat of a sum is a member of its own, hence the bound
             outer = label.outer * math.prod(
                 self.variables[before].size for before in leaves[:position]
             )
@@ -271,6 +292,7 @@ class AxisTable(Units):
     def _held(self, index: int) -> Variable | None:
         """The part of a variable that says why all of it is fixed; None if some of it is free."""
         leaves = [self.variables[leaf] for leaf in self.free_leaves(index)]
+        # a reason worth a note goes before those that explain themselves
         told = [leaf for leaf in leaves if leaf.pinned not in SILENT] or leaves
         return told[0] if all(leaf.pinned for leaf in leaves) else None
 
@@ -279,6 +301,7 @@ class AxisTable(Units):
         part_of_another = {
             self.find(part) for variable in self.variables for part in variable.parts
         }
+        # parts are told with the whole they are cut from, else one cause gives many notes
         tops = [
             i for i in range(len(self.parents)) if self.find(i) == i and i not in part_of_another
         ]

@@ -310,6 +310,7 @@ def _network_or_none(posterior: Posterior, activation: str | None) -> Network | 
 
 def _axes(spec: PermutationSpec) -> set[frozenset[Member]]:
     """What each group moves, whatever it is called."""
+    # flips follow from the activation, not from the wiring: left out of the comparison
     return {frozenset(replace(member, flips=True) for member in group.members) for group in spec}
 
 

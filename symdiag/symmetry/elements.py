@@ -42,6 +42,7 @@ class Element:
             signs = _random_signs(group, (group.width,), generator)
             return cls(generator.permutation(group.width), signs)
         identity = cls.identity(group.width, count).permutation
+        # permuted shuffles every row on its own; permutation would give all K elements one order
         permutation = generator.permuted(identity, axis=1)
         return cls(permutation, _random_signs(group, permutation.shape, generator))
 
@@ -62,11 +63,15 @@ class Element:
 
     def inverse(self) -> Element:
         """The elements that undo these."""
+        # argsort inverts a permutation: the entry that
+        # holds i comes to place i, and its sign with it
         order = np.argsort(self.permutation, axis=-1)
         return Element(order, np.take_along_axis(self.signs, order, axis=-1))
 
     def compose(self, after: Element) -> Element:
         """Each element followed by the one of ``after``."""
+        # unit i of the result is unit after.permutation[i]
+        # of the first: that unit's sign goes along
         signs = np.take_along_axis(self.signs, after.permutation, axis=-1)
         permutation = np.take_along_axis(self.permutation, after.permutation, axis=-1)
         return Element(permutation, after.signs * signs)
@@ -74,6 +79,7 @@ class Element:
     @property
     def is_identity(self) -> bool:
         """Whether nothing moves and nothing flips, in any element of a batch."""
+        # the whole batch at once: (n,) broadcasts against (n,) and (K, n)
         units = np.arange(self.permutation.shape[-1])
         return bool((self.permutation == units).all() and (self.signs > 0).all())
 
@@ -87,6 +93,7 @@ identity.
 def _random_signs(
     group: Group, shape: tuple[int, ...], generator: np.random.Generator
 ) -> NDArray[np.float64]:
+    # unsigned groups consume nothing here: drawing and discarding would change what a seed means
     return generator.choice(np.array([-1.0, 1.0]), size=shape) if group.signed else np.ones(shape)
 
 
@@ -95,6 +102,7 @@ def generators(group: Group) -> tuple[Element, ...]:
     units, ones = np.arange(group.width), np.ones(group.width)
     swap, flip = units.copy(), ones.copy()
     swap[:2], flip[0] = swap[:2][::-1].copy(), -1.0
+    # for n = 1 both are the identity, for n = 2 the same swap: still generators, only redundant
     permutations = (Element(swap, ones), Element(np.roll(units, 1), ones))
     return (*permutations, Element(units, flip)) if group.signed else permutations
 
@@ -114,6 +122,7 @@ def act_on_axis(array: T, member: Member, element: Element, *, flip: bool = True
     """
     given: Any = array  # NumPy and torch share indexing, swapaxes and products
     batched = element.permutation.ndim > 1
+    # axes count within one array, whether or not a batch axis stands before it
     rank = given.ndim - batched
     if not -rank <= member.axis < rank:
         raise ValueError(f"{member.tensor} has no axis {member.axis}")
@@ -139,10 +148,13 @@ def _along_axis(
     width = element.permutation.shape[-1]
     batch = element.permutation.shape[:-1]
     index, span = np.arange(length), member.span(width)
+    # C order: the position of (o, u, i) is (o * width + u) * inner + i, so views do the arithmetic
     own = index[span].reshape(member.outer, width, member.inner)
     positions = own[:, element.permutation]  # (outer, K, n, inner), K left out for one element
+    # the batch first, then C order again over (outer, n, inner)
     positions = np.moveaxis(positions, 0, len(batch)).reshape(*batch, -1)
     signs = np.broadcast_to(element.signs[..., None, :, None], (*batch, *own.shape))
+    # entries outside the member's span stay where they are, with their sign
     whole = np.broadcast_to(index, (*batch, length)).copy()
     negative = np.zeros(whole.shape, dtype=np.bool_)
     whole[..., span], negative[..., span] = positions, signs.reshape(*batch, -1) < 0
@@ -158,6 +170,7 @@ def act(
     Use ``flip=True`` for weights and posterior means, ``flip=False`` for scales.
     """
     result = dict(arrays)
+    # in any order: members of two groups own different axes or ranges, so their actions commute
     for group in spec:
         element = action.get(group.name)
         if element is None:

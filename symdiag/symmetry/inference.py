@@ -30,6 +30,7 @@ def infer_spec(posterior: Posterior, network: Network) -> PermutationSpec:
     Sign flips are included where the activation is known and odd. Units that pass through a norm
     which may mix them in fixed groups (GroupNorm) are left out, with a note.
     """
+    # norms keep running statistics in buffers, and those are members too
     shapes = {
         **posterior.shapes,
         **{name: value.shape for name, value in posterior.buffers.items()},
@@ -49,8 +50,10 @@ def infer_spec(posterior: Posterior, network: Network) -> PermutationSpec:
 
 def _drafts(network: Network, shapes: dict[str, tuple[int, ...]]) -> list[_Draft]:
     drafts: list[_Draft] = []
+    # its outputs are the network's: relabelling them changes the function
     last = network.unit_layers[-1]
     for layer in network.layers:
+        # norms before the first weights act on inputs, which stay fixed
         if layer.is_norm:
             if drafts:
                 _pass_norm(drafts[-1], layer)
@@ -70,6 +73,7 @@ def _produced(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> _Draft:
     its biases.
     """
     draft = _Draft(layer.name, layer.out_features)
+    # stacked gates, (gates * n): unit i owns row i of every gate, so the gates are outer
     gates = layer.shape[_axis(layer, incoming=False)] // layer.out_features
     draft.members.append(Member(layer.weight, _axis(layer, incoming=False), outer=gates))
     for bias in (layer.bias, layer.tensor_for("recurrent_bias")):
@@ -77,6 +81,7 @@ def _produced(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> _Draft:
             draft.members.append(Member(bias, len(shapes[bias]) - 1, outer=gates))
     recurrent = layer.tensor_for("recurrent")
     if recurrent is not None:
+        # W_hh maps the units to themselves: both axes move, as P W P^T
         draft.members.append(Member(recurrent, _axis(layer, incoming=False), outer=gates))
         draft.members.append(Member(recurrent, _axis(layer, incoming=True)))
         draft.unsigned = f"no sign flips, the activation inside {layer.name} is not in the file"
@@ -85,6 +90,7 @@ def _produced(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> _Draft:
 
 def _axis(layer: Layer, *, incoming: bool) -> int:
     """Axis of the layer's weight that runs over its inputs (or its outputs)."""
+    # torch's Linear stores (out, in), in_out ones (in, out)
     return int(incoming != layer.in_out)
 
 
@@ -99,6 +105,7 @@ def _pass_norm(draft: _Draft, layer: Layer) -> None:
             f"units pass through {layer.name}, which may be a GroupNorm that mixes them in fixed groups "
             "(no running statistics in the file): not grouped; confirm with --model or --spec"
         )
+    # flipping some of the units changes their mean, reordering them does not
     if layer.kind == "layernorm":
         draft.unsigned = f"no sign flips, {layer.name} subtracts the mean over units"
     draft.members.append(Member(layer.weight, 0, flips=False))

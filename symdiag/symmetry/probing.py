@@ -35,6 +35,7 @@ Arrays = Mapping[str, NDArray[np.floating]]
 
 def model_probe(model: UserModel, generator: np.random.Generator) -> ForwardFn:
     """All outputs of the user's module on random inputs shaped like its example."""
+    # the smallest vocabulary: an index drawn below it is valid in every embedding
     sizes = [m.num_embeddings for m in model.module.modules() if isinstance(m, torch.nn.Embedding)]
     inputs = tuple(
         _randomised(argument, min(sizes, default=1), generator) for argument in model.example_inputs
@@ -80,6 +81,8 @@ def chain_probe(
         generator: source of the inputs.
         signed: whether the spec to be checked claims sign flips.
     """
+    # softplus is neither odd nor piecewise linear, so
+    # no symmetry appears that the stand-in alone has
     stand_in = replace(network, activation=network.activation or ("tanh" if signed else "softplus"))
     inputs = _inputs(network.unit_layers[0], generator)
     plain = all(
@@ -109,6 +112,7 @@ def _inputs(first: Layer, generator: np.random.Generator) -> Tensor:
         return torch.from_numpy(generator.integers(first.in_features, size=(_BATCH, _SIDE)))
     if first.kind in RECURRENT:
         return torch.from_numpy(generator.standard_normal((_BATCH, _SIDE, first.in_features)))
+    # shape is (out, in, *kernel): as many spatial axes as the kernel has
     spatial = (_SIDE,) * (len(first.shape) - 2)
     return torch.from_numpy(generator.standard_normal((_BATCH, first.in_features, *spatial)))
 
@@ -125,6 +129,8 @@ def _walk(network: Network, tensors: Mapping[str, Tensor], hidden: Tensor) -> Te
         if before is not None and layer.kind not in RECURRENT:
             hidden = activate(hidden)
         if maps and layer.kind == "linear":
+            # (N, C, *space) down to layer.inner places per channel,
+            # flattened so that each channel's are consecutive
             spatial = hidden.ndim - 2
             hidden = _POOLS[spatial](hidden, (*(1,) * (spatial - 1), layer.inner)).flatten(1)
         hidden = _apply(layer, tensors, hidden)
@@ -151,6 +157,7 @@ def _apply(layer: Layer, tensors: Mapping[str, Tensor], hidden: Tensor) -> Tenso
     if layer.kind in RECURRENT:
         return _recurrent(layer, tensors, hidden)
     if layer.kind.startswith("conv"):
+        # half padding keeps every map at least as large as the inputs, whatever the depth
         padding = tuple(size // 2 for size in weight.shape[2:])
         return _CONVOLUTIONS[weight.ndim - 2](hidden, weight, bias, padding=padding)
     return F.linear(hidden, weight.mT if layer.in_out else weight, bias)
@@ -173,6 +180,7 @@ def _recurrent(layer: Layer, tensors: Mapping[str, Tensor], hidden: Tensor) -> T
         total = hidden[:, step] @ incoming + state @ recurrent
         for bias in biases:
             total = total + bias
+        # (N, gates, n): any function of a unit's own gates commutes with reordering the units
         by_gate = total.reshape(-1, gates, layer.out_features)
         state = torch.tanh(by_gate[:, 0] + torch.sigmoid(by_gate[:, 1:]).cumprod(1).sum(1))
         outputs.append(state)

@@ -66,6 +66,8 @@ def _blocks(table: AxisTable, call: ModuleCall, blocks: Sequence[Stage]) -> Labe
     stream, first = call.inputs[0], call.module.norm_first
     for number, block in enumerate(blocks, start=1):
         norm = f"norm{number}"
+        # pre-norm: the norm is inside the branch and the stream
+        # passes untouched; post-norm: it is on the stream
         entered = _part(table, call, norm, [stream]) if first else stream
         stream = _add(table, stream, block(table, call, entered), call.path)
         stream = stream if first else _part(table, call, norm, [stream])
@@ -124,6 +126,7 @@ def attention(table: AxisTable, call: ModuleCall) -> tuple[Labels, Labels]:
         [label for entry in call.inputs for label in entry[:-1]], f"{call.path} attends over units"
     )
     table.unsign([unit], "sign flips within heads are not grouped")
+    # one packed matrix has one column axis: q, k and v must read the same units
     if call.tensor("in_proj_weight") is not None:
         label = query[-1]
         for other in call.inputs[1:3]:
@@ -140,6 +143,7 @@ def attention(table: AxisTable, call: ModuleCall) -> tuple[Labels, Labels]:
             ("in_proj_bias", 3),
         ]
     for role, outer in stacked:
+        # (3, heads, head_dim) along the rows: a head's block recurs in q, k and v
         bind(table, call, role, 0, Label(unit.variable, outer, inner))
     for role in ("bias_k", "bias_v"):
         bind(table, call, role, 2, Label(unit.variable, 1, inner))
@@ -150,6 +154,7 @@ def attention(table: AxisTable, call: ModuleCall) -> tuple[Labels, Labels]:
         call.output_shape if isinstance(call.output_shape[0], tuple) else (call.output_shape, None)
     )
     weights = outputs[1]
+    # weights averaged over heads are alike in every order of these, weights by head are not
     if weights is not None and len(weights) == len(query) + 1:
         table.pin(unit, f"{call.path} returns the weights of every head")
     return (*query[:-1], out), (None,) * len(weights or ())
@@ -164,6 +169,7 @@ def recurrent(table: AxisTable, call: ModuleCall) -> tuple[Labels, Any]:
     if getattr(module, "proj_size", 0):
         table.pin(label, f"{call.path} is projected")
         return (*labels[:-1], None), (None,) * 3
+    # torch orders the last states by layer, then direction
     states: list[Label] = []
     for level in range(module.num_layers):
         ways = ["", "_reverse"] if module.bidirectional else [""]
@@ -194,5 +200,6 @@ def _recurrent_level(
         f"bias_hh_{level}",
     ):
         bind(table, call, role, 0, Label(unit.variable, gates))
+    # W_hh maps the units to themselves: its columns are the set that owns its rows
     bind(table, call, f"weight_hh_{level}", 1, unit)
     return unit

@@ -64,6 +64,7 @@ def bind(
     flips: bool = True,
 ) -> Label | None:
     """``AxisTable.bind`` for the module's tensor of that role, if it has one."""
+    # absent tensors (bias=False, affine=False) constrain nothing
     name = call.tensor(role)
     return label if name is None else table.bind(name, axis, label, flips=flips)
 
@@ -89,6 +90,7 @@ def bilinear(table: AxisTable, call: ModuleCall) -> Labels:
     first, second = call.inputs
     _pass_others(table, call, [*first[:-1], *second[:-1]])
     bind(table, call, "weight", 1, first[-1])
+    # weight is (out, in1, in2)
     bind(table, call, "weight", 2, second[-1])
     reason = f"{call.path} reads units of different layers"
     shared = (table.unify(a, b, reason) for a, b in zip(first[:-1], second[:-1], strict=True))
@@ -106,9 +108,11 @@ def convolution(table: AxisTable, call: ModuleCall) -> Labels:
     sides.
     """
     module, labels = call.module, call.inputs[0]
+    # counted from the end: an unbatched input (C, *space) is as good
     axis = len(labels) - len(module.kernel_size) - 1
     table.pin(labels[axis + 1 :], f"{call.path} slides over units")
     _pass_others(table, call, labels[:axis])
+    # transposed convolutions store (in, out, *kernel)
     transposed = int(module.transposed)
     if module.groups == 1:
         bind(table, call, "weight", 1 - transposed, labels[axis])
@@ -127,6 +131,7 @@ def _depthwise(table: AxisTable, call: ModuleCall, label: Label | None) -> Label
     multiplier = call.module.out_channels // call.module.in_channels
     wide = label and Label(label.variable, label.outer, label.inner * multiplier)
     filters = label if call.module.transposed else wide  # one row an input channel, or one a filter
+    # input and output flip together, so the filter between them does not
     bind(table, call, "weight", 0, filters, flips=False)
     return bind(table, call, "bias", 0, wide)
 
@@ -172,6 +177,7 @@ def group_norm(table: AxisTable, call: ModuleCall) -> Labels:
     """
     labels, groups = list(call.inputs[0]), call.module.num_groups
     _pass_others(table, call, [*labels[:1], *labels[2:]])
+    # units could be reordered within a set and sets swapped: a wreath product, which is not grouped
     if groups not in {1, call.module.num_channels}:
         table.pin(
             labels[1], f"{call.path} normalises {groups} fixed groups of channels (GroupNorm)"
@@ -188,6 +194,7 @@ def embedding(table: AxisTable, call: ModuleCall) -> Labels:
     """Rows are the vocabulary (fixed), columns new units."""
     bind(table, call, "weight", 0, None)
     label = bind(table, call, "weight", 1, table.new(call.path, call.module.embedding_dim))
+    # a bag reduces the axis of indices, which is gone from the output
     if isinstance(call.module, nn.EmbeddingBag):
         if call.module.mode == "max":
             table.unsign([label], f"{call.path} takes a maximum")
@@ -212,6 +219,7 @@ def pooling(table: AxisTable, call: ModuleCall) -> Labels:
 def prelu(table: AxisTable, call: ModuleCall) -> Labels:
     """A slope per channel moves with it."""
     labels = list(call.inputs[0])
+    # max(0, x) + a min(0, x) is odd for a = 1 alone
     table.unsign(labels, f"{call.path} is not an odd function")
     if call.module.num_parameters > 1:
         labels[1] = bind(table, call, "weight", 0, labels[1], flips=False)

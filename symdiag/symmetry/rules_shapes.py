@@ -152,6 +152,7 @@ def _split(table: AxisTable, merged: Label, targets: Sequence[int]) -> list[Labe
     ordered = sorted({low, high, *ends})
     bounds = [end for end in ordered if low <= end <= high]
     sizes = [b // a for a, b in itertools.pairwise(bounds)]
+    # a target axis that straddles the units' ends would mix positions with units
     nested = all(b % a == 0 for a, b in itertools.pairwise(ordered))
     parts = ([merged] if len(sizes) == 1 else table.split(merged, sizes)) if nested else None
     if parts is None:
@@ -184,6 +185,7 @@ def hstack(table: AxisTable, call: FunctionCall) -> Any:
 
 
 def _end_to_end(table: AxisTable, call: FunctionCall, dim: int) -> Any:
+    # torch lets legacy empty tensors of shape (0,) pass through cat at any rank
     tensors = [(labels, shape) for labels, shape in call.tensors if shape != (0,)]
     axis = dim % len(call.output_shape)
     ranks = {len(shape) for _, shape in tensors}
@@ -316,6 +318,7 @@ def item(table: AxisTable, call: FunctionCall) -> Any:
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     if any(not isinstance(part, (int, slice, type(None), type(...))) for part in index):
         return unknown(table, call)
+    # None adds an axis and ... fills: neither consumes one of its own
     named = sum(part is not None and part is not ... for part in index)
     result: list[Label | None] = []
     axis = 0

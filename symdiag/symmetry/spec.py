@@ -75,6 +75,8 @@ class Group:
         It is not when the group acts on two axes of the same tensor (recurrent weights). Two ranges
         of one axis are part of a unit's block like two tensors.
         """
+        # on two axes the cost of unit i at place j depends on where the
+        # others went: a quadratic assignment, not a sum of n entries
         return len(self.tensors) == len({(m.tensor, m.axis) for m in self.members})
 
 
@@ -119,6 +121,7 @@ class PermutationSpec:
             for member in group.members:
                 if member.tensor == tensor:
                     free[member.axis][member.span(group.width)] = False
+        # an entry moves if one of its axes does, so the fixed ones are a product of fixed positions
         return math.prod(int(axis.sum()) for axis in free)
 
     def adjacent(self, first: Group, second: Group) -> bool:

@@ -116,6 +116,7 @@ def _check_keys(
     for key, value in table.items():
         if key not in known:
             raise bad_spec(f"{where}: unknown key '{key}' (known: {', '.join(known)})")
+        # not isinstance: TOML's true is an int to Python
         if type(value) is not known[key]:
             raise bad_spec(f"{where}: {key} must be of type {known[key].__name__}")
     for key in sorted(needed - set(table)):
@@ -141,9 +142,11 @@ def check_spec(spec: PermutationSpec, posterior: Posterior) -> None:
     for group in spec:
         for member in group.members:
             _check_member(group, member, shapes)
+            # a range sliced like the axis: its ends are those entries, without listing them
             places = range(shapes[member.tensor][member.axis])[member.span(group.width)]
             claimed = owners.setdefault((member.tensor, member.axis), [])
             for other, owner in claimed:
+                # half-open ranges overlap exactly if the later start lies before the earlier stop
                 if max(places.start, other.start) < min(places.stop, other.stop):
                     raise bad_spec(
                         f"{member.tensor} axis {member.axis} is claimed twice: by '{owner}', '{group.name}'"
@@ -158,6 +161,7 @@ def _check_member(group: Group, member: Member, shapes: Mapping[str, tuple[int, 
             f"{where}: the file has no tensor '{member.tensor}' (it has {', '.join(list(shapes)[:6])}, ...)"
         )
     shape = shapes[member.tensor]
+    # negative axes would be a second name of one axis, and slip past the check for two owners
     if not 0 <= member.axis < len(shape):
         raise bad_spec(f"{where}: {member.tensor} {shape} has no axis {member.axis}")
     if not member.fits(shape[member.axis], group.width):
@@ -197,6 +201,7 @@ def format_spec(spec: PermutationSpec) -> str:
 
 def _format_member(member: Member) -> str:
     parts = [f"tensor = {_text(member.tensor)}", f"axis = {member.axis}"]
+    # defaults stay unsaid, as a person would write it; reading gives them back
     parts += [
         f"{key} = {value}"
         for key, value in (("outer", member.outer), ("inner", member.inner))

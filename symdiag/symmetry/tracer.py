@@ -30,9 +30,11 @@ class _Seen(fx.Proxy):
     value: Any
 
     def __getattr__(self, k: str) -> Any:
+        # before it is set, reading self.value below would come back here without end
         if k == "value":
             raise AttributeError(k)
         value = getattr(self.value, k)
+        # a method's call is the operation to record, not its lookup
         if callable(value) and not isinstance(value, Tensor):
             return fx.proxy.Attribute(self, k)
         return (
@@ -64,6 +66,7 @@ class ExampleTracer(fx.Tracer):
         self.silenced = (
             silenced  # for modules that sample: what is multiplied with noise is left out
         )
+        # clones: operations in place run on the examples, which are the caller's
         self.examples = tuple(a.clone() if isinstance(a, Tensor) else a for a in examples)
         self.is_leaf = is_leaf
         self._running = False
@@ -76,6 +79,8 @@ class ExampleTracer(fx.Tracer):
             parametrize.is_parametrized(m)
             or type(m).__module__ == "torch.nn.utils.parametrizations"
         )
+        # a parametrised layer's weight is computed from
+        # others: only its inside shows which axes those have
         if parametrised or isinstance(
             m, (nn.Sequential, nn.ModuleList, parametrize.ParametrizationList)
         ):
@@ -111,6 +116,7 @@ class ExampleTracer(fx.Tracer):
             reduced = self.silenced.without_noise(name, [args, kwargs], value)
             if reduced is not None:
                 return reduced
+        # shapes and other plain values are burnt in, tensors stay symbolic
         if _has_tensor(value):
             return self._symbol(kind, target, args, kwargs, value)
         if name in _FROM_VALUES:
@@ -145,6 +151,8 @@ class ExampleTracer(fx.Tracer):
         return attr_val if self._running else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def _run(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        # the operation may call submodules or read parameters:
+        # those calls are part of it, not of the graph
         self._running = True
         try:
             with torch.no_grad(), self.silenced or contextlib.nullcontext():

@@ -66,6 +66,7 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: boo
         raise UnsupportedError(
             f"the module cannot be traced: {reason}", code="untraceable", hint=_HINT
         ) from error
+    # graph order is a topological order: every argument has its labels before it is used
     walk = _Walk(graph, *_canonical_names(module))
     followed = _first_output(graph.graph) if samples else set(graph.graph.nodes)
     for node in graph.graph.nodes:
@@ -85,6 +86,8 @@ def _first_output(graph: fx.Graph) -> set[fx.Node]:
     grown = True
     while grown:  # an operation in place acts on its argument although nothing reads its result
         before = len(wanted)
+        # backwards, most of what is wanted is met after
+        # its users; the loop settles the in-place rest
         for node in reversed(graph.nodes):
             written = node.args[0] if node.args and _in_place(node) else None
             if node in wanted or written in wanted:
@@ -95,6 +98,7 @@ def _first_output(graph: fx.Graph) -> set[fx.Node]:
 
 def _in_place(node: fx.Node) -> bool:
     name = _function_name(node)
+    # dunder names such as __add__ are no operations in place
     return node.target is operator.setitem or (name.endswith("_") and not name.endswith("__"))
 
 
@@ -108,6 +112,7 @@ def _canonical_names(module: nn.Module) -> tuple[dict[str, str], dict[str, list[
         *module.named_buffers(remove_duplicate=False),
     ]
     for name, tensor in named:
+        # identity of the tensor object is what ties parameters; equal values would not
         canonical[name] = first.setdefault(id(tensor), name)
         aliases.setdefault(canonical[name], []).append(name)
     return canonical, aliases
@@ -153,6 +158,7 @@ class _Walk:
             return fixed(shape)
         name = self.canonical[name]
         owner = name.rpartition(".")[0] or name
+        # an axis of length 1 broadcasts rather than holds a unit
         new = [self.table.new(owner, size, quiet=True) if size > 1 else None for size in shape]
         return tuple(self.table.bind(name, axis, label) for axis, label in enumerate(new))
 
@@ -163,6 +169,7 @@ class _Walk:
         if value.numel() == 0 or bool((value != value.reshape(-1)[0]).any()):
             return fixed(shape)
         new = [self.table.new("constant", size, quiet=True) if size > 1 else None for size in shape]
+        # zeros are their own negative, any other constant is not
         if bool(value.any()):
             self.table.unsign(new, "a constant does not flip")
         return tuple(new)
@@ -174,6 +181,8 @@ class _Walk:
         labels, shapes = [], []
         for source in found:
             shape, value = _shape(source.meta.get("tensor_meta")), self.env.get(source)
+            # a rule sees flat labels only: what it would not
+            # see must be pinned, or a symmetry is invented
             if isinstance(value, Stacked) or _is_nested(shape):
                 self._pin(value, f"they pass through '{node.name}' among several outputs")
                 value = fixed(shape)
@@ -211,6 +220,7 @@ class _Walk:
         call = FunctionCall(
             name, list(zip(labels, shapes, strict=True)), tuple(args), dict(kwargs), shape
         )
+        # unknown names pin: losing a group is safe, claiming one is not
         rule = rules_functions.RULES.get(name, unknown)
         return rule(self.table, call) if labels else fixed(shape)
 

@@ -68,6 +68,7 @@ class Units:
     def find(self, index: int) -> int:
         """The representative of a variable."""
         while self.parents[index] != index:
+            # path halving: keeps the trees flat without recursion
             self.parents[index] = self.parents[self.parents[index]]
             index = self.parents[index]
         return index
@@ -85,6 +86,7 @@ class Units:
         result = []
         for leaf in self.leaves(index):
             terms = self.variables[leaf].terms
+            # sums nest: a term's leaf may be a sum again
             result += (
                 [deeper for term in terms for deeper in self.free_leaves(term.variable)]
                 if terms
@@ -118,6 +120,7 @@ class Units:
             return pieces[0][0] if pieces else None
         terms = []
         for label, size in pieces:
+            # fixed stretches need a term too, or the later pieces would start at wrong entries
             terms.append(label or self.new("fixed", size, quiet=True))
             self.pin(None if label else terms[-1], FIXED)
         return self.add(
@@ -139,6 +142,7 @@ class Units:
         terms = self.variables[self.find(label.variable)].terms
         if not terms or label.outer > MAX_REPEATS:
             return [label]
+        # an entry of the sum owns label.inner consecutive places, so each term's inner grows by it
         inner = [replace(term, inner=term.inner * label.inner) for term in terms]
         return [piece for term in inner * label.outer for piece in self.pieces(term)]
 
@@ -151,6 +155,7 @@ class Units:
             begin, end = end, end + self.length(piece)
             if begin >= stop or end <= start:
                 continue
+            # a cut inside a piece tells its units apart
             if begin < start or end > stop:
                 self.pin(label, "some of its units are picked out")
                 return None
@@ -160,6 +165,7 @@ class Units:
     def cut_off(self, label: Label, length: int) -> bool:
         """Make a whole set of units a sum of two, the first of which runs over ``length`` entries."""
         variable = self.variables[self.find(label.variable)]
+        # only a whole set can be cut at one place: with repeats the cut would recur in each
         if variable.parts or variable.terms or label.outer > 1 or length % label.inner:
             return False
         sizes = (length // label.inner, variable.size - length // label.inner)
@@ -178,6 +184,7 @@ class Units:
         elif variable.parts:
             sizes = [self.variables[self.find(part)].size for part in variable.parts]
             for position, part in enumerate(variable.parts):
+                # C order: factors before a part repeat it, factors after it are its block
                 outer, inner = math.prod(sizes[:position]), math.prod(sizes[position + 1 :])
                 yield from self.runs(Label(part, label.outer * outer, inner * label.inner), start)
         else:

@@ -85,6 +85,7 @@ def verify(
         one = PermutationSpec((group,))
         try:
             moved = {kind: act(one, {group.name: element}, arrays) for kind, arrays in both.items()}
+        # a hand-written spec may name axes that the network's tensors lack: a failure, not a crash
         except (ValueError, IndexError):
             return math.inf
         return _relative_change(reference, forward_fn(moved["weights"], moved["buffers"]))
@@ -106,9 +107,12 @@ def _check(
     tolerance: float,
 ) -> tuple[Group | None, Failure | None]:
     """The group as far as it holds, and its failure."""
+    # generators generate: a function unchanged by them is unchanged
+    # by the group; the random one is a check on the check
     swap, cycle, *flips = generators(group)
     moved = Element(generator.permutation(group.width), np.ones(group.width))
     worst = max(error(group, element) for element in (cycle, swap, moved))
+    # permutations first: flips mean nothing for units that cannot even be reordered
     if worst > tolerance:
         return None, Failure(group.name, worst, tolerance)
     if not group.signed:
@@ -144,6 +148,8 @@ def _ordinary(shape: tuple[int, ...], generator: np.random.Generator) -> FloatAr
     """
     size = math.prod(shape)
     fan = size / math.sqrt(shape[0] * shape[1]) if len(shape) > 1 and size else 2.0
+    # He's scale on the geometric mean of both fans:
+    # right up to a constant for (out, in) and (in, out)
     return generator.standard_normal(shape) * math.sqrt(2.0 / fan)
 
 
@@ -153,6 +159,7 @@ def _statistics(
     """Random positive running statistics; other buffers (masks, encodings) are part of the function
     and stay.
     """
+    # away from 0: a variance near it would amplify rounding past the tolerance
     return {
         name: generator.uniform(0.5, 1.5, value.shape) if "running_" in name else value
         for name, value in buffers.items()
@@ -165,6 +172,7 @@ def _relative_change(reference: FloatArray, outputs: FloatArray) -> float:
         np.isfinite(outputs).all() and np.isfinite(reference).all()
     ):
         return math.inf
+    # outputs that are all zero show nothing: infinite, so that no group passes by default
     scale = float(np.abs(reference).max())
     return float(np.abs(outputs - reference).max()) / scale if scale > 0 else math.inf
 
@@ -179,6 +187,7 @@ def prior_violations(spec: PermutationSpec, posterior: Posterior) -> tuple[tuple
         return ()
     shapes = posterior.shapes
     parts = [
+        # a prior stored as one number per tensor is invariant, once it has the tensor's shape
         ({n: np.broadcast_to(v, shapes[n]) for n, v in stored.items() if n in shapes}, flip)
         for stored, flip in ((posterior.prior.loc, True), (posterior.prior.scale, False))
     ]
@@ -199,6 +208,7 @@ def _equal(before: np.ndarray, after: np.ndarray) -> bool:
             before,
             after,
             rtol=_SAME_PRIOR,
+            # relative to the largest entry: zeros among the means would forgive nothing
             atol=_SAME_PRIOR * float(np.abs(before).max(initial=0.0)),
         )
     )
