@@ -66,6 +66,8 @@ def leftovers(
         if key in taken:
             continue
         slot = Slot(paths[key], array.shape)
+        # running statistics move with the units of their layer but carry no uncertainty: they are
+        # no weights, and yet must be permuted with them
         if _RUNNING.search(key):
             buffers[key] = slot
         elif reason := _why_ignored(key, array):
@@ -106,6 +108,7 @@ def assemble(raw: RawCheckpoint, dialect: str, draft: Draft) -> Posterior:
     # before anything is named in a message or a report
     draft = _without_prefix(draft)
     _check_names(draft.fields)
+    # merged before anything is read: a tied tensor listed twice would be counted as two layers
     fields, tied = merge_tied(draft.fields, raw)
     draft = replace(draft, fields=fields)
     loc = {item.name: read_finite(item.loc, raw.tree) for item in draft.fields}
@@ -132,6 +135,8 @@ def _read_prior(raw: RawCheckpoint, draft: Draft) -> GaussianPrior | None:
     """The prior that the file holds tensor by tensor."""
     loc = {name: read_finite(slots[0], raw.tree) for name, slots in draft.priors.items()}
     scale = {name: read_finite(slots[1], raw.tree) for name, slots in draft.priors.items()}
+    # a file's prior is held to the posterior's rules: a std of 0 or below would make every density
+    # ratio against it infinite
     for name, values in scale.items():
         check_scale(values, values, dotted(draft.priors[name][1].path), IDENTITY)
     return GaussianPrior(loc, scale) if loc else None
@@ -140,6 +145,7 @@ def _read_prior(raw: RawCheckpoint, draft: Draft) -> GaussianPrior | None:
 def _check_names(fields: Sequence[Field]) -> None:
     seen: dict[str, Field] = {}
     for item in fields:
+        # refused, not renamed: whoever asks for the name later could not know which of the two it gets
         if item.name in seen:
             raise InputError(
                 f"two tensors of the file would both be called {item.name}",
@@ -151,6 +157,7 @@ def _check_names(fields: Sequence[Field]) -> None:
 
 def _without_prefix(draft: Draft) -> Draft:
     """Names without the ``module.`` and the like that a wrapper put before all of them."""
+    # buffers count, too: a prefix that the running statistics lack is part of a layer's name
     prefix = common_prefix([*(item.name for item in draft.fields), *draft.buffers])
     if not prefix:
         return draft
@@ -178,6 +185,7 @@ def _transform_names(fields: Iterable[Field]) -> str:
 
 def _notes(raw: RawCheckpoint, draft: Draft) -> list[str]:
     notes = []
+    # joint ones have no scale of their own because a covariance over all of them holds it
     plain = [item.name for item in draft.fields if item.scale is None and not item.joint]
     if plain:
         shown = ", ".join(plain[:4]) + (", …" if len(plain) > 4 else "")
@@ -241,6 +249,8 @@ def merge_tied(
     for item in fields:
         group = sharing.get(dotted(item.loc.path))
         earlier = [] if group is None else candidates.setdefault(group, [])
+        # within a group of one storage only: a view of another shape is no second name for the
+        # tensor
         position = next((i for i in earlier if _same(item, kept[i], raw)), None)
         if position is None:
             earlier.append(len(kept))

@@ -28,6 +28,7 @@ def atomic_write(
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
     target = Path(path)
+    # a pipe or device has no old content to protect, and renaming a file over it would replace it
     if _is_stream(target):
         _write_stream(target, content)
         return
@@ -73,6 +74,8 @@ def _check_target(target: Path, overwrite: bool) -> None:
 def _create_beside(target: Path) -> Path:
     """An empty file in the same folder, with the old file's mode or the one the umask gives."""
     temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
+    # O_EXCL: a link planted under this name would otherwise be followed and written through; in the
+    # same folder, since a rename is atomic within one filesystem only
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     if target.exists():
         with contextlib.suppress(OSError):
@@ -82,6 +85,7 @@ def _create_beside(target: Path) -> Path:
 
 def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
     """Flush to disk, then rename; without ``overwrite``, a file that appeared meanwhile wins."""
+    # before the rename: a crash in between must not leave the new name on an empty file
     _fsync(temporary)
     if overwrite:
         temporary.replace(target)
@@ -109,6 +113,8 @@ def _link_new(temporary: Path, target: Path) -> None:
 
 
 def _fsync(path: Path) -> None:
+    # a folder cannot be opened for writing, while some systems flush a file only through a writable
+    # handle
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)

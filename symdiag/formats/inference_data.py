@@ -29,6 +29,7 @@ def is_hdf5(path: Path) -> bool:
     why).
     """
     try:
+        # a pipe would lose the bytes that are read here to look at them
         if not path.is_file():
             return False
         with path.open("rb") as file:
@@ -45,6 +46,7 @@ def posterior_group(source: Any) -> RawCheckpoint | None:
     if group is None and type(source).__name__ == "DataTree" and _GROUP in source.children:
         group = source[_GROUP]
     found = getattr(source if group is None else group, "data_vars", None)
+    # told by what it offers, not by its class: neither arviz nor xarray has to be importable here
     if found is None:
         return None
     # xarray knows axes by name: whoever made it may have put others first
@@ -55,6 +57,7 @@ def posterior_group(source: Any) -> RawCheckpoint | None:
     }
     digest = hashlib.sha256()
     for name, values in tree.items():
+        # names are hashed with the values: two variables exchanged are another posterior
         digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
     return RawCheckpoint(f"<{type(source).__name__}>", digest.hexdigest(), "memory", tree)
 
@@ -71,6 +74,7 @@ def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoi
     try:
         with h5py.File(path, "r") as file:
             group = (
+                # getlink first: get alone would already follow a link to wherever it points
                 file.get(_GROUP)
                 if isinstance(file.get(_GROUP, getlink=True), h5py.HardLink)
                 else None
@@ -87,6 +91,7 @@ def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoi
                 for name in group
                 if name not in _COORDINATES
             }
+    # h5py raises any of these over damaged metadata, depending on which structure is hit
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise UnreadableError(
             f"{path}: damaged HDF5 file ({type(error).__name__}: {error})", code="corrupt"
@@ -125,6 +130,7 @@ def _variable(h5py: Any, group: Any, name: str, limits: Limits) -> NDArray[Any]:
         raise InputError(
             f"the values of {shown(name)} are stored in another file", code="unsupported-tensor"
         )
+    # the shape is the header's claim; a chunked dataset may declare far more than it stores
     extent = limits.check_shape(found.shape, found.dtype.itemsize, f"array {shown(name)}")
     limits.check_unfolded(extent, found.id.get_storage_size(), f"array {shown(name)}")
     values: NDArray[Any] = found[()]

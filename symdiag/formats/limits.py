@@ -33,6 +33,7 @@ class Limits:
     max_total_bytes: int = 4 * GIB
     max_dimensions: int = 32
     max_ratio: int = 200
+    # small files may well be all zeros, and compress beyond any honest ratio
     free_bytes: int = 64 * MIB
 
     def check_unfolded(self, declared: int, available: int, what: str) -> None:
@@ -42,6 +43,7 @@ class Limits:
         Raises:
             LimitError: more than the total cap, or a ratio only a decompression bomb has.
         """
+        # the absolute cap comes first: a file that is really that large passes any ratio
         if declared > self.max_total_bytes:
             raise LimitError(
                 f"{what} declares {declared} bytes; at most {self.max_total_bytes} are read",
@@ -77,6 +79,7 @@ class Limits:
                 f"{self.max_total_bytes} bytes read at most",
                 hint="The file is damaged, or made to exhaust memory.",
             )
+        # Python's integers do not wrap; the product in int64 could come out small or negative
         return math.prod(shape) * itemsize
 
 

@@ -55,6 +55,7 @@ def load(
     else:
         found = hold(source)
         raw = raw_of(found)
+        # what the caller names outranks what the object brings along
         if second is None and found.companion is not None:
             second = raw_of(Held(found.companion, name=found.name))
         model_shapes = model_shapes or found.shapes
@@ -70,6 +71,7 @@ def _raw(source: Any) -> RawCheckpoint:
 def file_of(posterior: Posterior) -> str | None:
     """The file that ``posterior`` was read from; None where it came from memory."""
     source = posterior.source
+    # objects carry a path of the form <Module>, which is not to be opened
     in_memory = source is None or source.template is None or source.template.raw.held is not None
     return None if in_memory or source is None else source.path
 
@@ -112,12 +114,14 @@ def _filled(origin: Any, raw: RawCheckpoint, path: tuple[Any, ...] = ()) -> Any:
     if isinstance(origin, list | tuple):
         return [_filled(value, raw, (*path, i)) for i, value in enumerate(origin)]
     if isinstance(origin, torch.Tensor):
+        # `.to(tensor)` restores both dtype and device
         return torch.as_tensor(at(raw.tree, path)).to(origin.detach())
     if isinstance(origin, np.ndarray):
         array = np.asarray(at(raw.tree, path))
         if raw.held is not None:
             return array.astype(origin.dtype)
         kept = raw.foreign_dtypes.get(dotted(path))
+        # a view with negative strides, which numpy allows, is refused by from_numpy
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         return tensor if kept is None else tensor.to(getattr(torch, kept))
     return origin
@@ -126,6 +130,7 @@ def _filled(origin: Any, raw: RawCheckpoint, path: tuple[Any, ...] = ()) -> Any:
 def _like(origin: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
     if not isinstance(origin, dict):
         return items
+    # load_state_dict takes any dict, but an OrderedDict that comes back as a dict loses `_metadata`
     made = type(origin)(items)
     if hasattr(origin, "_metadata"):  # versions of modules, which loading looks at
         made._metadata = origin._metadata  # type: ignore[attr-defined]
@@ -157,6 +162,7 @@ def save(
         OutputError: it cannot be written.
     """
     raw, second = to_raw(posterior), companion_to_raw(posterior)
+    # checked before the first file is written: half a pair on disk fits no model
     if second is not None and companion is None:
         raise UsageError(
             "this posterior was read from two files, and both change",
@@ -174,6 +180,7 @@ def one_each(given: Any, count: int, option: str) -> list[Any]:
     Raises:
         UsageError: ``bad-option`` for any other number of values.
     """
+    # a string is a sequence, too: its characters must not be taken for one value each
     if given is None or isinstance(given, str | Path):
         return [given] * count
     if len(given) not in (1, count):
@@ -208,6 +215,7 @@ def companion_to_raw(posterior: Posterior) -> RawCheckpoint | None:
     others.
     """
     source = posterior.source
+    # few libraries use two files, so this is no part of what every dialect must have
     write = getattr(dialect_named(source.dialect), "write_companion", None) if source else None
     result: RawCheckpoint | None = write(posterior) if write else None
     return result

@@ -75,6 +75,7 @@ def chosen(found: tuple[Member, ...], name: str | None) -> Member | None:
         UsageError: ``unknown-member`` for a name that none has.
     """
     names = [member.name for member in found]
+    # never the first or the last of several: which one was meant is not in the file
     if name is None:
         if not found:
             return None
@@ -135,6 +136,7 @@ def _entries(
         first = next(iter(shapes.values()))
         if isinstance(node, Mapping) and any(found != first for found in shapes.values()):
             continue
+        # all, not some: a list with one posterior among other things is an ordinary checkpoint
         if all(is_posterior(part(raw, (*path, key))) for key in named):
             return tuple(
                 Member(str(key), _summary(found), (*path, key)) for key, found in shapes.items()
@@ -149,6 +151,7 @@ def _is_whole(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     none, or one: a factor of their covariance.
     """
     matrices = sum(len(shape) > 1 for shape in shapes.values())
+    # two: a layer's mean and scale; three: with the noise buffer that some layers keep beside them
     return bool(shapes) and matrices not in (2, 3)
 
 
@@ -161,6 +164,7 @@ def _summary(shapes: Mapping[str, tuple[int, ...]]) -> str:
 def _places(tree: Tree) -> Iterator[tuple[Path, Any]]:
     """Where several posteriors can stand: at the root, in the state dict's place, or one below."""
     root = state_dict_path(tree)
+    # the root may be the state dict's own place; it is then visited once
     for path in dict.fromkeys(((), root)):
         node = at(tree, path)
         if isinstance(node, Mapping | list | tuple):
@@ -192,6 +196,7 @@ def flat_guides(arrays: Arrays) -> list[FlatGuide]:
             next((k for k in (f"{prefix}{w}", f"{prefix}{w}_unconstrained") if k in arrays), None)
             for w in ("scale", "cov_factor", "scale_tril")
         )
+        # a guide over one vector has a diagonal or a triangle; a mean alone is a point estimate
         if arrays[key].ndim != 1 or (scale is None and tril is None):
             continue
         # a factor or triangle belongs to a whole guide: no site has one
@@ -227,6 +232,7 @@ def _guides(arrays: Arrays) -> tuple[Member, ...]:
     for prefix, keys in _site_groups({k: v for k, v in arrays.items() if k not in taken}):
         means = [key for key in arrays if key in keys and (_SITES.match(key) or _LOC.match(key))]
         groups.append((prefix, "sites", f"{len(means)} tensors, {means[0]} the first", keys))
+    # one guide needs no choice, and leaves every key of the file to its reader
     if len(groups) < 2:
         return ()
     prefixes = [prefix for prefix, *_ in groups]
@@ -236,6 +242,7 @@ def _guides(arrays: Arrays) -> tuple[Member, ...]:
         name = (
             base if base and prefixes.count(prefix) == 1 else ":".join(filter(None, (base, kind)))
         )
+        # what two members share is nobody's to take away
         others = frozenset(k for *_, other in groups for k in other if k not in keys)
         found.append(Member(name, what, others=others))
     return tuple(found)

@@ -33,6 +33,7 @@ def narrowed(posterior: Posterior, kept: Kept) -> Posterior:
         UnsupportedError: ``cannot-narrow``: the file keeps its weights in flat vectors or with
             correlations, where a tensor has no array of its own.
     """
+    # from the posterior's values, not the file's: it may have been aligned or averaged since
     raw = to_raw(posterior)
     source = posterior.source
     assert source is not None
@@ -50,6 +51,8 @@ def _changes(template: Template, raw: RawCheckpoint, kept: Kept) -> dict[Path, N
     changes: dict[Path, NDArray[Any]] = {}
     layers: dict[tuple[str, tuple[int, ...]], Mapping[int, NDArray[np.intp]]] = {}
     for item in template.fields:
+        # a slice of a flat vector cannot shrink without moving every tensor behind it, and the rows
+        # and columns of its covariance
         if item.joint:
             raise _cannot(item.name)
         scales = () if item.scale is None else (item.scale, *item.scale_copies)
@@ -72,8 +75,10 @@ def _cut_companions(
 ) -> None:
     """Arrays of a layer that are no part of the posterior but have a tensor's shape: noise buffers."""
     for path, leaf in walk(tree):
+        # what a field claimed is cut already; a second cut would take units that are gone
         if path in changes or not isinstance(leaf, np.ndarray):
             continue
+        # same module and same shape: a neighbour's tensor of equal shape keeps its own units
         axes = layers.get((_layer(path), leaf.shape))
         if axes is not None:
             changes[path] = _take(leaf, axes)

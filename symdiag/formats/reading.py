@@ -99,6 +99,7 @@ def write_raw(raw: RawCheckpoint, path: str | os.PathLike[str], *, overwrite: bo
     Raises:
         OutputError: cannot be written, or the file exists and ``overwrite`` is False.
     """
+    # the container that was read, whatever the new file's name ends in
     container = next(c for c in all_containers() if c.name == raw.container)
     atomic_write(path, container.encode(raw), overwrite=overwrite)
 
@@ -115,6 +116,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             | getattr(os, "O_BINARY", 0)
             | getattr(os, "O_CLOEXEC", 0)
         )
+        # the descriptor is checked again once open: the name may by then stand for something else
         file: BinaryIO = os.fdopen(os.open(path, flags), "rb")
     except (OSError, ValueError) as error:
         _refuse_open(path, error)
@@ -139,6 +141,7 @@ def _check_kind(mode: int, path: Path) -> None:
 
 
 def _check_size(size: int, path: Path, limits: Limits) -> None:
+    # named for itself: to every container's reader it would be a truncated file
     if size == 0:
         raise UnreadableError(
             f"{path} is empty (0 bytes)", code="empty-file", hint="Save or fetch it again."
@@ -169,6 +172,8 @@ def _recognised(stream: BinaryIO, path: Path, limits: Limits) -> Container:
     """The container whose format the content has, or the reason why there is none."""
     stream.seek(0)
     head = stream.read(_PEEK)
+    # before the containers are asked: a failed download is the user's likeliest mistake, and
+    # `damaged pickle` would not tell them
     _refuse_text(head, path)
     found = next((c for c in all_containers() if c.matches(stream, limits)), None)
     if found is None:
@@ -200,6 +205,7 @@ def _refuse_unknown(head: bytes, path: Path) -> NoReturn:
             raise UnsupportedError(
                 f"{path} is {kind}", hint="symdiag reads torch (.pt), pickles, safetensors and npz."
             )
+    # torch and npz claimed theirs already: a zip that gets here holds no arrays of either
     zipped = "a Keras" if b"model.weights.h5" in head else "a zip"
     kind = (
         f"{zipped} archive without arrays"

@@ -24,10 +24,12 @@ def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
     Raises InputError ``bad-sidecar``.
     """
     sidecar = Path(f"{raw.path}.symdiag.json")
+    # most checkpoints have none, and need none
     if not sidecar.is_file():
         return raw
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
+    # json nests by recursion: a file of open brackets ends in a RecursionError
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{sidecar.name}: not readable as JSON ({error})", code="bad-sidecar"
@@ -38,6 +40,7 @@ def with_sidecar(raw: RawCheckpoint) -> RawCheckpoint:
         PREFIX + key.removeprefix(PREFIX): value if isinstance(value, str) else json.dumps(value)
         for key, value in content.items()
     }
+    # the user's word outranks what the file's own metadata say
     return replace(raw, metadata={**raw.metadata, **ours})
 
 
@@ -60,6 +63,7 @@ def _is_shape(value: Any) -> bool:
     """Whether ``value`` is a list of sizes that an array can have."""
     # bool is an int to Python, and no size
     sizes = isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+    # beyond 2^63 no array exists; caught here, where the message can name the sidecar
     return sizes and math.prod(max(size, 1) for size in value) < 1 << 63
 
 

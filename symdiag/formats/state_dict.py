@@ -57,6 +57,7 @@ def find_state_dict(tree: Tree) -> StateDict:
     ignored: list[Ignored] = []
     for path, leaf in walk(tree):
         tail = path[len(root) :]
+        # compared part by part: as dotted text, `model` would be a prefix of `model2`
         inside = path[: len(root)] == root
         if inside and isinstance(leaf, np.ndarray) and not _in_training_state(tail):
             paths[dotted(tail)] = path
@@ -88,6 +89,7 @@ def state_dict_path(tree: Tree, path: Path = ()) -> Path:
         isinstance(v, np.ndarray) and v.ndim > 1 for v in node.values()
     ):
         return path
+    # in order of likelihood: a checkpoint with a guide keeps the network it was built on, too
     for key in WRAPPERS:
         child = node.get(key)
         if isinstance(child, Mapping) and any(isinstance(v, np.ndarray) for _, v in walk(child)):
@@ -99,6 +101,7 @@ def _reason(inside: bool, path: Path, leaf: Any) -> str:
     """Why a leaf is no part of the state dict."""
     if inside and not isinstance(leaf, np.ndarray):
         return "not an array"
+    # any part here, as this only words a reason; whether it is read was decided above
     if any(isinstance(part, str) and _NOT_MODEL.search(part) for part in path):
         return "training state, not a weight"
     return "outside the state dict" if isinstance(leaf, np.ndarray) else "not an array"
@@ -121,6 +124,7 @@ def common_prefix(names: Iterable[str]) -> str:
     """
     rest = list(names)
     prefix = ""
+    # wrappers nest: DataParallel around a compiled module gives module._orig_mod. to every name
     while rest:
         step = next(
             (p for p in STRIPPED if all(n.startswith(p) and "." in n[len(p) :] for n in rest)), None
@@ -151,6 +155,7 @@ def tidy(base: str) -> str:
     ``fc1_b`` becomes ``fc1.bias``; anything else is kept, ``w1`` too: a name without a layer's is
     the user's own.
     """
+    # Pyro puts $$$ between a random module's name and its parameter's
     layer, dot, leaf = base.replace("$$$", ".").rpartition(".")
     if match := _JOINED.match(leaf):
         layer, dot, leaf = f"{layer}{dot}{match[1]}", ".", match[2]

@@ -67,6 +67,7 @@ def shifted_softplus(shift: float) -> Transform:
     return Transform(
         f"{shift:g}+softplus",
         _quiet(lambda rho: shift + np.logaddexp(0.0, rho)),
+        # at the floor rounding may leave std - shift just below 0, whose logarithm is no number
         _quiet(lambda std: softplus_inverse(np.maximum(std - shift, 0.0))),
     )
 
@@ -87,6 +88,7 @@ def interval(lower: float, upper: float) -> Transform:
         f"sigmoid({lower:g},{upper:g})",
         # sigmoid as exp(-softplus(-rho)): no overflow on either side
         _quiet(lambda rho: lower + width * np.exp(-np.logaddexp(0.0, -rho))),
+        # logit as a difference of logs: the quotient overflows near the upper bound
         _quiet(lambda std: np.log(std - lower) - np.log(upper - std)),
     )
 
@@ -135,6 +137,7 @@ def agreed(keys: Sequence[str], arrays: Arrays) -> tuple[Transform, str]:
     Raises:
         UnsupportedError: ``ambiguous-scale-transform``, with the range of stds of each reading.
     """
+    # together: one convention wrote them all, and one that is out of range decides for the rest
     values = np.concatenate([to_float64(arrays[key]).reshape(-1) for key in keys])
     # a std is positive; whatever holds another number cannot be one as it stands
     candidates = [SOFTPLUS, EXP, *([IDENTITY] if np.all(values > 0) else [])]
@@ -142,6 +145,7 @@ def agreed(keys: Sequence[str], arrays: Arrays) -> tuple[Transform, str]:
     with np.errstate(all="ignore"):
         apart = float(np.max(np.max(stds, axis=0) / np.min(stds, axis=0), initial=1.0)) - 1.0
     names = [transform.name for transform in candidates]
+    # for rho far below 0, log(1 + exp(rho)) tends to exp(rho): there the name need not tell
     if apart <= _AGREEMENT:
         return SOFTPLUS, (
             f"{keys[0]} and scales named like it are read as softplus; {' or '.join(names)} would "
@@ -180,6 +184,7 @@ def stored_transform(tree: Tree, path: Path) -> Transform | None:
     softplus^-1 of a std.
     """
     constraint = constraint_of(tree, path)
+    # a real is unconstrained: then the parameter's name has to say what is done with it
     if constraint is None or str(constraint["__class__"]).endswith("._Real"):
         return None
     return transform_of(constraint)
@@ -201,6 +206,7 @@ def transform_of(constraint: Mapping[str, Any]) -> Transform:
         # the bound may have been pickled as a tensor
         lower = _number(constraint.get("lower_bound", 0.0))
         return EXP if lower == 0.0 else shifted_exp(lower)
+    # both share the sigmoid, whose open range contains neither bound
     if kind in ("_Interval", "_HalfOpenInterval"):
         return interval(_number(constraint["lower_bound"]), _number(constraint["upper_bound"]))
     raise UnsupportedError(

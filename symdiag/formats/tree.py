@@ -42,6 +42,7 @@ def walk(tree: Tree, *, limits: Limits = DEFAULT) -> Iterator[tuple[Path, Any]]:
                 f"{limits.max_nodes} entries",
                 hint="Save only the state dict.",
             )
+        # arrays are leaves, although they could be iterated over
         children = _children(node)
         if children is None:
             yield path, node

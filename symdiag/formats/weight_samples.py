@@ -174,6 +174,7 @@ def _stacked(trees: Sequence[Tree]) -> _Draws:
         members.append({name: slot.get(tree) for name, slot in slots.items()})
         ignored = [*left_out, *found.ignored]  # the members' are alike: the last one's will do
     _check_alike(members)
+    # (S, *shape); by the first draw's names, which _check_alike has found to be everyone's
     values = {name: to_float64(np.stack([m[name] for m in members])) for name in members[0]}
     return _Draws(values, tuple(ignored))
 
@@ -183,6 +184,7 @@ def _check_alike(members: Sequence[Mapping[str, NDArray[Any]]]) -> None:
     first = {name: values.shape for name, values in members[0].items()}
     for number, member in enumerate(members[1:], start=2):
         shapes = {name: values.shape for name, values in member.items()}
+        # symmetric difference of (name, shape) pairs: missing, added and reshaped tensors at once
         if odd := {name for name, _ in shapes.items() ^ first.items()}:
             raise InputError(
                 f"draw {number} has other tensors than the first: {listed(sorted(odd))}",
@@ -205,6 +207,7 @@ def _with_axes(raw: RawCheckpoint, sample_axes: int) -> _Draws:
         else:
             stored[key] = values
     leading = {values.shape[:sample_axes] for values in stored.values()}
+    # refused: cutting to the shortest would pair draws of one step with those of another
     if len({int(np.prod(sizes)) for sizes in leading}) > 1:
         raise InputError(
             "the leading axes differ: these tensors are not all one number of draws",
@@ -215,9 +218,11 @@ def _with_axes(raw: RawCheckpoint, sample_axes: int) -> _Draws:
     if all(values.ndim - sample_axes < 2 for values in stored.values()):
         return _Draws({}, tuple(ignored))
     lengths = {sizes[0] for sizes in leading} if sample_axes == 2 else set()
+    # equal products are not enough: (2, 6) and (3, 4) both hold twelve draws
     if len(lengths) > 1:
         raise InputError("the chain axes differ in length", code="shape-mismatch")
     flat = {
+        # C order keeps a chain's draws together, one chain after the other
         key: to_float64(values).reshape(-1, *values.shape[sample_axes:])
         for key, values in stored.items()
     }

@@ -25,6 +25,7 @@ _CENTRAL_MAGIC, _END_MAGIC, _END64_MAGIC, _LOCATOR_MAGIC = (
 )
 _ALLOWED_FLAGS = 0x0808  # sizes in a trailing descriptor; UTF-8 names
 _DESCRIPTOR_FLAG = 0x0008
+# signature, CRC and two 64-bit sizes: the longest data descriptor there is
 _MAX_DESCRIPTOR = 24
 _AT_MOST_32, _AT_MOST_16 = 0xFFFFFFFF, 0xFFFF
 
@@ -55,6 +56,7 @@ class Archive:
         self.stream.seek(member.start)
         if member.method == STORED:
             return self.stream.read(min(length, member.size))
+        # deflate adds a few bytes at most to what it cannot shrink: twice the length is ample
         return _inflated(self.stream.read(min(member.packed_size, 2 * length + 64)), member, length)
 
     def payload(self, name: str) -> bytes:
@@ -67,6 +69,7 @@ class Archive:
         self.stream.seek(member.start)
         data = self.stream.read(member.packed_size)
         if member.method == DEFLATED:
+            # one byte more than declared shows that there is more, without unpacking it all
             data = _inflated(data, member, member.size + 1)
         if len(data) > member.size:
             raise LimitError(
@@ -97,6 +100,7 @@ def open_archive(stream: BinaryIO, limits: Limits, *, allow_deflate: bool) -> Ar
     """
     size = stream.seek(0, 2)
     start, length, count = _find_directory(stream, size)
+    # before the directory is parsed: its count is 16 or 64 bits of the file's own choosing
     if count > limits.max_members:
         raise LimitError(
             f"zip archive declares {count} members; at most {limits.max_members} are read",
@@ -113,6 +117,8 @@ def open_archive(stream: BinaryIO, limits: Limits, *, allow_deflate: bool) -> Ar
 
 def _find_directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
     """Start, length and entry count of the central directory, which must end the file."""
+    # 22 bytes: the end record without a comment. Searching backwards for it, as most parsers do, is
+    # what lets a comment hide a second directory
     if size < 22 or _peek(stream, size - 22, 4) != _END_MAGIC:
         _refuse_no_end(stream, size)
     fields = struct.unpack("<4H2LH", _peek(stream, size - 18, 18))
@@ -122,6 +128,7 @@ def _find_directory(stream: BinaryIO, size: int) -> tuple[int, int, int]:
         _ambiguous("it is split over several disks or carries a comment")
     if size >= 42 and _peek(stream, end - 20, 4) == _LOCATOR_MAGIC:
         end, here, count, length, start = _end64(stream, end - 20)
+    # a gap between the directory and its end could hold another directory
     if here != count or start + length != end:
         _ambiguous("its central directory does not end where the file's index says")
     return start, length, count
@@ -155,7 +162,8 @@ def _parse_directory(
         name = _decoded(data[at + 46 : at + 46 + name_size])
         extra = data[at + 46 + name_size : at + 46 + name_size + extra_size]
         member = _member(stream, fields, name, extra, limit, allow_deflate)
-        if name in names:
+        # which of the two is returned differs from one parser to the next
+                if name in names:
             _ambiguous(f"two members are called {shown(name)}")
         names.add(name)
         members.append(member)
@@ -182,6 +190,7 @@ def _member(
         )
     if method not in ((STORED, DEFLATED) if allow_deflate else (STORED,)):
         _ambiguous(f"member {shown(name)} is compressed with method {method}")
+    # one parser would read the first size, another the second
     if method == STORED and packed != size:
         _ambiguous(f"member {shown(name)} is stored but declares two different sizes")
     start = _check_local(stream, name, flags, method, (crc, packed, size), offset, limit)
@@ -190,6 +199,7 @@ def _member(
 
 def _wide(packed: int, size: int, offset: int, extra: bytes) -> tuple[int, int, int]:
     """Sizes and offset with zip64 values filled in where the short fields are saturated."""
+    # the order in which the zip64 field lists those that did not fit in 32 bits
     values = [size, packed, offset]
     wanted = [i for i, value in enumerate(values) if value == _AT_MOST_32]
     if not wanted:
@@ -235,6 +245,7 @@ def _check_local(
     if (local_name, fields[1], fields[2]) != (name, flags, method):
         _ambiguous(f"member {shown(name)} is described differently by its own header")
     for local, central in zip(fields[5:8], sizes, strict=True):
+        # a writer that streams fills in sizes and checksum after the data: zeros are then no lie
         deferred = local == _AT_MOST_32 or (local == 0 and flags & _DESCRIPTOR_FLAG)
         if local != central and not deferred:
             _ambiguous(f"member {shown(name)} is described differently by its own header")
@@ -285,6 +296,7 @@ def _decoded(name: bytes) -> str:
 
 def _refuse_no_end(stream: BinaryIO, size: int) -> NoReturn:
     """No index at the very end: either cut off, or something was appended."""
+    # 22 bytes of record and a comment of 65 535 at most
     tail = _peek(stream, max(0, size - 65_557), min(size, 65_557))
     if _END_MAGIC in tail:
         _ambiguous("bytes follow its index (a comment or appended data)")
