@@ -145,7 +145,7 @@ def _read_prior(raw: RawCheckpoint, draft: Draft) -> GaussianPrior | None:
 def _check_names(fields: Sequence[Field]) -> None:
     seen: dict[str, Field] = {}
     for item in fields:
-        # refused, not renamed: whoever asks for the name later could not know which of the two it gets
+        # refused, not renamed: who asks for the name later could not know which of the two it gets
         if item.name in seen:
             raise InputError(
                 f"two tensors of the file would both be called {item.name}",

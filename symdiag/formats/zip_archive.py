@@ -163,7 +163,7 @@ def _parse_directory(
         extra = data[at + 46 + name_size : at + 46 + name_size + extra_size]
         member = _member(stream, fields, name, extra, limit, allow_deflate)
         # which of the two is returned differs from one parser to the next
-                if name in names:
+        if name in names:
             _ambiguous(f"two members are called {shown(name)}")
         names.add(name)
         members.append(member)
