@@ -91,6 +91,7 @@ class TrainingConfig:
         check_options(self.objective, TermOptions(self.marginals, self.num_elements))
         batch = self.batch_size or (num_points if num_points <= FULL_BATCH_LIMIT else 256)
         batch = min(batch, num_points)
+        # -(-a // b) is the ceiling: at least 20 passes over the points
         steps = self.steps or max(LONG_RUN, 20 * -(-num_points // batch))
         rate = self.learning_rate or (
             1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3
@@ -116,6 +117,7 @@ class TrainingConfig:
         """Steps at which a weight of the objective differs from 1."""
         kl_weight_start = self.kl_weight_start or 1.0
         annealed = self.straddling_weight_start > 1.0 or kl_weight_start < 1.0
+        # 0 where both weights are 1 throughout: patience then counts from the first step
         if self.objective != "symmetrized" or not annealed:
             return 0
         return round(ANNEALED_SHARE * (self.steps or 0))
@@ -126,6 +128,7 @@ class TrainingConfig:
 
     def kl_weight(self, step: int) -> float:
         """Weight of KL and straddling term together at one step, rising geometrically to 1."""
+        # equal factors per step, and exactly 1 as soon as nothing remains: exp(0)
         return math.exp(math.log(self.kl_weight_start or 1.0) * self._remaining(step))
 
     def _remaining(self, step: int) -> float:
@@ -144,6 +147,7 @@ def parse_noise(text: str | None) -> float | str | None:
 
 def parse_prior_std(texts: Sequence[str] | None) -> float | dict[str, float] | None:
     """``1.0`` and ``fc1=0.5``, as ``ModelConfig.prior_std``; the last of a name counts."""
+    # rpartition: a bare number has no '=' and comes out under the empty name
     pairs = (text.rpartition("=") for text in texts or ())
     found = {name: _number("prior-std", value) for name, _, value in pairs}
     return found.get("") if found.keys() <= {""} else found

@@ -64,6 +64,7 @@ def load_data(path: str | Path, *, target: str | None = None) -> Dataset:
     try:
         reader = _reader(file)
         return reader(file, target)
+    # raised on purpose, with a code and a hint of its own
     except SymdiagError:
         raise
     except OSError as error:
@@ -83,15 +84,18 @@ def _reader(file: Path) -> Callable[[Path, str | None], Dataset]:
     if head.startswith(b"PK"):
         with zipfile.ZipFile(file) as archive:
             members = archive.namelist()
+        # npz and .pt are both zip archives; torch's alone holds a pickle by this name
         return _read_torch if any(name.endswith("data.pkl") for name in members) else _read_npz
     if head.startswith(b"PAR1"):
         return _read_parquet
+    # safetensors: 8 bytes with the header's length, then the header, which is JSON
     if head[8:9] == b"{":
         return _read_safetensors
     return _read_csv
 
 
 def _read_npz(file: Path, target: str | None) -> Dataset:
+    # object arrays are pickles, and unpickling runs code from the file
     with np.load(file, allow_pickle=False) as archive:
         return _from_arrays({name: archive[name] for name in archive.files}, target)
 
@@ -105,6 +109,7 @@ def _read_safetensors(file: Path, target: str | None) -> Dataset:
 def _read_torch(file: Path, target: str | None) -> Dataset:
     import torch
 
+    # weights_only for the same reason: data must not run code
     content = torch.load(file, map_location="cpu", weights_only=True)
     if isinstance(content, (list, tuple)) and len(content) == 2:
         content = dict(zip(("x", "y"), content, strict=True))
@@ -117,12 +122,14 @@ def _read_torch(file: Path, target: str | None) -> Dataset:
 
 
 def _read_csv(file: Path, target: str | None) -> Dataset:
+    # -sig: a byte order mark would become part of the first column's name
     with file.open(newline="", encoding="utf-8-sig") as stream:
         header = next(csv.reader(stream))
     with warnings.catch_warnings():
         # "input contained no data": Dataset says it better
         warnings.simplefilter("ignore", UserWarning)
         table = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8-sig")
+    # without data rows loadtxt cannot know how many columns there are: reshape says it
     return _from_columns([name.strip() for name in header], table.reshape(-1, len(header)), target)
 
 

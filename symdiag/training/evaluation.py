@@ -114,10 +114,12 @@ def symmetrized_bound(elbo: Estimate, entropy: Estimate, log_order: float) -> Es
     """L + log|G| − H(g|ω): the two intervals' half-widths add, a conservative choice."""
     error = None
     if elbo.std_error is not None and entropy.std_error is not None:
+        # weights for the fit and for H are drawn apart, so the variances add
         error = float(np.hypot(elbo.std_error, entropy.std_error))
     return Estimate(
         value=elbo.value + log_order - entropy.value,
         std_error=error,
+        # crosswise: a bound on the evidence must not gain by an H that was found too small
         lower=elbo.lower + log_order - entropy.upper,
         upper=elbo.upper + log_order - entropy.lower,
         method=entropy.method,
@@ -173,7 +175,9 @@ def _test_scores(
     if problem.test is None:
         return None, None
     log_prob = _log_likelihoods(problem, q, draws, problem.test)
+    # log-mean-exp over draws: the predictive density is a mixture, its log no mean of logs
     point_nll = np.log(len(draws)) - np.logaddexp.reduce(log_prob, axis=0)
+    # the scores hold outputs (S, N, d) at once: fewer draws where there are many points
     keep = draws[: max(1, min(len(draws), 50 * _CHUNK // (16 * len(problem.test))))]
     outputs = problem.forward(q.layout.split(keep), problem.test.inputs)
     scores = problem.likelihood.scores(outputs, problem.test.targets, q.log_noise.detach())

@@ -84,6 +84,7 @@ def run_job(
     job = _Job(problem, settings, state)
     with graceful_stop() as stop:
         main = job.run("main", config, stop=stop)
+        # controls get the steps that main took, early stop included: one budget for both
         steps = job.state.runs["main"].step
         controls = [
             job.run(
@@ -99,6 +100,7 @@ def run_job(
 
 def _control(config: TrainingConfig, k: int) -> TrainingConfig:
     """Settings of control ``k``: the plain ELBO, without the options of the other objectives."""
+    # k = 0 keeps the seed: the first control is paired with the main run, draw by draw
     return dataclasses.replace(
         config, objective="elbo", marginals=None, num_elements=None, seed=config.seed + k
     )
@@ -141,6 +143,7 @@ def job_settings(
         **dataclasses.asdict(model),
         "control_runs": control_runs,
         "processes": world,
+        # digests of contents, not paths: a changed file must be noticed, a moved one need not
         "start": _digest(*posterior.loc.values(), *posterior.scale.values()),
         "data": _digest(data.inputs.cpu().numpy(), data.targets.cpu().numpy()),
     }
@@ -167,6 +170,7 @@ def save_job(job: JobState, path: Path) -> None:
     note = {
         "symdiag": json.dumps({"version": _VERSION, "settings": job.settings, "runs": counters})
     }
+    # safetensors refuses tensors that are views with gaps
     atomic_write(
         path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=note), overwrite=True
     )
@@ -189,6 +193,7 @@ def load_job(path: Path, settings: dict[str, Any]) -> JobState:
             code="resume-failed",
             hint="Run again without --resume to start over.",
         ) from error
+    # through JSON and back, as the file's own settings went: tuples have become lists
     changed = differences(note["settings"], json.loads(json.dumps(settings)))
     if changed:
         raise UsageError(

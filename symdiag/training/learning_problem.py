@@ -89,6 +89,7 @@ class LearningProblem:
     def point_log_likelihood(self, q: Variational, draws: Tensor, points: Points) -> Tensor:
         """log p(y_n | x_n, ω_s), (S, N)."""
         outputs = self.forward(q.layout.split(draws), points.inputs)
+        # a noise std that was given is a constant of the problem: no gradient may move it
         log_noise = q.log_noise if self.learn_noise else q.log_noise.detach()
         return self.likelihood.log_prob(outputs, points.targets, log_noise)
 
@@ -119,12 +120,14 @@ def build_problem(
         InputError: The data do not fit the network (``bad-data``).
     """
     _check_trainable(posterior)
+    # noted before the spec is restricted to weights, which drops them
     statistics = tuple(n for n in posterior.buffers if any(n in g.tensors for g in spec))
     spec = spec.restricted(posterior.loc)
     likelihood = find_likelihood(model.likelihood)
     check_noise(likelihood, model.noise)
     dtype = torch.float64 if posterior.num_parameters <= FLOAT64_LIMIT else torch.float32
     prepare = _Preparation(posterior, forward, likelihood, dtype, device)
+    # before the prior is resolved: what the network does not read needs none
     held = prepare.unread(train, spec)
     prior = resolve_prior(posterior, model, held)
     check_prior_invariance(prior, spec)
@@ -188,6 +191,7 @@ class _Preparation:
             for name, loc in self.posterior.loc.items()
             if loc.size == 1
             and name not in grouped
+            # equal to the bit: without effect means the same operations on the same numbers
             and torch.equal(self._outputs(inputs, {name: loc + 1.0}), outputs)
         )
 
@@ -198,6 +202,7 @@ class _Preparation:
         if isinstance(model.noise, (int, float)):
             return math.log(model.noise)
         residual = self._outputs(points.inputs)[0] - points.targets
+        # means that fit every point would start learning at log 0
         return math.log(max(1e-3, float(residual.square().mean().sqrt())))
 
     def _outputs(self, inputs: Tensor, changed: Mapping[str, Array] | None = None) -> Tensor:
@@ -231,6 +236,7 @@ def scratch(posterior: Posterior, seed: int) -> Posterior:
         random = posterior.scale[name] > 0
         fan_in = math.prod(old.shape[1:])
         spread = math.sqrt(2.0 / fan_in) if old.ndim > 1 else 0.0
+        # a draw for every weight, used or not: the stream does not depend on which are random
         loc[name] = np.where(random, spread * generator.standard_normal(old.shape), old)
         scale[name] = np.where(random, INITIAL_STD, 0.0)
     return posterior.replace(loc=loc, scale=scale, covariance=None)

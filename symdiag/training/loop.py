@@ -114,6 +114,7 @@ class _Run:
 
     def advance(self) -> None:
         """Steps up to the next multiple of the interval, then evaluate, save and report."""
+        # multiples of the interval: a resumed run evaluates where an unbroken one would
         end = min(self.steps, (self.state.step // self.interval + 1) * self.interval)
         norm = math.nan
         for step in range(self.state.step, end):
@@ -136,6 +137,7 @@ class _Run:
         )
         self.optimiser.zero_grad()
         terms.loss.backward()  # type: ignore[no-untyped-call]
+        # before the norm: either all processes see a divergence or none, else the others wait
         self.settings.workers.average_gradients(self.optimiser.parameters)
         norm = self.optimiser.gradient_norm()
         if not math.isfinite(norm):
@@ -149,9 +151,11 @@ class _Run:
 
     def _stop_requested(self) -> bool:
         stop = self.settings.stop
+        # a collective call, made by all in every step: one process alone would wait forever
         return stop is not None and self.settings.workers.any(stop.received)
 
     def _diverged(self, step: int) -> None:
+        # as of the last evaluation: the parameters since then may be infinite
         self._save(self.state)
         raise TrainingError(
             f"{self.settings.phase}: the objective is no longer finite at step {step}; "
@@ -167,6 +171,7 @@ class _Run:
         """The state after an evaluation: best value so far, and whether the run is over."""
         value = self._objective(snapshot)
         state = replace(self.state, step=step, tensors=self._tensors())
+        # while weights are annealed another function is optimised: patience starts after that
         if value > state.best + self.config.tolerance or step <= self.config.annealed_steps:
             state = replace(state, best=value, best_step=step)
         patience = self.config.patience * self.interval
@@ -194,6 +199,7 @@ class _Run:
             straddling_entropy=snapshot.straddling_entropy,
             log_likelihood=snapshot.log_likelihood,
             kl=snapshot.kl,
+            # the rate of the update that led here
             learning_rate=learning_rate(
                 self.state.step - 1, self.config.steps or 1, self.peak, self.config.warmup
             ),

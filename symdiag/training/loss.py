@@ -43,6 +43,7 @@ def step_noise(
     assert config.draws is not None
     share = max(1, config.draws // workers.world)
     generator = generator_for(config.seed, "noise", step, workers.rank)
+    # float64 on the CPU, then cast: the same numbers for every dtype and device
     noise = generator.standard_normal((share, problem.flat_prior.loc.numel()))
     return torch.from_numpy(noise).to(problem.flat_prior.loc)
 
@@ -125,6 +126,7 @@ class Monitor:
 
     def _entropy(self, q: Variational, draws: torch.Tensor) -> float:
         loc, scale, named = (q.layout.split(flat.double()) for flat in (q.loc, q.scale, draws))
+        # made anew at every look, so that the permanents see the same randomness each time
         generator = generator_for(self.seed, "evaluation", 1)
         total = 0.0
         for group in self.problem.spec:

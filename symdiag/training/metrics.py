@@ -42,12 +42,14 @@ class JsonLines:
             _lines_before(path, *resume_from) if resume_from is not None and path.exists() else []
         )
         try:
+            # at once: a path that cannot be written fails before the training, not after it
             path.write_text("".join(kept), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write metrics to {path}: {error.strerror}") from error
 
     def __call__(self, record: Record) -> None:
         """Write one line and flush it."""
+        # JSON has no NaN and no infinity: null takes their place
         line = {
             k: (v if not isinstance(v, float) or math.isfinite(v) else None)
             for k, v in asdict(record).items()

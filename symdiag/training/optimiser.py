@@ -20,6 +20,7 @@ class Optimiser:
 
     def __init__(self, q: Variational, *, learn_noise: bool) -> None:
         self.q = q
+        # the log noise is the last of the three
         self.parameters = q.parameters if learn_noise else q.parameters[:2]
         self._adam = torch.optim.Adam(self.parameters, fused=True)
         for p in self.parameters:  # so that the state exists before the first step
@@ -36,6 +37,7 @@ class Optimiser:
 
     def step(self, learning_rate: float) -> None:
         """One update at the given rate; deterministic weights stay put."""
+        # gradients of zero keep Adam's moments at zero: these weights then never move
         self.q.hold_fixed()
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
@@ -43,6 +45,7 @@ class Optimiser:
 
     def gradient_norm(self) -> float:
         """Euclidean norm over all parameters; not finite if any gradient is not."""
+        # float64: squares overflow single precision long before the gradient does
         squares = [p.grad.double().square().sum() for p in self.parameters if p.grad is not None]
         return float(torch.stack(squares).sum().sqrt())
 
@@ -75,6 +78,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     """
     ramp = round(warmup * steps)
     if step < ramp:
+        # from 1 / ramp on: an update at rate 0 would be wasted
         return peak * (step + 1) / ramp
     progress = (step - ramp) / max(1, steps - ramp)
     return peak * 0.5 * (1.0 + math.cos(math.pi * progress))

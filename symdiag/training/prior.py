@@ -72,6 +72,8 @@ def check_prior_invariance(prior: GaussianPrior, spec: PermutationSpec) -> None:
     log|G| may be added to a bound on the evidence only then (docs/theory/symmetry.md).
     """
     generator = generator_for(0, "initial")
+    # What leaves the prior alone is a subgroup: a proper one holds at most half of the
+    # group, so a violation escapes three uniform elements with probability 1/8 at most.
     for _ in range(3):
         action = random_action(spec, generator)
         moved_loc, moved_scale = (

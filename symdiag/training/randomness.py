@@ -15,6 +15,7 @@ _PURPOSES = {"noise": 1, "batch": 2, "marginals": 3, "evaluation": 4, "initial":
 def generator_for(seed: int, purpose: str, step: int = 0, rank: int = 0) -> np.random.Generator:
     """The generator for one purpose at one step of one process (Philox, counter-based)."""
     key = np.array([seed, _PURPOSES[purpose]], dtype=np.uint64)
+    # the low words count blocks: two of these streams meet after 2^128 of them, never
     counter = np.array([0, 0, rank, step], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 

@@ -73,7 +73,9 @@ def symmetrized_difference(
     kl = after.kl - before.kl - order_change
     entropy = _unpaired(before.straddling_entropy, after.straddling_entropy)
     value = fit[0] - kl - entropy[0]
+    # independent errors add in squares; all three are half-widths of about 95 %
     slack = np.hypot(np.hypot(fit[2] - fit[0], run_slack), 0.5 * (entropy[2] - entropy[1]))
+    # H's intervals may lie askew about its values: the slack goes around their middle
     middle = fit[0] - kl - 0.5 * (entropy[1] + entropy[2])
     return Difference(
         "symmetrized", value, float(min(value, middle - slack)), float(max(value, middle + slack))
@@ -142,4 +144,5 @@ def _paired(
 
 
 def _unpaired(before: Estimate, after: Estimate) -> tuple[float, float, float]:
+    # the ends crossed: the widest difference that the two intervals allow
     return after.value - before.value, after.lower - before.upper, after.upper - before.lower
