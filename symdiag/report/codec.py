@@ -68,6 +68,7 @@ def decode(cls: type[T], data: Any) -> T:
         (``bad-report``).
     """
     try:
+        # strict: a string that reads as a number is a damaged report, not a number
         return msgspec.convert(_restored(_type_info(cls), data, "report"), cls, strict=True)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise UnreadableError(_located(str(error)), code="bad-report", hint=_HINT) from error
@@ -83,6 +84,7 @@ def _restored(kind: inspect.Type, data: Any, where: str) -> Any:
         return -math.inf if data is None and below else _restored(kind.type, data, where)
     # Null stands for None here and for infinity below: only the declaration can tell.
     if isinstance(kind, inspect.UnionType):  # of one type and None
+        # reports declare no other unions, so that what a value is never depends on trying in turn
         inner = next(t for t in kind.types if not isinstance(t, inspect.NoneType))
         return None if data is None else _restored(inner, data, where)
     if isinstance(kind, inspect.FloatType):
@@ -103,6 +105,7 @@ def _restored_item(kind: inspect.Type, key: Any, item: Any, where: str) -> Any:
         return _restored(kind.value_type, item, f"{where}.{key}")
     if not isinstance(kind, inspect.DataclassType):
         return item
+    # unknown keys pass: a later version of the same schema only adds fields
     found = next((f.type for f in kind.fields if f.encode_name == key), inspect.AnyType())
     return _restored(found, item, f"{where}.{key}")
 
@@ -110,12 +113,14 @@ def _restored_item(kind: inspect.Type, key: Any, item: Any, where: str) -> Any:
 def _item_type(kind: inspect.Type, position: int) -> inspect.Type:
     if isinstance(kind, inspect.VarTupleType):
         return kind.item_type
+    # an excess item is left alone here; msgspec then refuses the length, naming the place
     if isinstance(kind, inspect.TupleType) and position < len(kind.item_types):
         return kind.item_types[position]
     return inspect.AnyType()
 
 
 def _float(data: Any) -> Any:
+    # JSON writers may drop the .0 of a whole float; true is no 1, although Python says so
     if isinstance(data, int) and not isinstance(data, bool):
         try:
             return float(data)

@@ -70,8 +70,10 @@ def difference(
     higher_is_better: bool = False,
 ) -> Difference:
     """The difference of two estimates and whether it is one."""
+    # inf - inf is nan, which would compare as neither better nor worse: inf says unknown
     delta = after.value - before.value if math.isfinite(after.value - before.value) else math.inf
     error = _joint_error(before, after)
+    # without an error on both sides nothing can be told apart from chance
     certain = max(tolerance, 3.0 * error) if error is not None else math.inf
     margin = certain + _method_slack(before) + _method_slack(after)
     outcome = _outcome(-delta if higher_is_better else delta, certain, margin)
@@ -79,23 +81,27 @@ def difference(
 
 
 def _outcome(worse_by: float, certain: float, margin: float) -> Outcome:
+    # before the sign is looked at: an infinite difference exceeds no infinite margin
     if math.isinf(margin):
         return "inconclusive"
     if worse_by > margin:
         return "regressed"
     if worse_by < -margin:
         return "improved"
+    # also no wide bracket: being unable to see a change is not evidence that there is none
     return "unchanged" if abs(worse_by) <= certain and margin <= 2 * certain else "inconclusive"
 
 
 def _joint_error(before: Estimate, after: Estimate) -> float | None:
     if before.std_error is None or after.std_error is None:
         return None
+    # variances add, as the two runs drew their weights independently
     return math.hypot(before.std_error, after.std_error)
 
 
 def _method_slack(estimate: Estimate) -> float:
     """Half of the interval's width that is not Monte Carlo error."""
+    # the interval's own Monte Carlo part is two standard errors; counted in the joint error already
     monte_carlo = 2.0 * (estimate.std_error or 0.0)
     return max(0.0, (estimate.upper - estimate.lower) / 2.0 - monte_carlo)
 
@@ -123,6 +129,7 @@ def _check_comparable(before: Report, after: Report) -> None:
 
     Methods may differ: each follows its regime, and intervals say what they leave open.
     """
+    # signs as well: flips add log 2 per unit to the group's order, which is no change of the model
     shapes = [[(g.name, g.width, g.signed) for g in r.groups] for r in (before, after)]
     if shapes[0] != shapes[1]:
         raise UsageError(

@@ -171,6 +171,7 @@ def step(hint: str) -> Command | Paragraph:
 
     Hints are ``COMMAND`` or ``PURPOSE: COMMAND``; one read from a file may be anything.
     """
+    # a hint from a file is shown as a command only if a shell could read it as one
     match = _COMMAND.fullmatch(hint)
     if match is None or not _is_shell(match["command"]):
         return Paragraph(hint)
@@ -182,6 +183,7 @@ def _is_shell(text: str) -> bool:
         shlex.split(text)
     except ValueError:  # an open quotation mark
         return False
+    # a pasted line break would run what stands behind it as a command of its own
     return "\n" not in text
 
 
@@ -190,6 +192,7 @@ def command_lines(command: str, width: int) -> list[str]:
 
     An option stays on the line of its value, and no word is ever cut.
     """
+    # split and quoted again: then every word is one for the shell, whatever the hint's spelling
     words = [shlex.quote(word) for word in shlex.split(command)]
     pieces: list[str] = []
     for word in words:
@@ -201,6 +204,7 @@ def command_lines(command: str, width: int) -> list[str]:
     lines = [pieces[0]]
     for piece in pieces[1:]:
         longer = f"{lines[-1]} {piece}"
+        # 2: the blank and the backslash that the line may need at its end
         if len(longer) + 2 <= width:
             lines[-1] = longer
         else:

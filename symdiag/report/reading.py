@@ -38,6 +38,7 @@ def from_dict(data: Mapping[str, Any]) -> Any:
             hint="re-render it with the symdiag that made it, or analyse the checkpoint again",
         )
     kind = data.get("kind", "analyze")  # the first reports had none
+    # kinds name modules to import, so a name from a file is looked up before it is used
     if kind not in kind_names():
         raise UnreadableError(f"unknown kind of report {kind!r}", code="bad-report")
     return decode(kind_class(kind), data)
@@ -76,10 +77,12 @@ def _parse(path: Path) -> Any:
     try:
         if not path.is_file():
             raise UnreadableError(f"{path} is not a file", code="not-a-file")
+        # before it is read: json would take several times the file's size in memory
         if path.stat().st_size > _MAX_BYTES:
             raise UnreadableError(f"{path} is larger than any report", code="bad-report")
         # Python would accept NaN and Infinity, which no other reader of the contract does.
         return json.loads(path.read_bytes(), parse_constant=_not_finite)
+    # a file of brackets nests beyond Python's stack; a JSONDecodeError is a ValueError
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{path} is not a JSON report: {error}", code="bad-report") from error
     except OSError as error:
@@ -91,6 +94,8 @@ def _not_finite(name: str) -> NoReturn:
 
 
 def _item(data: Any) -> Any:
+    # an item without a verdict goes on as what it is: one bad file must not hide the others'
+    # reports
     if isinstance(data, Mapping) and isinstance(data.get("error"), Mapping):
         # Whatever was saved there is shown: it may come from a later version.
         error = {key: str(data["error"].get(key, "")) for key in ("code", "message", "hint")}

@@ -28,6 +28,7 @@ Renderable: TypeAlias = Any
 
 def document_of(report: Any) -> Document:
     """What a report of any kind says, by the view of its kind."""
+    # on demand: one command shows one kind of report and pays for no other's view
     view = importlib.import_module(f"{views.__name__}.{report.kind}")
     document: Document = view.document(report)
     return document

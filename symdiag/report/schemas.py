@@ -71,6 +71,7 @@ def schema_text(name: str) -> str:
     Raises:
         UsageError: There is no such schema.
     """
+    # checked first, so that no name can lead out of the folder of schemas
     if name not in schema_names():
         raise UsageError(f"no schema {name!r}", hint=f"one of {', '.join(schema_names())}")
     return (files("symdiag.report") / "schema" / f"{name}{_SUFFIX}").read_text("utf-8")
@@ -84,6 +85,7 @@ def generated_schema(name: str) -> dict[str, Any]:
     # Components by class name; the class itself becomes the top level, the others `$defs`.
     (_,), components = msgspec.json.schema_components([cls])
     made = {key: _tidied(value) for key, value in components.items()}
+    # a validator starts at the top level, not at a reference into `$defs`
     top = made.pop(cls.__name__)
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -103,9 +105,11 @@ def _tidied(node: Any) -> Any:
     made = {k: _tidied(v) for k, v in node.items() if k not in ("default", "title", "properties")}
     if "properties" in node:
         _required(made, node)
+    # fields where null stands for an infinity: to a validator just another allowed type
     if made.pop("null", ""):
         made["type"] = [made["type"], "null"]
     if isinstance(made.get("description"), str):
+        # docstrings keep their line breaks and indentation, which mean nothing in a schema
         made["description"] = " ".join(made["description"].split())
     return _without_union(made)
 
@@ -115,6 +119,7 @@ def _required(made: dict[str, Any], node: dict[str, Any]) -> None:
     later = [name for name, field in node["properties"].items() if field.get("later")]
     fields = {name: _tidied(field) for name, field in node["properties"].items()}
     for name in later:
+        # a marker of ours: strict validators reject keywords that they do not know
         fields[name].pop("later")
     made["properties"] = fields
     # A map from names to values has no fields that could be missing.

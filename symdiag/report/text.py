@@ -28,6 +28,7 @@ def printable(text: str) -> str:
     ``##[…``), which CI systems obey at the start of a line, and wrapping could put it there.
     """
     visible = "".join(_visible(c) for c in text)
+    # a colon and a hash are harmless alone; only the pairs make a command
     return visible.replace("::", "\\x3a:").replace("##", "\\x23#")
 
 
@@ -39,6 +40,7 @@ def _visible(char: str) -> str:
 
 def ascii_safe(text: str) -> str:
     """``printable`` text in pure ASCII: our own symbols spelled out, anything else escaped."""
+    # first, or the escapes of hostile characters would be lost in the replacements
     text = printable(text)
     for symbol, plain in _ASCII.items():
         text = text.replace(symbol, plain)
@@ -62,6 +64,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def amount(value: float) -> str:
     """A count without decimals, a tolerance in powers of ten, other numbers as ``number`` does."""
+    # three decimals would show a tolerance of 1e-6 as zero
     if 0.0 < abs(value) < 1e-3:
         return f"{value:.1g}"
     return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else number(value)
@@ -72,6 +75,7 @@ def modes(estimate: Estimate, effective: float | None) -> str:
     if effective is None:
         if not math.isfinite(estimate.value):
             return "∞"
+        # from the logarithm: exp(H) of a wide layer is beyond any double
         return f"10^{estimate.value / math.log(10):.1f}"
     return f"{effective:.1f}" if effective < 1e4 else f"{effective:.1e}"
 
@@ -91,6 +95,7 @@ def by_chance(share: float, chance: ChanceShare | None) -> str:
     if chance is None:
         return ""
     usual = f"{percent(chance.mean, 1.0)} ± {percent(2 * chance.std, 1.0)}"
+    # silent beyond chance, where the share speaks for itself
     beyond = "" if share > chance.upper else ": no more than chance"
     return f"independent networks give {usual}{beyond}"
 

@@ -65,6 +65,7 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
         color_system="standard" if options.color else None,
         no_color=not options.color,
         legacy_windows=False,
+        # brackets in tensor names are no markup, and :smile: is no emoji
         markup=False,
         emoji=False,
         highlight=False,
@@ -108,6 +109,7 @@ class _Painter:
         headline = self.text(document.headline, _STYLES[document.tone])
         parts: list[RenderableType] = [self.text(document.subject, "bold"), headline]
         for section in document.sections:
+            # detail 0 shows the headline alone, and the parts of a section marked as detail need 2
             if self.options.detail >= (2 if section.detail else 1):
                 parts += self.section(section)
         return parts
@@ -133,6 +135,7 @@ class _Painter:
             return [self.grid([("•", item) for item in block.items])]
         if isinstance(block, Table):
             return [self.table(block)]
+        # Bars were left out above: nothing else is in the closed list of blocks
         assert isinstance(block, Notice)
         return self.notice(block)
 
@@ -150,6 +153,7 @@ class _Painter:
         cells = [[self.clean(cell) for cell in column] for column in zip(*lines, strict=True)]
         wide = [max(cell_len(cell) for cell in column) for column in cells]
         least = [
+            # numbers need their full width, text no more than its longest unbreakable piece
             w if c.numeric else min(w, max(map(_longest_piece, column)))
             for c, w, column in zip(table.columns, wide, cells, strict=True)
         ]
@@ -189,6 +193,7 @@ class _Painter:
         """Text on lines of at most ``width``, broken behind spaces and the punctuation of names."""
         lines = [""]
         for piece in _PIECE.findall(self.clean(raw)):
+            # cells, not characters: wide characters take two columns of the terminal
             if cell_len(lines[-1]) + cell_len(piece.rstrip()) > width and lines[-1]:
                 lines.append("")
             lines[-1] += piece
@@ -218,6 +223,7 @@ class _Painter:
 
     def shell(self, command: str, indent: int) -> _Verbatim:
         """The command broken where a shell allows it: what is pasted from a terminal must run."""
+        # broken before it is escaped: quoting must be judged on the words that the shell gets
         lines = command_lines(command, self.options.width - indent)
         return _Verbatim(tuple(self.clean(line) for line in lines), indent)
 

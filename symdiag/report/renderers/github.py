@@ -58,6 +58,7 @@ def _notice(subject: str, notice: Notice) -> str:
 
 
 def _command(severity: Severity, subject: str, title: str, message: str) -> str:
+    # the file's place puts it into the list of annotations, though no line of it is meant
     place = f"file={_property(subject)},title={_property(title)}"
     return f"::{_COMMANDS[severity]} {place}::{_data(message)}"
 
@@ -68,4 +69,5 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
+    # in a property a comma starts the next one and a colon ends them all
     return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -52,6 +52,7 @@ def render(entries: Sequence[Entry], options: doc.RenderOptions) -> str:
 
 
 def _text(raw: str) -> str:
+    # escape quotes both < and ": the same text goes into elements and attributes
     return html.escape(printable(raw))
 
 
@@ -62,6 +63,7 @@ def _document(document: doc.Document) -> str:
     ]
     for section in document.sections:
         inner = "\n".join(_block(block) for block in section.blocks)
+        # folded rather than left out: a page has room for what a terminal has not
         if section.detail:
             parts.append(
                 f"<details>\n<summary>{_text(section.title)}</summary>\n{inner}\n</details>"
@@ -130,6 +132,7 @@ def _notice(notice: doc.Notice) -> str:
 
 def _bars(chart: doc.Bars) -> str:
     """Bars from 0 to 1, side by side; hovering one shows its label and note."""
+    # the table beside the chart has the rest, up to its own limit
     bars = chart.bars[:_MAX_BARS]
     shapes = "".join(_bar(position, bar) for position, bar in enumerate(bars))
     size = f'viewBox="0 0 {10 * len(bars)} 100" style="max-width:{1.5 * len(bars):g}rem"'

@@ -32,4 +32,5 @@ def dumps(data: dict[str, Any]) -> str:
     Raises:
         ValueError: A number is not finite (the contract has null for those).
     """
+    # allow_nan=False: NaN and Infinity are no JSON, and most other readers stop there
     return json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False) + "\n"

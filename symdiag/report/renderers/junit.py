@@ -23,6 +23,7 @@ def render(entries: Sequence[Entry], options: RenderOptions) -> str:
     for entry in entries:
         root.append(_suite(entry.document))
     ET.indent(root)
+    # written by hand: tostring declares no encoding for text
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
@@ -35,6 +36,7 @@ def _suite(document: Document) -> ET.Element:
         "testsuite",
         name=printable(document.subject),
         tests=str(len(document.checks)),
+        # dashboards trust these counts and do not count the cases themselves
         failures=str(counts["failed"]),
         errors=str(counts["error"]),
         skipped=str(counts["skipped"]),

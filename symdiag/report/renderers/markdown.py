@@ -45,9 +45,11 @@ def escape(text: str) -> str:
 
 def _code(text: str) -> str:
     """An inline code span around text that may hold backticks."""
+    # in a table even a code span ends at a bar, and a backslash inside one is shown
     text = printable(text).replace("|", "¦")
     # A span may hold backticks if its fence is longer than any run of them.
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    # one space on either side is stripped by the renderer; without it the fence would run on
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
@@ -94,6 +96,7 @@ def _table(table: Table) -> list[str]:
     def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |"
 
+    # without this row GitHub shows the bars as text
     rule = ["---:" if column.numeric else ":---" for column in table.columns]
     lines = [row([escape(c.header) for c in table.columns]), row(rule)]
     lines += [row([escape(cell) for cell in cells]) for cells in table.rows]

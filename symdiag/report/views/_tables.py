@@ -46,6 +46,7 @@ def group_table(report: Report) -> tuple[Block, ...]:
         Column("off"),
     )
     rows = [_group_row(group) for group in report.groups]
+    # the total of one group is that group's row again
     if len(report.groups) > 1:
         rows.append(_total_row(report))
     return (Table(columns, tuple(rows), _group_caption(report)),)
@@ -98,6 +99,7 @@ def interval_table(report: Report) -> tuple[Block, ...]:
     named = [(g.name, g.straddling_entropy) for g in report.groups] + [
         ("total", report.total.straddling_entropy)
     ]
+    # one bracket is the interval that the table of groups shows already
     if not any(len(e.brackets) > 1 for _, e in named):
         return ()
     columns = (
@@ -109,6 +111,7 @@ def interval_table(report: Report) -> tuple[Block, ...]:
     rows = tuple(
         (name, b.kind, number(b.lower), number(b.upper)) for name, e in named for b in e.brackets
     )
+    # in the catalogue's order, so that the captions of two reports read alike
     kinds = [kind for kind in _KINDS if any(row[1] == kind for row in rows)]
     return (Table(columns, rows, "H(g|ω) in nats. " + _promises(kinds)),)
 

@@ -41,6 +41,7 @@ def document(report: AlignReport) -> doc.Document:
         checks=(
             doc.Check(
                 "certificate",
+                # a heuristic without a bound has proved nothing, and yet has not failed
                 "skipped" if report.certificate.status == "not-certified" else "passed",
                 headline(report),
             ),
@@ -122,6 +123,7 @@ def _unsure(group: GroupAlignment) -> str:
 def _path(data: OnData | None) -> tuple[doc.Block, ...]:
     if data is None:
         return ()
+    # one scale for both paths, or a small barrier would look like a large one
     low = min(*data.before.nll, *data.after.nll)
     high = max(*data.before.nll, *data.after.nll)
     columns = (
@@ -159,6 +161,7 @@ def _path(data: OnData | None) -> tuple[doc.Block, ...]:
 def _function_gap(data: OnData) -> str:
     error = f" ± {number(2 * data.function_gap_error)}" if data.function_gap_error else ""
     outputs = data.output_difference
+    # reports of earlier versions lack it
     stds = "" if outputs is None else f"; outputs by {number(outputs, 2)} of their stds"
     return f"{number(data.function_gap)}{error} nats per point{stds}"
 
@@ -195,6 +198,7 @@ def _next(report: AlignReport) -> str:
         return "Use the aligned file (-o) wherever runs are compared or averaged weight by weight."
     if report.verdict == "different" and report.data is None:
         return "Give --data to see whether the two compute the same function in different modes."
+    # at a proven optimum more restarts cannot help; advising them would cost for nothing
     if report.certificate.status != "optimal":
         return "More --restarts may find a better alignment, within the bound above."
     return (

@@ -74,6 +74,8 @@ def headline(report: Report) -> str:
     measured = (
         f"H(g|ω) = {number(entropy.value)} nats, interval {interval(entropy)}, allowed {allowed}"
     )
+    # on an assumed network the verdict itself is inconclusive; the words give the conditional one
+    # with its condition beside it
     verdict, given = report.verdict_if_chain or report.verdict, report.condition
     if verdict == "straddling":
         many = modes(entropy, report.total.effective_modes)
@@ -148,6 +150,7 @@ def _baseline(report: Report) -> tuple[Block, ...]:
     found = report.baseline
     if found is None:
         return ()
+    # I^K is at most log K, however large I is: at the ceiling it says no more than that
     reached = "reached: the truth may be anything above" if found.saturated else "not reached"
     ours = report.total.mutual_information
     rows = (
@@ -184,6 +187,7 @@ def _coverage(report: Report) -> tuple[Block, ...]:
         *(("network", line.partition(" ")[2]) for line in report.network_lines),
         ("activation", model.activation or "unknown: only permutations considered, not sign flips"),
     ]
+    # a model without random weights has no range to show
     if model.scale_range is not None:
         low, high = model.scale_range
         rows.append(("posterior stds", f"{low:.3g} to {high:.3g}"))
@@ -242,6 +246,7 @@ def _settings(report: Report) -> tuple[Block, ...]:
 def _next(report: Report) -> tuple[Block, ...]:
     """The step that the worst finding asks for; the others stand beside their findings."""
     # Findings come worst first, so the first hint is the one that matters.
+    # notes carry hints, too; none of them is what the verdict turns on
     first = next((f for f in report.findings if f.hint and f.severity != "info"), None)
     if first is None:
         return (step(_default_next(report)),)
@@ -250,6 +255,7 @@ def _next(report: Report) -> tuple[Block, ...]:
 
 
 def _default_next(report: Report) -> str:
+    # with the options that it was read with: without them the next command may refuse the file
     path = shlex.join((report.model.path, *report.model.read_with))
     if report.verdict == "straddling":
         return f"symdiag retrain {path} --data TRAIN.npz -o fixed.pt"
@@ -264,6 +270,7 @@ def _default_next(report: Report) -> str:
 
 
 def _checks(report: Report) -> tuple[Check, ...]:
+    # inconclusive is skipped: a test that could not decide must not turn a build red or green
     outcomes: dict[str, Outcome] = {"ok": "passed", "straddling": "failed"}
     total = Check(
         "total straddling entropy", outcomes.get(report.verdict, "skipped"), headline(report)

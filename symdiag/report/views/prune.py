@@ -60,6 +60,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Stage], Estimate | float | None]], ...] =
 
 
 def _table(report: PruneReport) -> Table:
+    # the last stage against the first: what a user of the narrower file gets
     last = report.changes_polished or report.changes
     changes = {c.name: c for c in last}
     columns = (
@@ -70,9 +71,11 @@ def _table(report: PruneReport) -> Table:
     rows = [("widths", *(_widths(s) for s in report.stages), *(("", "") if last else ()))]
     for name, label, value in _ROWS:
         figures = [value(stage) for stage in report.stages]
+        # without data there is no evidence and no score: those rows are left out
         if all(figure is None for figure in figures):
             continue
         test = report.stages[0].test
+        # the likelihood decides between rmse and accuracy, as the changes are keyed
         if name == "metric" and test is not None:
             name, label = test.metric_name, f"test {test.metric_name}"
         found = changes.get(name)
@@ -97,6 +100,7 @@ def _change(change: Change | None) -> tuple[str, str]:
     if change is None:
         return "", ""
     sign = "+" if change.value > 0 else ""
+    # a point is no interval: printed as one it would claim certainty
     if change.lower is None or change.upper is None or change.lower == change.upper:
         return sign + number(change.value), ""
     return sign + number(change.value), f"[{number(change.lower)}, {number(change.upper)}]"

@@ -58,6 +58,7 @@ def headline(report: RetrainReport) -> str:
     """The verdict in one sentence."""
     changes = {c.name: c for c in report.changes}
     if report.verdict == "nothing to gain":
+        # L^G - L is at most H(g|ω), so the upper end of H is the most there is to gain
         upper = report.before.straddling_entropy.upper
         return (
             f"NOTHING TO GAIN: H(g|ω) is at most {number(upper)} nats, and by no more does the "
@@ -87,6 +88,7 @@ def _table(report: RetrainReport) -> Table:
         Column(f"retrained - {report.compared_with}"),
         Column("interval"),
     )
+    # a run without a control has no such column, rather than an empty one
     runs = [f for f in (report.before, report.control, report.retrained) if f is not None]
     changes = {c.name: c for c in report.changes}
     rows = tuple(
@@ -115,6 +117,7 @@ def _caption(report: RetrainReport) -> str:
 
 
 def _figure(figures: Figures, name: str) -> str:
+    # evidence terms are fields of the run; scores stand one level down, in its test
     value = getattr(figures, name, None)
     if isinstance(value, Estimate):
         return number(value.value)
@@ -125,10 +128,12 @@ def _figure(figures: Figures, name: str) -> str:
     if figures.test is None:
         return "n/a"
     scores = {"test_nll": figures.test.nll, "calibration_error": figures.test.calibration_error}
+    # rmse or accuracy: one metric, under the name that the likelihood gives it
     return number(scores.get(name, figures.test.metric))
 
 
 def _signed(value: float) -> str:
+    # counts such as active units without decimals
     text = amount(value) if value == round(value) else number(value)
     return f"+{text}" if value > 0 else text
 
@@ -143,6 +148,7 @@ def _interval(change: Change) -> str:
 def _written(report: RetrainReport) -> str:
     if report.output is not None:
         return f"The retrained posterior is in {report.output}."
+    # before the case of no output name: there the file was asked for, and withheld
     if report.verdict in _WORSE:
         what = "the result is" if report.verdict == "worse" else "its predictions are"
         return (

@@ -50,6 +50,7 @@ def document(report: SamplesReport) -> Document:
         Section("All units", _all_units(report.groups), detail=True),
         Section("What to do next", (Paragraph(_next(report)),)),
     )
+    # on an assumed network the units may not be interchangeable at all: no build fails on that
     failed = report.verdict == "label switching" and not report.condition
     return Document(
         subject=info.paths[0] if len(info.paths) == 1 else f"{len(info.paths)} files",
@@ -73,6 +74,7 @@ def headline(report: SamplesReport) -> str:
             "NOT APPLICABLE: the network has no interchangeable units, so there are no labels to "
             "switch."
         )
+    # copies of one network have no variance, and a share of nothing is no finding
     if report.distinct == 1:
         return f"ONE LABELLING: the {report.input.draws} draws are {report.input.draws} times the same network."
     share, drawn = report.relabelling_share, plural(report.input.draws, "draw")
@@ -129,6 +131,7 @@ def _groups(groups: tuple[GroupSwitchingReport, ...]) -> tuple[Block, ...]:
 
 
 def _units(groups: tuple[GroupSwitchingReport, ...], most: int) -> tuple[Block, ...]:
+    # units that never move would fill the table with zeros
     every = [(g, u) for g in groups for u in g.units if u.moved + u.flipped > 0]
     # Most moved first; sorting is stable, so ties stay in the file's order.
     ranked = sorted(every, key=lambda pair: -(pair[1].moved + pair[1].flipped))[:most]
@@ -165,6 +168,7 @@ def _tensors(report: SamplesReport) -> tuple[Block, ...]:
             str(t.weights),
             number(t.variance_before),
             number(t.variance_after),
+            # aligning leaves the sum of mean² and variance alone, so what one loses the other gains
             percent(t.variance_before - t.variance_after, t.variance_before),
             number(t.mean_square_before),
             number(t.mean_square_after),
@@ -179,6 +183,7 @@ def _tensors(report: SamplesReport) -> tuple[Block, ...]:
 
 
 def _chains(report: SamplesReport) -> tuple[Block, ...]:
+    # R-hat compares chains; draws that nobody assigned to chains have none
     if report.input.chains is None or report.rhat_before is None or report.rhat_after is None:
         return ()
     pairs = (("as they came", report.rhat_before), ("aligned", report.rhat_after))
@@ -206,6 +211,7 @@ def _covered(info: DrawsInfo) -> str:
 
 
 def _remarks(info: DrawsInfo) -> tuple[str, ...]:
+    # relabelling never touches these: they count in no figure above
     left_out = tuple(f"{u.name} ({u.parameters:,}): {u.reason}" for u in info.uncovered)
     ignored = tuple(f"{key} not used: {reason}" for key, reason in info.ignored)
     return (*left_out, *ignored, *info.assumptions)
