@@ -57,6 +57,7 @@ class Setting:
 
     def input_sets(self) -> list[Array]:
         """The inputs to look at; none where they are not known."""
+        # a stream of its own beside the seed's other uses
         generator = np.random.default_rng([self.seed, 11])
         if self.inputs is not None:
             if len(self.inputs) <= _POINTS:
@@ -124,6 +125,7 @@ def removable(
         found = 0.0
         for measure in measures:
             found = max(found, measure(units, limit))
+            # each measure must be small: one that is not settles it
             if found > limit:
                 break
         return found
@@ -218,6 +220,7 @@ def _sides(posterior: Posterior, group: Group) -> Iterator[tuple[Array, Array]]:
             np.concatenate([blocks(source[m.tensor], m, group.width) for m in parts], axis=1)
             for source in (posterior.loc, posterior.scale)
         )  # (n, D)
+        # 0 / 0: a weight that is surely 0 carries no signal
         ratio = np.divide(loc, scale, out=np.where(loc == 0, 0.0, np.inf), where=scale > 0)
         yield np.sqrt((ratio**2).mean(axis=1)), (ratio**2).sum(axis=1)
 
@@ -244,6 +247,7 @@ def signal_bound(posterior: Posterior, spec: PermutationSpec, units: Units) -> f
 
 def blocks(array: Array, member: Member, width: int) -> Array:
     """A member's entries by unit, (n, D)."""
+    # (outer · width · inner, rest): the member's axis first, cut to its own range
     moved = np.moveaxis(array, member.axis, 0)[member.span(width)]
     split = moved.reshape(member.outer, width, member.inner, -1)
     return np.moveaxis(split, 1, 0).reshape(width, -1)

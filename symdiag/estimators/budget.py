@@ -74,6 +74,7 @@ def block_size(posterior: Posterior, group: Group) -> int:
 
 def draw_cost(posterior: Posterior, spec: PermutationSpec) -> float:
     """Nominal seconds of one weight draw through every group, before the permanents themselves."""
+    # no clock anywhere: the number of draws, hence the report, is the same on every machine
     cost = _SAMPLE * posterior.num_parameters
     return cost + sum(_matrix_cost(posterior, group) for group in spec)
 

@@ -58,6 +58,7 @@ def element_overlaps(posterior: Posterior, spec: PermutationSpec, power: float) 
     )
     parts = []
     for part in _batches(elements, step):
+        # (K,): log overlaps of independent tensors add, correlated ones come as one block
         total = np.zeros(len(next(iter(part.values()))))
         for name in names:
             if not (correlated and name in _order(posterior)):
@@ -88,6 +89,7 @@ def _independent(
     spread = act(spec, part, {name: scale[None]}, flip=False)[name]
     random = (spread > 0) & (scale > 0)
     own, other = np.where(random, scale, 1.0), np.where(random, spread, 1.0)
+    # the overlap of two Gaussians, one to the power s, the other 1 − s: variances mix crosswise
     mixed = power * own**2 + (1.0 - power) * other**2
     gap = np.where(random, moved - loc, 0.0)
     logs = (1.0 - power) * np.log(other) + power * np.log(own) - 0.5 * np.log(mixed)
@@ -114,6 +116,7 @@ def _dense(
         shape = posterior.loc[name].shape
         where[name] = np.arange(start, start + math.prod(shape)).reshape(1, *shape)
     signs = {n: np.ones(w.shape) for n, w in where.items()}
+    # moving the positions themselves tells which row and column of Σ each entry takes
     moved = act(spec, part, where, flip=False)
     flips = act(spec, part, signs)
     count = len(next(iter(part.values())))
@@ -132,4 +135,5 @@ def _dense(
         gap = scipy.linalg.solve_triangular(factor, sign[k] * loc[index[k]] - loc, lower=True)
         result[k] = 0.5 * own - np.log(np.diagonal(factor)).sum()
         result[k] -= 0.5 * power * (1.0 - power) * float(gap @ gap)
+    # Hölder: no overlap exceeds 1, but rounding may
     return np.minimum(result, 0.0)

@@ -124,6 +124,7 @@ class SlotDensity:
         allowed = self._allowed[0]
         if allowed is None:
             return np.zeros(self.group.width, dtype=np.intp)
+        # equality is transitive: the first unit that agrees with i names i's class
         return np.asarray(allowed.int().argmax(1).cpu().numpy())
 
     @property
@@ -154,6 +155,7 @@ class SlotDensity:
         ]
         own = self._own_log_density(blocks)  # (S, n)
         kept = self._masked(self._log_density(blocks, flip=False) - own[:, None, :], 0)
+        # 0 by definition; expanded squares would leave their rounding there
         kept = _with_diagonal(kept, torch.zeros_like(own))
         if not self.signed:
             return kept, None
@@ -175,6 +177,7 @@ class SlotDensity:
         """Unnormalised log q_i(±ω_j), (S, n, n)."""
         total: Tensor | None = None
         for x, slot in zip(blocks, self._slots, strict=True):
+            # the flip negates the point, not the slot: q_i(−x) needs no parameters of its own
             point = -x if flip and slot.member.flips else x
             term = (
                 -0.5 * squared_distances(slot.loc, slot.precision, point) - slot.log_scale[:, None]
@@ -199,6 +202,7 @@ def sign_entropy(kept: Tensor, flipped: Tensor) -> Tensor:
     odds = (kept - flipped).masked_fill(never, torch.inf)
     sure = torch.isinf(odds)
     safe = odds.masked_fill(sure, 0.0)
+    # the binary entropy at sigmoid(odds), in a form where nothing cancels for a sure sign
     entropy = torch.nn.functional.softplus(-safe) + safe * torch.sigmoid(-safe)
     return entropy.masked_fill(sure, 0.0)
 
@@ -290,6 +294,7 @@ def _jeffreys(posterior: Posterior, group: Group, *, flip: bool, device: str) ->
         precision = torch.where(fixed, torch.zeros_like(std), 1.0 / std.clamp(min=1e-300) ** 2)
         point = -mean if flip and member.flips else mean
         # (±μ_j − μ_i)² is symmetric, so the way back is the transpose
+        # the traces tr(Σ_i Σ_j⁻¹) too: whichever way round, as the transpose is added
         there = squared_distances(mean, precision, point[None])[0] + variance @ precision.T
         total += 0.5 * (there + there.T - _common(fixed))
         total += _mismatch(mean, point, fixed)
@@ -314,5 +319,6 @@ def _mismatch(mean: Tensor, point: Tensor, fixed: Tensor) -> Tensor:
         return torch.zeros((), dtype=torch.float64, device=mean.device)
     both = torch.where(fixed, mean, torch.zeros_like(mean))
     other = torch.where(fixed, point, torch.zeros_like(point))
+    # p = 1: a sum of absolute differences is 0 exactly where all entries agree
     differ = torch.cdist(both, other, p=1.0) + torch.cdist(fixed.double(), fixed.double(), p=1.0)
     return torch.where(differ > 0, torch.full_like(differ, _LARGE), torch.zeros_like(differ))

@@ -59,6 +59,7 @@ def contrastive_terms(
     count = len(next(iter(draws.values())))
     terms = np.empty(count)
     for s in range(count):
+        # one draw at a time: K moved copies of every tensor are held at once
         one = {name: value[s] for name, value in draws.items()}
         actions = {g.name: Element.random(g, generator, num_elements - 1) for g in spec}
         terms[s] = logsumexp(np.concatenate([[0.0], ratio(one, actions)]))

@@ -114,6 +114,7 @@ def chain_values(
         elif kept:
             terms.append(values(group, draws, kept))
         else:
+            # every tensor is scrambled by later groups: nothing is left to see, g stays uniform
             count = len(next(iter(draws.values())))
             terms.append(DrawValues.of_exact(np.full(count, group.log_order), "log-order"))
     return add(terms)

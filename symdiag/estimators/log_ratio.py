@@ -38,6 +38,7 @@ def act_on_draw(
         if group.name not in actions:
             continue
         for member in group.members:
+            # a tensor of two groups is moved by one after the other, on axes of its own each
             base = moved.get(member.tensor, draw[member.tensor][None])
             moved[member.tensor] = act_on_axis(base, member, actions[group.name])
     return moved
@@ -95,6 +96,7 @@ class _DenseGaussian:
                 .reshape(-1, centre.numel())
                 .expand(count, -1)
             )
+        # normalisers cancel: both are densities of the one q, at two points
         result = (self._energy(torch.cat(base, 1)) - self._energy(torch.cat(rows, 1))).numpy()
         for name, scale in self.rest.items():
             if name in moved:
@@ -107,5 +109,6 @@ def _independent_ratio(loc: Array, scale: Array, draw: Tensor, moved: Tensor) ->
     random = spread > 0
     safe = torch.where(random, spread, torch.ones_like(spread))
     change = (((draw - centre) / safe) ** 2 - ((moved - centre) / safe) ** 2) * random
+    # a deterministic weight that would have to change: density 0
     broken = ((moved != draw) & ~random).flatten(1).any(1)
     return (0.5 * change.flatten(1).sum(1)).masked_fill(broken, -torch.inf).numpy()

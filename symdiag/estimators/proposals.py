@@ -50,6 +50,7 @@ class GroupProposal:
         A dead end has log probability -inf: τ lacks that much mass, and the element must get no
         weight, even where another component could have drawn it.
         """
+        # sorted, so that each component draws its share as one batch; shuffled back below
         choice = np.sort(generator.choice(len(self.components), size=count, p=self.shares))
         parts = [
             self._sample_component(c, int((choice == k).sum()), generator)
@@ -74,6 +75,7 @@ class GroupProposal:
 
     def log_prob(self, batch: Element) -> Array:
         """log τ of each element, (K,)."""
+        # the probability under the mixture, whichever component drew the element
         terms = [self._component_log_prob(c, batch) for c in self.components]
         return np.asarray(logsumexp(terms, axis=0, b=self.shares[:, None]), dtype=np.float64)
 
@@ -120,6 +122,7 @@ def _component(kept: Tensor, flipped: Tensor | None, s: int) -> _Component:
     if flipped is None:
         return _Component(plus, None)
     minus = flipped[s].numpy()
+    # both signs forbidden: any odds will do, since the entry itself has weight 0
     with np.errstate(invalid="ignore"):
         odds = np.where(np.isneginf(plus) & np.isneginf(minus), 0.0, plus - minus)
     return _Component(np.logaddexp(plus, minus), odds)
@@ -129,6 +132,7 @@ def one_axis_per_tensor(group: Group) -> Group:
     """The group with only the first axis of each tensor: a matrix permanent that stands in for
     proposals.
     """
+    # reversed: the first axis of a tensor is then the one written last, which stays
     first = {m.tensor: m.axis for m in reversed(group.members)}
     members = tuple(m for m in group.members if first[m.tensor] == m.axis)
     return Group(group.name, group.width, members, group.signed)

@@ -31,6 +31,7 @@ class Slots:
     def of(cls, mean: Tensor, std: Tensor, x: Tensor) -> Slots:
         random = std > 0
         precision = torch.where(random, torch.where(random, std, 1.0) ** -2.0, 0.0)
+        # log 1 for deterministic entries: with precision 0 they drop out of every sum
         half_log = 0.5 * torch.log(torch.where(random, precision, 1.0)).sum(-1)
         return cls(mean, precision, precision * mean, half_log, x, x * x)
 
@@ -52,6 +53,7 @@ def matrix_moments(slots: Slots, kept: Tensor, flipped: Tensor | None, sign: Ten
 
     def moment(share: Tensor, values: Tensor) -> Tensor:
         """(1/S) Σ_s share_s @ values_s as one matrix product, (n, D)."""
+        # (n, S n) @ (S n, D): the sum over draws happens inside the product
         wide = share.transpose(0, 1).reshape(share.shape[1], -1)
         return wide @ values.reshape(-1, size) / count
 
@@ -76,6 +78,7 @@ def gradients(slots: Slots, std: Tensor, found: Moments) -> tuple[Tensor, Tensor
     shift = found.first - slots.x.mean(0)
     spread = found.second - slots.square.mean(0)
     by_mean = slots.precision * shift
+    # the −1/σ of a Gaussian's log density cancels: rows of P sum to 1, as the identity's do
     by_std = torch.where(
         slots.precision > 0, (spread - 2.0 * slots.mean * shift) * slots.precision / std, 0.0
     )

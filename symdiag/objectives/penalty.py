@@ -118,6 +118,7 @@ class StraddlingPenalty:
             ones the gradient is unbiased up to mixing while the value is a lower bound on H (Bethe
             functional). For figures to report use ``symdiag.analyze``.
         """
+        # float64 whatever the module's dtype: the matrix holds differences of large log densities
         loc = torch.cat([t.loc.reshape(-1) for t in self._tensors]).double()
         scale = torch.cat([t.scale().reshape(-1) for t in self._tensors]).double()
         flat = self._own_draws(loc, scale) if draws is None else self._flatten(draws)
@@ -215,6 +216,7 @@ def read_module(
         InputError: The parameters are no posterior in any known convention.
         UnsupportedError: A parametrisation that is not differentiable here.
     """
+    # keep_vars: the parameters themselves, not detached copies, or no gradient reaches them
     state = module.state_dict(keep_vars=True)
     tree = {key: _array(value) for key, value in state.items() if isinstance(value, Tensor)}
     raw = RawCheckpoint(path=type(module).__name__, sha256="", container="memory", tree=tree)
@@ -227,6 +229,7 @@ def read_module(
 
 def _array(value: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
     value = value.detach().cpu()
+    # NumPy has no bfloat16
     array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = (
         value.float() if value.dtype == torch.bfloat16 else value
     ).numpy()

@@ -101,6 +101,7 @@ class Variational:
 
     def hold_fixed(self) -> None:
         """Drop the gradients of deterministic weights."""
+        # means only: log_scale reaches the loss through factors of free, so its gradient is 0
         if self.free is not None and self.loc.grad is not None:
             self.loc.grad.mul_(self.free)
 
@@ -141,6 +142,7 @@ class FlatPrior:
 
 def gaussian_kl(q: Variational, prior: FlatPrior) -> Tensor:
     """Closed-form KL(q ‖ prior) summed over the random weights, nats."""
+    # log_scale, not log(scale): that is −inf for deterministic weights, and −inf · 0 is nan
     log_ratio = q.log_scale - torch.log(prior.scale)
     shift = (q.loc - prior.loc) / prior.scale
     terms = 0.5 * (torch.exp(2.0 * log_ratio) + shift.square() - 1.0) - log_ratio

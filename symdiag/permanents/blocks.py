@@ -71,6 +71,7 @@ def small_blocks(log_scaled: Array, small: int) -> BlockStructure | None:
     while low <= high:
         middle = (low + high) // 2
         count, labels = _components(pairs, THRESHOLDS[middle])
+        # THRESHOLDS descend: a later one cuts less, so it loses less and leaves larger blocks
         if int(np.bincount(labels).max(initial=0)) <= small:
             best, low = (count, labels), middle + 1
         else:
@@ -81,6 +82,7 @@ def small_blocks(log_scaled: Array, small: int) -> BlockStructure | None:
 def pair_weights(log_scaled: Array) -> Array:
     """(n, n) log weights of two-cycles, -inf on the diagonal."""
     pairs = log_scaled + log_scaled.T
+    # a unit's cycle with itself links nothing
     np.fill_diagonal(pairs, -np.inf)
     return pairs
 
@@ -127,12 +129,14 @@ def loss_bound(
     refill = np.array(
         [-log_scaled[np.ix_(block, block)].min() if len(block) > 1 else 0.0 for block in blocks]
     )
+    # a factor near e^600 bounds nothing, and beyond it exp below would overflow
     if not np.isfinite(refill).all() or float(refill.max()) > 600.0:
         return math.inf
     weights = np.exp(log_scaled)
     if count == n:
         mass = weights[np.ix_(order := np.concatenate(blocks), order)]
     else:
+        # (count, n) indicator L of the blocks: L N Lᵀ sums the weights between any two
         member = csr_matrix((np.ones(n), (labels, np.arange(n))), shape=(count, n))
         mass = np.asarray(member @ (member @ weights.T).T)
     np.fill_diagonal(mass, 0.0)

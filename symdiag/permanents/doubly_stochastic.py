@@ -37,6 +37,7 @@ def sinkhorn(matrix: Array, *, tolerance: float = 1e-4, sweeps: int = 100) -> Do
     error = np.inf
     for _ in range(sweeps):
         sums = matrix @ column
+        # columns were scaled last, so their sums are 1: what is left undone is in the rows
         error = float(np.abs(sums * row - 1.0).max(initial=0.0))
         if error <= tolerance:
             break
@@ -61,6 +62,7 @@ def round_to_doubly_stochastic(matrix: Array) -> Array:
     row = np.maximum(1.0 - shrunk.sum(axis=1), 0.0)
     column = np.maximum(1.0 - shrunk.sum(axis=0), 0.0)
     total = float(row.sum())
+    # rows and columns lack the same total, n minus the sum of all entries
     if total > 0.0:
         shrunk += np.outer(row, column / total)
     return np.asarray(shrunk)
@@ -74,6 +76,7 @@ def energy_and_entropy(log_weights: Array, matrix: Array) -> tuple[float, float]
         used = chunk > 0.0
         ratio = np.where(used, log_weights[rows] - np.log(np.where(used, chunk, 1.0)), 0.0)
         energy += float(np.sum(chunk * ratio))
+        # x log x tends to 0 at 0, where float would give nan
         hole = np.clip(1.0 - chunk, 1e-300, None)
         entropy += float(np.sum(hole * np.log(hole)))
     return energy, entropy

@@ -83,6 +83,7 @@ def small_log_permanents(log_weights: Array) -> Array:
     """
     count, n, _ = log_weights.shape
     sizes = np.array([mask.bit_count() for mask in range(1 << n)])
+    # (2^n, B): the batch is last, so that a subset's values lie side by side
     forward = np.full((1 << n, count), -np.inf)
     forward[0] = 0.0
     for row in range(n):

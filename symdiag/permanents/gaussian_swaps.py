@@ -92,6 +92,7 @@ def partner_table(log_weights: Array, generator: np.random.Generator) -> IntArra
     np.fill_diagonal(odds, 0.0)
     total = odds.sum(axis=1, keepdims=True)
     odds *= (1.0 - _UNIFORM) / np.where(total > 0, total, 1.0)
+    # what is missing of 1 (all of it where no swap ever succeeds) goes to every partner alike
     odds += (1.0 - odds.sum(axis=1, keepdims=True)) / (n - 1)
     np.fill_diagonal(odds, 0.0)
     running = np.cumsum(odds, axis=1)

@@ -61,6 +61,8 @@ def subset_permanent(
             if not (mask >> j) & 1:
                 term = weights[row, j] * backward[mask | (1 << j)]
                 total += term
+                # each permutation with pi(row) = j once: rows
+                # before it fill the mask, rows after it the rest
                 marginals[row, j] += forward[mask] * term
         backward[mask] = total
     return float(forward[full])
@@ -86,6 +88,7 @@ def _pick(free: ByteArray, odds: Array, stripes: Array, goal: float) -> int:
         stripe += 1
     last = -1
     for j in range(stripe * _STRIPE, odds.shape[0]):
+        # rounding may put the goal beyond the sum: then the last free column with odds is taken
         if free[j] and (odds[j] > 0.0 or last < 0):
             last = j
             run += odds[j]
@@ -160,6 +163,7 @@ def _column_sums(
             if value > top[j]:
                 top[j] = value
                 arg[j] = i
+    # summed apart: total minus the largest would lose all digits where one entry dominates
     rest[:] = 0.0
     for i in range(n):
         for j in range(n):
@@ -181,6 +185,7 @@ def _row_messages(values: Array, messages: Array, damped: bool) -> float:
     for j in range(n):
         new = 1.0 / max(rest if j == arg else total - values[j], 1e-300)
         change = max(change, abs(new - messages[j]) / (new + messages[j]))
+        # damped by a geometric mean: messages are positive and live on a log scale
         messages[j] = np.sqrt(new * messages[j]) if damped else new
     return change
 

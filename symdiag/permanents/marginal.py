@@ -91,6 +91,7 @@ def _large(
             hint="allow method 'auto', or raise max_exact (up to 24)",
         )
     balanced = sinkhorn(np.exp(log_block), tolerance=1e-3).weights
+    # without a draw to start from, what bias a short chain has is not known
     if method == "bethe" or (method == "auto" and (start is None or float(balanced.max()) < _FLAT)):
         return beliefs(balanced), "bethe"
     chain = swap_chain(

@@ -44,6 +44,7 @@ def best_assignment(log_weights: Array) -> IntArray | None:
     """
     n = len(log_weights)
     diagonal = np.diagonal(log_weights)
+    # every row is heaviest on the diagonal: no permutation can weigh more, so no solver
     if n and np.isfinite(diagonal).all() and bool((log_weights <= diagonal[:, None]).all()):
         return np.arange(n)
     try:

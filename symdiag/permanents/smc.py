@@ -137,6 +137,7 @@ def run(
         )
         if rows.stop == n:
             break
+        # (K,): log look-ahead over the columns that each particle still has free
         ahead = free @ log_h[-1]
         chosen = _resample(log_weight - settled + ahead, generator, bool(forced.shape[1]))
         if chosen is not None:
@@ -144,6 +145,7 @@ def run(
             free, settled = free[ancestors[rows.stop - 1]], ahead[ancestors[rows.stop - 1]]
             log_weight[:] = 0.0
             log_z += gained
+    # taken back: look-ahead granted at the last resampling, for columns that are free no more
     log_weight -= settled
     return Run(
         proposal.offset + log_z + log_mean_exp(log_weight),
@@ -214,6 +216,7 @@ def _resample(
         return np.arange(particles), -np.inf
     weight = np.exp(log_weights - top)
     mass = float(weight.sum())
+    # effective sample size, (Σ w)² / Σ w²
     if mass * mass >= _RESAMPLE_BELOW * particles * float(weight @ weight):
         return None
     expected = weight * (particles / mass)
@@ -223,6 +226,7 @@ def _resample(
         order[1:] = generator.permutation(order[1:])
         shift = size_biased_shift(float(expected[0]), shift, float(generator.random()))
     after = np.ceil(np.cumsum(expected[order]) - shift).astype(np.int64)
+    # rounding of the running sum may neither lose a particle nor add one
     after[-1] = particles
     after = np.maximum.accumulate(np.clip(after, 0, particles))
     offspring = np.empty(particles, dtype=np.int64)
@@ -230,6 +234,7 @@ def _resample(
     if keep and offspring[0] == 0:  # rounding only: the retained particle always has offspring
         offspring[np.argmax(offspring > 0)] -= 1
         offspring[0] = 1
+    # offspring add up to K, so there are as many slots without any as surplus copies
     ancestors = np.arange(particles)
     ancestors[offspring == 0] = np.repeat(ancestors, np.maximum(offspring - 1, 0))
     return ancestors, top + float(np.log(mass / particles))

@@ -78,6 +78,7 @@ def swap_loop(
     n = np.int64(held.shape[0])
     informed = cumulative.shape[0] > 0
     holder = np.empty(n, dtype=np.int64)
+    # time is added when a state is left; what came before the end of burn-in is not counted
     since = np.full(n, burn)
     for row in range(n):
         holder[held[row]] = row
@@ -195,6 +196,7 @@ def gaussian_swap_loop(
     n = np.int64(partners.shape[0])
     held = np.empty(n, dtype=np.int64)
     since = np.empty(n, dtype=np.int64)
+    # (n,) log density of each slot at what it holds: a proposal needs two new ones, not four
     value = np.empty(n)
     odd = np.empty(n)
     for s in range(draws.shape[0]):
