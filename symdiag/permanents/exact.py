@@ -25,6 +25,7 @@ SMALL = 8
 def _popcounts(n: int) -> IntArray:
     counts = np.zeros(1, dtype=np.int64)
     for _ in range(n):
+        # the upper half of the masks is the lower half with one bit more
         counts = np.concatenate([counts, counts + 1])
     return counts
 

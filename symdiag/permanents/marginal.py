@@ -74,6 +74,7 @@ def _one(
             start = found.identity_in(block)
             local, how = _large(log_block, start, generator, method, effort)
             used.add(how)
+        # scaling leaves the law of permutations alone: only the columns were put in another order
         result[np.ix_(block, found.scaled.columns[block])] = local
     return result, "+".join(sorted(used - {"exact"})) or "exact"
 

@@ -57,6 +57,7 @@ def swap_chain(
     n = len(log_weights)
     state = np.arange(n) if start is None else np.array(start, dtype=np.int64)
     occupation = np.zeros((n, n))
+    # the loop draws a second row, of which a single one leaves none
     if n == 1:
         return Chain(state, np.ones((1, 1)), 0.0)
     skip = steps // 10 if burn is None else burn
