@@ -24,7 +24,7 @@ LayerKind = Literal[
 ODD_ACTIVATIONS = frozenset(
     {"tanh", "erf", "sin", "identity", "softsign", "hardtanh", "tanhshrink"}
 )
-"""Activations with phi(-x) = -phi(x): sign flips of a unit are then symmetries too (DESIGN.md 1.4).
+"""Activations with phi(-x) = -phi(x): sign flips of a unit are then symmetries too (docs/theory/symmetry.md).
 """
 
 ACTIVATIONS = ODD_ACTIVATIONS | {

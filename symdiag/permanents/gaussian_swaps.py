@@ -65,8 +65,8 @@ class SwapMoments:
 def default_proposals(width: int) -> int:
     """Swaps proposed per draw: a quarter of the pairs, 30 a slot at least.
 
-    With partners by odds the gradient is then short of a long chain's by 2 to 4 % at 500 units
-    (docs/theory/estimators.md), where uniform proposals need four times as many.
+    With partners by odds the gradient is then short of a long chain's by a few per cent at 500
+    units, where uniform proposals need four times as many (docs/retraining.md, 'Gradients').
     """
     return max(_LEAST_PER_SLOT * width, round(_SHARE_OF_PAIRS * width * width))
 

@@ -125,7 +125,7 @@ class PermutationSpec:
         return math.prod(int(axis.sum()) for axis in free)
 
     def adjacent(self, first: Group, second: Group) -> bool:
-        """Whether two groups share a tensor (DESIGN.md 1.5: entropies add exactly when they do
+        """Whether two groups share a tensor (docs/theory/estimators.md: entropies add exactly when they do
         not).
 
         Groups on two ranges of one axis count: apart under a mean field, a posterior with
