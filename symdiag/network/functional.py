@@ -63,6 +63,8 @@ def forward(
         if layer.is_norm:
             hidden = normalise(layer, lookup, hidden)
             continue
+        # before the layer, not after it: norms stand between a layer and its activation, and the
+        # last layer has none
         if layer is not units[0]:
             hidden = activate(hidden)
         hidden = _linear(layer, lookup, hidden)
@@ -79,6 +81,7 @@ def forward_mlp(network: Network, weights: Mapping[str, Tensor], inputs: Tensor)
 def _activation(network: Network) -> Callable[[Tensor], Tensor]:
     if network.activation is not None:
         return ACTIVATION_FUNCTIONS[network.activation]
+    # one layer: there is nothing for an activation to act on
     if len(network.unit_layers) < 2:
         return ACTIVATION_FUNCTIONS["identity"]
     raise UsageError(
@@ -105,6 +108,8 @@ def _linear(layer: Layer, weights: Mapping[str, Tensor], inputs: Tensor) -> Tens
         return product
     bias = weights[layer.bias]
     return product + (
+        # the draw axis is told by the weight: a bias stored as (1, n) and a single draw of n biases
+        # look alike
         bias.reshape(-1) if weight.ndim == 2 else bias.reshape(weight.shape[0], 1, -1)
     )
 
@@ -112,6 +117,7 @@ def _linear(layer: Layer, weights: Mapping[str, Tensor], inputs: Tensor) -> Tens
 def _shared_inputs(inputs: Tensor, matrix: Tensor) -> Tensor:
     """The same inputs for every draw, as one product: (N, in) and (S, in, out) → (S, N, out)."""
     draws, features, units = matrix.shape
+    # (in, S * out): one large product instead of S small ones
     flat = inputs @ matrix.transpose(0, 1).reshape(features, draws * units)
     return flat.view(-1, draws, units).transpose(0, 1)
 
@@ -125,6 +131,8 @@ def normalise(
             weights[layer.tensor_for("running_mean") or ""],
             weights[layer.tensor_for("running_var") or ""],
         )
+        # the stored statistics, not the batch's: outputs must not depend on who else is in the
+        # batch
         standard = (hidden - _row(mean)) * torch.rsqrt(_row(variance) + epsilon)
     elif layer.kind == "layernorm":
         standard = F.layer_norm(hidden, hidden.shape[-1:], eps=epsilon)

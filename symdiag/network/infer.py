@@ -75,6 +75,7 @@ def _activation(posterior: Posterior, given: str | None) -> tuple[str | None, li
     if name is None:
         found, note = pickled_activation(posterior)
         return found, [note or "activation unknown: sign flips were not considered"]
+    # people write ReLU in sidecars
     name = name.strip().lower()
     if name not in ACTIVATIONS:
         known = ", ".join(sorted(ACTIVATIONS))
@@ -118,6 +119,7 @@ def _layout_hint(posterior: Posterior) -> bool | None:
     layout = (_metadata(posterior, "layout") or "").replace("_", ",").replace(" ", "")
     if layout in {"in,out", "out,in"}:
         return layout == "in,out"
+    # JAX code multiplies x @ w, so its weights are (in, out) by habit
     return True if posterior.source.dialect == "numpyro" else None
 
 
@@ -147,12 +149,14 @@ def _in_order(
     results = [(note, read_chain(order, shapes, hint)) for note, order in orders]
     readings = [(note, found) for note, found in results if isinstance(found, Reading)]
     if alphabetical and (sorted_names or not readings):
+        # only for sorted names: a file in the order of definition needs no search
         others = fitting_orders(modules, shapes, hint)
         if readings and len(others) > 1:
             raise UnsupportedError(_SEVERAL, code="undetermined-architecture", hint=ASK)
         if not readings and len(others) == 1:
             readings = [(_ONLY, others[0])]
     if not readings:
+        # the first order tried is the likeliest, so its break is the one to show
         broken = next(found for _, found in results if isinstance(found, Break))
         raise UnsupportedError(broken.message, code="broken-chain", hint=ASK)
     note, reading = readings[0]
@@ -172,6 +176,7 @@ def order_suspicion(layers: Sequence[Layer]) -> str:
     for layer in layers:
         if layer.is_norm:
             continue
+        # layers that agree in all of this could be exchanged without any shape changing
         signature = (layer.kind, layer.shape, layer.in_out, layer.inner, layer.bias is None)
         before = known.get(signature)
         known[signature] = layer

@@ -44,6 +44,7 @@ def read_chain(modules: Sequence[Module], shapes: Shapes, in_out: bool | None) -
     """
     readings = {orientation: _read(modules, shapes, orientation) for orientation in (False, True)}
     fitting = {key: value for key, value in readings.items() if isinstance(value, Reading)}
+    # the reading that gets farther is the likelier one: its break is what the user has to mend
     if not fitting:
         return max(
             (r for r in readings.values() if isinstance(r, Break)),
@@ -51,6 +52,7 @@ def read_chain(modules: Sequence[Module], shapes: Shapes, in_out: bool | None) -
         )
     if len(fitting) == 1:
         return next(iter(fitting.values()))
+    # only now: shapes are evidence, and a stated layout that they contradict is a mistake
     if in_out is not None:
         return fitting[in_out]
     return _settle_ambiguous(fitting)
@@ -63,8 +65,10 @@ def _settle_ambiguous(fitting: Mapping[bool, Reading]) -> Reading:
     widths = {
         key: [layer.out_features for layer in value.layers[:-1]] for key, value in fitting.items()
     }
+    # a net whose hidden layers all have one unit is not what anyone trains
     bottleneck = bool(widths[False]) and max(widths[False]) == 1 < max(widths[True])
     chosen = fitting[bottleneck]
+    # convolutions are stored (out, in, ...) everywhere, so nothing was assumed
     if not any(layer.kind == "linear" for layer in chosen.layers):
         return chosen
     stored = "(in, out)" if bottleneck else "(out, in)"
@@ -80,6 +84,7 @@ def _read(modules: Sequence[Module], shapes: Shapes, in_out: bool) -> Reading | 
         if layer is None:
             notes.append(f"{module.name}: a single number, not part of any layer")
             continue
+        # a norm passes on the units of the layer before it: widths are compared across it
         before = next((earlier for earlier in reversed(layers) if not earlier.is_norm), None)
         problem = _two_norms(layers, layer) or _problem(before, layer, shapes)
         if problem:
@@ -95,6 +100,8 @@ def _assumed(layer: Layer) -> list[str]:
     """What tensors alone leave open about one layer."""
     if layer.kind == "layernorm":
         return [f"{layer.name}: read as LayerNorm by its name (no running statistics in the file)"]
+    # flattening (C, H, W) puts a channel's positions side by side; channels last would interleave
+    # them
     if layer.inner > 1:
         channels = layer.in_features // layer.inner
         return [
@@ -114,6 +121,7 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
     )
     if module.get("recurrent") is not None:
         return _recurrent_layer(module, shapes, in_out)
+    # a temperature or a noise scale, which acts on all units alike
     if len(shape) == 0 or (shape == (1,) and len(module.tensors) == 1):
         return None
     bias = None if bias == weight else bias
@@ -134,6 +142,7 @@ def _layer(module: Module, shapes: Shapes, in_out: bool) -> Layer | None:
         kind = _CONV_KINDS.get(len(shape), "other")
         return Layer(module.name, kind, weight, bias, shape[1], shape[0], shape, False, 1, extras)
     embedding = bool(_EMBEDDING.search(module.name)) and bias is None
+    # an embedding is a table (words, units): its rows are indices, whatever the layout of the rest
     flipped = in_out or embedding
     units_in, units_out = shape if flipped else (shape[1], shape[0])
     kind = "embedding" if embedding else "linear"
@@ -157,6 +166,7 @@ def _recurrent_layer(module: Module, shapes: Shapes, in_out: bool) -> Layer:
         for role in ("recurrent", "recurrent_bias")
         if role in module.tensors
     )
+    # input and recurrent halves stack the same gates; where they differ it is another cell
     kind = kind if rows == stacked else "other"
     return Layer(
         module.name,
@@ -185,6 +195,7 @@ def _inner(before: Layer | None, layer: Layer) -> int:
     """Columns of ``layer`` that one unit of ``before`` owns: H*W after a flatten, else 1."""
     if before is None or not before.kind.startswith("conv") or layer.kind != "linear":
         return 1
+    # floored here; `_problem` refuses a width that is no multiple
     return layer.in_features // before.out_features
 
 
@@ -203,6 +214,7 @@ def _problem(before: Layer | None, layer: Layer, shapes: Shapes) -> str:
             else ""
         )
     misplaced = _misplaced(before, layer)
+    # 0 where the layer takes fewer inputs than there are channels: then the widths differ, too
     inner = max(_inner(before, layer), 1)
     if misplaced or layer.in_features == before.out_features * inner:
         return misplaced
@@ -243,6 +255,8 @@ def fitting_orders(modules: Sequence[Module], shapes: Shapes, hint: bool | None)
             found.append(result)
         if len(found) > 1:
             break
+        # orders grow as a factorial, and a search cut short must not pass for a complete one: no
+        # order is then said to be the only one
         if steps > _MAX_STEPS:
             return []
     return found
@@ -263,6 +277,7 @@ def _orders(
         return
     yield None
     for index, module in enumerate(rest):
+        # fc2 never before fc1: people number layers in the order of use
         if any(numbered(other.name, module.name) for other in rest):
             continue
         yield from _orders([*chosen, module], rest[:index] + rest[index + 1 :], shapes, hint)

@@ -22,6 +22,7 @@ def match_names(module: nn.Module, posterior: Posterior) -> dict[str, str]:
     Raises:
         UnsupportedError: ``model-mismatch`` naming the first tensors that do not fit.
     """
+    # with duplicates: a file may hold a tied tensor under any of its names
     own = {name: tuple(p.shape) for name, p in module.named_parameters(remove_duplicate=False)}
     buffers = {name: tuple(b.shape) for name, b in module.named_buffers(remove_duplicate=False)}
     theirs = {
@@ -29,6 +30,7 @@ def match_names(module: nn.Module, posterior: Posterior) -> dict[str, str]:
         **{name: value.shape for name, value in posterior.buffers.items()},
     }
     names = _by_prefix(own, theirs)
+    # apart from the parameters, as buffers are optional: a missing one must not spoil the match
     names |= {k: v for k, v in _by_prefix(buffers, theirs).items() if k not in names}
     tied = _tied_names(module, names)
     missing = [name for name in own if name not in names and name not in tied]
@@ -77,6 +79,7 @@ def _by_prefix(own: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, s
                 }
             else:
                 continue
+            # max keeps the first of equals: names as they are outrank any prefix
             best = max(best, found, key=len)
         if len(best) == len(own):
             break
@@ -85,6 +88,7 @@ def _by_prefix(own: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, s
 
 def _tied_names(module: nn.Module, names: Mapping[str, str]) -> set[str]:
     """Module names that share a tensor with one the file holds."""
+    # by identity: what a module ties is one Parameter object under two names
     held = {id(p) for n, p in module.named_parameters(remove_duplicate=False) if n in names}
     return {n for n, p in module.named_parameters(remove_duplicate=False) if id(p) in held}
 
@@ -136,6 +140,7 @@ def read_posterior(module: nn.Module, like: Posterior | None = None) -> Posterio
     }
     raw = RawCheckpoint(path=type(module).__name__, sha256="", container="memory", tree=tree)
     known = like.source.scale_transform if like is not None and like.source is not None else ""
+    # what the names say first, then what the file was read with; each is tried once
     for transform in dict.fromkeys((None, known or None, "softplus")):
         try:
             found = interpret(raw, ReadOptions(scale_transform=transform))

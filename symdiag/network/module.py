@@ -63,12 +63,14 @@ class UserModel:
         """
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         mine = self._mine(weights)
+        # one axis more than the module's own tensor has: that of the draws
         axes = {
             own: 0 if value.ndim > self._tensor(own).ndim else None for own, value in mine.items()
         }
         if 0 not in axes.values():
             return self._call(mine, arguments)
         try:
+            # same: what the forward draws by itself must not differ between draws of the weights
             run = torch.func.vmap(self._call, in_dims=(axes, None), randomness="same")
             return run(mine, arguments)
         except RuntimeError:  # the module does something vmap has no rule for
@@ -153,6 +155,7 @@ def load_factory(target: str) -> Any:
             f"'{target}' is not package.module:factory", code="bad-model-option", hint=_FACTORY_HINT
         )
     here = str(Path.cwd())
+    # console scripts, unlike python -m, do not put the working folder there
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -180,7 +183,9 @@ def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
     """
     module, example = _built(source)
     module = _copied(module)
+    # before eval and double: whatever it puts in must get both as well
     samples = made_plain(module)
+    # running statistics and no dropout; float64, since densities are differences of large numbers
     module = module.eval().double()
     matched = match_posterior(module, posterior)
     names = match_names(module, posterior) if matched is None else matched
@@ -212,6 +217,7 @@ def _ignores_inputs(model: UserModel) -> bool:
         else a
         for a in model.example_inputs
     )
+    # identity tells that nothing was there to vary: indices have no neighbouring values
     if all(a is b for a, b in zip(others, model.example_inputs, strict=True)):
         return False  # indices: taken on trust
     with torch.no_grad():
@@ -241,6 +247,7 @@ def _copied(module: nn.Module) -> nn.Module:
     graph.
     """
     kept = [value for part in module.modules() for value in tree_leaves(vars(part))]
+    # deepcopy refuses tensors that are no leaves of a graph
     memo = {id(v): v.detach().clone() for v in kept if isinstance(v, Tensor) and not v.is_leaf}
     return copy.deepcopy(module, memo).cpu()
 
@@ -294,6 +301,7 @@ def _candidates(module: nn.Module) -> Iterator[Tensor]:
         if channels:
             yield from (noise(channels, *(size,) * _spatial(part)) for size in _SPATIAL_SIZES)
         if vocabulary:
+            # different indices in both rows: equal ones would hide which position matters
             tokens = torch.arange(10).reshape(2, 5) % vocabulary
             yield from (tokens, tokens[:, 0])
         if features or channels or vocabulary:

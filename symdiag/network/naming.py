@@ -51,6 +51,7 @@ def split_name(name: str) -> tuple[str, str]:
     (('net.fc1', 'weight'), ('#1', 'weight'), ('fc2', 'bias'))
     """
     head, _, last = name.replace("/", ".").rpartition(".")
+    # before the general words: weight_ih_l0 is no weight of a module called ih_l0
     if _OWN_ROLE.match(last):
         return head, last
     if last.lower() in _ROLES:
@@ -100,6 +101,7 @@ def numbered(first: str, second: str) -> bool:
     >>> numbered("fc2", "fc10"), numbered("fc2", "fc1"), numbered("fc1", "out2")
     (True, False, False)
     """
+    # the words must agree: enc1 and dec2 are no sequence
     words = [re.sub(r"\d+", "#", name) for name in (first, second)]
     return words[0] == words[1] and natural_key(first) < natural_key(second)
 
@@ -134,6 +136,7 @@ def _nameless_bias(before: Module, module: Module, shapes: Mapping[str, tuple[in
     ):
         return False
     weight, bias = shapes[next(iter(before.tensors.values()))], shapes[module.tensors["?"]]
+    # either of the first two axes: the layout is settled later
     return len(weight) >= 2 and len(bias) == 1 and bias[0] in weight[:2]
 
 
@@ -199,6 +202,7 @@ def _copies(posterior: Posterior) -> tuple[str, ...]:
     """
     seen: dict[bytes, str] = {}
     for name, loc in posterior.loc.items():
+        # two biases of zeros, or two norms' weights of ones, are equal without being tied
         if loc.ndim < 2 or loc.size < 2 or (loc == loc.flat[0]).all():
             continue
         digest = hashlib.blake2b(str(loc.shape).encode())
@@ -238,6 +242,7 @@ def _refuse_projections(modules: Sequence[Module]) -> None:
         match = _PROJECTION.match(last)
         if match:
             found.setdefault(parent, set()).add(match[1].lower())
+            # all three: a lone layer called v is no attention
             if len(found[parent]) == len("qkv"):
                 where = parent or "the network"
                 message = f"{where} holds attention (q, k and v): a file says neither its heads nor its skip connections"

@@ -80,6 +80,7 @@ class NoNoise(TorchFunctionMode):
         options = {k: v for k, v in kwargs.items() if k != "generator"}
         if name == "rand_like":
             return torch.full_like(_example(args[0]), 0.5, **options)
+        # 0.5, not 0: uniform noise goes through log or a quantile, which are infinite at the ends
         return torch.zeros(*args, **options) + 0.5
 
     def is_noise(self, value: Any) -> bool:
@@ -95,6 +96,7 @@ class NoNoise(TorchFunctionMode):
             operands: its arguments; traced ones have their example as ``value``.
             value: its result on the examples.
         """
+        # before all else: a product with the noise is zero whatever the other factor is
         if self.is_noise(value):
             return value
         leaves = tree_leaves(list(operands))
@@ -143,9 +145,11 @@ def running(*, samples: bool, follows: bool = False) -> Iterator[NoNoise | None]
         if not samples:
             yield None
             return
+        # validation branches on values, which a tracer cannot follow
         distribution.set_default_validate_args(False)
         with NoNoise(follows=follows) as mode:
             yield mode
     finally:
+        # also after an exception: the setting is the whole process's
         torch.set_default_dtype(dtype)
         distribution.set_default_validate_args(checked)

@@ -117,6 +117,7 @@ def hinted_activation(posterior: Posterior) -> tuple[str | None, str]:
 def _only_activation(tree: PickledModule) -> str | None:
     kinds = (_TORCH.fullmatch(part.class_name) for _, part in tree.walk())
     found = {ACTIVATION_CLASSES.get(kind["kind"]) for kind in kinds if kind} - {None}
+    # with two kinds it is not known which stands where
     return found.pop() if len(found) == 1 else None
 
 
@@ -219,6 +220,7 @@ def _layer(tree: PickledModule) -> nn.Module:
         layer: nn.Module = getattr(nn, kind)(**settings)
     except Exception as error:  # settings of a foreign version, or edited ones
         raise _Unknown from error
+    # a Bayesian layer has means and scales of the shape of each weight, under names of its own
     known = {*tree.parameters.values(), *tree.buffers.values()}
     if any(tuple(p.shape) not in known for p in layer.parameters()):
         raise _Unknown
@@ -256,6 +258,8 @@ def _own_matrix(tree: PickledModule) -> tuple[int, int, bool, bool] | None:
     rows, columns = matrices[0]
     if vectors and vectors[0][0] not in (rows, columns):
         return None
+    # the bias is as long as there are outputs; for a square matrix it tells nothing, and PyTorch's
+    # layout is taken
     in_out = bool(vectors) and vectors[0][0] == columns != rows
     sizes = (rows, columns) if in_out else (columns, rows)
     return (*sizes, in_out, bool(vectors))
@@ -298,6 +302,7 @@ def _example(module: nn.Module) -> Tensor:
         if output.numel() > _LARGEST:
             raise _Unknown
 
+    # shapes alone are computed on the meta device, so a bomb is seen before it is allocated
     hooks = [part.register_forward_hook(small) for part in module.modules()]
     try:
         for candidate in _candidates(module):

@@ -84,6 +84,7 @@ def chain_provenance(layers: Sequence[Layer], *, stated: bool = False) -> Proven
     steps = [layers[a : b + 1] for a, b in itertools.pairwise(places)]
     inside = [_is_inside(step) for step in steps]
     function = _unplaced_norm([*steps, layers[places[-1] :]])
+    # after the norms: that it is a chain does not say where they stand
     if stated:
         why = "the file's metadata says that it is a plain chain"
         return Provenance("determined", why, function=function)
@@ -92,6 +93,7 @@ def chain_provenance(layers: Sequence[Layer], *, stated: bool = False) -> Proven
         return Provenance("determined", why, function=function)
     exposed = [unit for unit, hidden in zip(units, inside, strict=False) if not hidden]
     inputs = 0 if units[0].kind == "embedding" else units[0].in_features  # indices join nothing
+    # equal widths alone prove no skip connection; they only leave it possible
     clash = _same_width(inputs, exposed, units[-1].out_features)
     if clash:
         why = f"read as a plain chain, although {clash} leave room for skip connections or shared layers"
@@ -108,6 +110,7 @@ def _same_width(inputs: int, exposed: Sequence[Layer], outputs: int) -> str:
     """Two vectors of one width, in words; "" where there are none but inputs and outputs."""
     known: dict[int, str] = {inputs: "inputs"}
     for layer in exposed:
+        # a skip adds vectors, so it needs equal widths; concatenation would show in the next layer
         other = known.setdefault(layer.out_features, f"'{layer.name}'")
         if other != f"'{layer.name}'":
             return f"{other} and '{layer.name}' ({layer.out_features} wide)"
@@ -162,6 +165,7 @@ def _step(before: Layer, after: Layer) -> int:
     if before.name == before.weight or after.name == after.weight:
         return 0  # a positional list of tensors, not of modules
     first, second = _NUMBERED.fullmatch(before.name), _NUMBERED.fullmatch(after.name)
+    # numbers count within one container: 0.1 and 1.2 are parts of two
     if first is None or second is None or first["parent"] != second["parent"]:
         return 0
     return int(second["number"]) - int(first["number"])
