@@ -31,6 +31,7 @@ def find_config(start: Path) -> Path | None:
         if own.is_file():
             return own
         shared = folder / "pyproject.toml"
+        # a project without our table is passed by: the settings may be in a folder above
         if shared.is_file() and "symdiag" in _read(shared).get("tool", {}):
             return shared
     return None
@@ -77,6 +78,7 @@ def default_map(
         if not isinstance(own, dict):
             raise UsageError(f"config key {name!r} should be a table", code="bad-config")
         _refuse_unknown(own, parameters, f"config key in [{name}]")
+        # a command's own table outranks what all commands share
         merged = {**shared, **own}
         result[name] = {parameters[_key(k)]: v for k, v in merged.items() if _key(k) in parameters}
         # TOML has lists, but one value needs none

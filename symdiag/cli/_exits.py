@@ -41,6 +41,7 @@ def explained(error: BaseException) -> SymdiagError:
         return LimitError(
             "out of memory", code="out-of-memory", hint="fewer --samples, or a larger machine"
         )
+    # without a file name it is not the user's file that failed, and so a bug of ours
     if isinstance(error, OSError) and error.filename is not None:
         return UnreadableError(f"{error.filename}: {error.strerror}")
     return SymdiagError(f"{type(error).__name__}: {error}", code="internal-error", hint=_BUG_HINT)

@@ -55,6 +55,7 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
     options = RenderOptions(
         color=paint and name == "console",
         ascii=not speaks_unicode(sys.stdout),
+        # narrower, tables break up; wider, lines get hard to follow
         width=max(40, min(width, 120)),
         detail=0 if shown.quiet else 1 + min(shown.verbose, 1),
     )
@@ -111,6 +112,7 @@ def emit(output: Output, items: Sequence[Renderable]) -> None:
         atomic_write(
             path,
             render_all(items, name, options).encode("utf-8", "backslashreplace"),
+            # a report is made anew by the same command; inputs were refused above
             overwrite=True,
         )
     write_stdout(render_all(items, output.format, output.options))

@@ -48,6 +48,7 @@ def write_stdout(text: str) -> None:
     """
     try:
         _write(sys.stdout, text)
+    # before OSError, of which it is a kind
     except BrokenPipeError:
         _abandon(sys.stdout)
     except (OSError, ValueError) as error:
@@ -75,6 +76,7 @@ def _write(stream: TextIO, text: str) -> None:
 def _abandon(stream: TextIO) -> None:
     """Point a broken stream at nothing, so that the interpreter's own flush at exit stays quiet."""
     with contextlib.suppress(OSError, ValueError):
+        # the descriptor, not sys.stdout: the buffer flushed at exit writes to that
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)

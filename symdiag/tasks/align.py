@@ -90,6 +90,7 @@ class AlignedMany:
 
 def _settled(report: AlignReport | UniverseReport, statuses: Sequence[str]) -> bool:
     same = report.verdict == "same mode up to symmetry" and not report.condition
+    # a match without a bound may have missed a better one
     return same and "not-certified" not in statuses
 
 
@@ -126,6 +127,7 @@ def align(
     check_output(written.output, inputs, overwrite=written.overwrite, code="usage")
     (model, fixed), symmetry = _read([source, reference], reading, matching.seed)
     if written.output is not None:
+        # a report may carry its condition in words; a file of weights cannot
         symmetry.provenance.require_groups("writing an aligned posterior")
     alignment = align_posteriors(
         model,

@@ -155,4 +155,5 @@ def _assumptions(posterior: Posterior | None, outline: _Outline | None) -> tuple
 def _write_spec(spec: PermutationSpec, path: Path) -> None:
     if not len(spec):
         raise UsageError("no group was found, so there is no spec to write", code="bad-spec")
+    # never over an existing spec: it may have been edited by hand
     atomic_write(path, format_spec(spec).encode("utf-8"), overwrite=False)

@@ -88,6 +88,7 @@ def in_python(function: Callable[..., R]) -> Callable[..., R]:
 
 def as_keywords(text: str) -> str:
     """``text`` with ``keyword=`` for ``--flag``; whole commands stay commands."""
+    # a command to paste needs its flags as the shell takes them
     return text if _COMMAND.search(text) else _FLAG.sub(_keyword, text)
 
 

@@ -94,6 +94,7 @@ def prune(
     if setting.forward is None:
         forward_pass(wide, symmetry)  # raises, with the hint
     weights = symmetry.spec.restricted(wide.loc)
+    # below the tolerance that the check on the narrower net itself then applies
     found = removable(wide, weights, setting, limit=_MARGIN * pruning.tolerance)
     units = _leaving_one(wide, weights, found.units)
     small, change = wide, 0.0
@@ -113,6 +114,7 @@ def prune(
         units, given, model_config, estimation, pruning, sinks
     )
     removed = any(mask.any() for mask in units.values())
+    # a copy of the wide file under a new name would pass for a result
     written = pruning.output if removed else None
     if written is not None:
         formats.save(final, written)
@@ -182,6 +184,7 @@ def _leaving_one(
     left = {name: mask.copy() for name, mask in units.items()}
     for group in spec:
         if left[group.name].all():
+            # a layer of no units is no layer: what follows would have no inputs
             left[group.name][strongest(wide, group)] = False
     return left
 
@@ -196,6 +199,7 @@ def _change_at_means(
             outputs_of(forward_pass(p, s), {n: v[None] for n, v in p.loc.items()}, inputs)[0]
             for p, s in ((wide, symmetry), (small, narrow))
         )
+        # the scale of the change: predictive stds of the wide net, over 64 draws of its weights
         drawn = outputs_of(
             forward_pass(wide, symmetry), wide.sample(np.random.default_rng(0), 64), inputs
         )

@@ -101,9 +101,11 @@ def retrain(
     start = original if runs.start == "checkpoint" else scratch(original, training.seed)
     with workers_from_environment() as workers:
         problem = problem_of(start, symmetry, model_config, data, held_out, device=runs.device)
+        # on the file's own weights: a start from scratch predicts nothing yet
         check_assumed_function(dataclasses.replace(problem, posterior=original), symmetry)
         config = training.resolved(len(problem.train), start.num_parameters)
         entropy = certified_straddling(problem, original, evaluation)
+        # an interrupted run had something to gain when it began, and is owed its end
         gains = runs.anyway or files.resume or _can_gain(entropy, config, runs)
         if gains:
             # every process trains; one of them evaluates, writes and reports

@@ -135,6 +135,7 @@ def _chance(
     chance = chance_of_draws(
         drawn.draws,
         found.spec,
+        # a stream of its own: asking for more starts must not change the chance level
         generator=np.random.default_rng([drawing.seed, 17]),
     )
     log.debug("by chance: %s", chance)
@@ -149,6 +150,7 @@ def _files(source: Any) -> list[str | Path]:
 def _with_module(network: NetworkOptions, source: Any) -> NetworkOptions:
     """``network`` with the first of the draws as its module, where draws are modules."""
     first = source[0] if isinstance(source, list | tuple) and source else None
+    # by what it offers, so that torch need not be imported to ask
     is_module = hasattr(first, "named_parameters") and hasattr(first, "forward")
     return replace(network, model=first) if is_module and network.model is None else network
 
