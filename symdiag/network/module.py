@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -112,7 +112,7 @@ class UserModel:
         return self._run(tensors, arguments)[0]
 
     def _run(self, tensors: dict[str, Tensor], arguments: tuple[Any, ...]) -> list[Tensor]:
-        """The outputs; of a Bayesian module the first alone, as others are divergences and the
+        """The outputs; of a Bayesian module those of the points, as others are divergences and the
         like.
         """
         shaped = {own: _as_stored(value, self._tensor(own)) for own, value in tensors.items()}
@@ -120,7 +120,7 @@ class UserModel:
             found = _tensors_in(
                 torch.func.functional_call(self.module, shaped, arguments, tie_weights=True)
             )
-        return found[:1] if self.samples else found
+        return outputs_of_points(found, arguments) if self.samples else found
 
 
 def _tensors_in(result: Any) -> list[Tensor]:
@@ -323,6 +323,17 @@ def _spatial(convolution: nn.Module) -> int:
     if isinstance(size, tuple) and size:
         return len(size)
     return max((p.ndim for p in convolution.parameters()), default=4) - 2
+
+
+def outputs_of_points(found: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+    """Those of a Bayesian module's outputs (or their shapes' owners) that say something per point.
+
+    The first always does. Of the others, heads have a row for each point of the batch; divergences
+    and the like have none.
+    """
+    batch = next((len(a) for a in arguments if isinstance(a, Tensor) and a.ndim), None)
+    rest = [f for f in found[1:] if len(f.shape) > 1 and f.shape[0] == batch]
+    return [*found[:1], *rest]
 
 
 def _first_line(error: Exception) -> str:

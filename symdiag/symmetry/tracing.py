@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from symdiag.errors import UnsupportedError
+from symdiag.network.module import outputs_of_points
 from symdiag.network.noise import running
 from symdiag.symmetry import rules_functions
 from symdiag.symmetry.axes import AxisTable
@@ -55,7 +57,7 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: boo
     """
     module = module.eval()
     try:
-        with running(samples=samples, follows=True) as silenced:
+        with running(samples=samples, follows=True) as silenced, _generic(module, wanted=samples):
             tracer = ExampleTracer(example_inputs, lambda m: rule_for(m) is not None, silenced)
             graph = fx.GraphModule(module, tracer.trace(module))
             tensors = [a for a in example_inputs if isinstance(a, torch.Tensor)]
@@ -68,7 +70,7 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: boo
         ) from error
     # graph order is a topological order: every argument has its labels before it is used
     walk = _Walk(graph, *_canonical_names(module))
-    followed = _first_output(graph.graph) if samples else set(graph.graph.nodes)
+    followed = _of_points(graph.graph, example_inputs) if samples else set(graph.graph.nodes)
     for node in graph.graph.nodes:
         if node in followed:
             walk.visit(node)
@@ -76,12 +78,33 @@ def trace_spec(module: nn.Module, example_inputs: Sequence[Any], *, samples: boo
     return Trace(spec, walk.table.reasons())
 
 
-def _first_output(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes that the first output depends on: not what else a Bayesian module returns, such as
-    its KL.
+@contextmanager
+def _generic(module: nn.Module, *, wanted: bool) -> Iterator[None]:
+    """While active, parameters hold positive numbers that are all different.
+
+    Noise is told from means by its zeros: a mean that is zero itself, as biases are when a module
+    is new, would pass for noise. Positive, because stds may be stored as they are.
+    """
+    kept = {p: p.data for p in module.parameters() if wanted and p.is_floating_point()}
+    generator = torch.Generator().manual_seed(0)
+    for parameter, data in kept.items():
+        drawn = torch.rand(data.shape, generator=generator, dtype=torch.float64)
+        parameter.data = (0.2 + 0.6 * drawn).to(data)
+    try:
+        yield
+    finally:
+        for parameter, data in kept.items():
+            parameter.data = data
+
+
+def _of_points(graph: fx.Graph, example_inputs: Sequence[Any]) -> set[fx.Node]:
+    """The nodes that outputs of the points depend on: not what else a Bayesian module returns, such
+    as its KL.
     """
     output = graph.output_node()
-    output.args = (next(iter(output.all_input_nodes)),)
+    shaped = [n for n in output.all_input_nodes if isinstance(_meta(n), TensorMetadata)]
+    kept = {id(m) for m in outputs_of_points([_meta(n) for n in shaped], example_inputs)}
+    output.args = (tuple(n for n in shaped if id(_meta(n)) in kept),)
     wanted = {output}
     grown = True
     while grown:  # an operation in place acts on its argument although nothing reads its result
@@ -94,6 +117,10 @@ def _first_output(graph: fx.Graph) -> set[fx.Node]:
                 wanted |= {node, *node.all_input_nodes}
         grown = len(wanted) > before
     return wanted
+
+
+def _meta(node: fx.Node) -> Any:
+    return node.meta.get("tensor_meta")
 
 
 def _in_place(node: fx.Node) -> bool:

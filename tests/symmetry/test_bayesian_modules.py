@@ -12,6 +12,7 @@ from bayesian_modules import (
     DenseNet,
     FlattenedImage,
     Layer,
+    Reparameterised,
     ResidualMLP,
     SharedLayer,
     WithDivergence,
@@ -139,3 +140,43 @@ class Scaled(Layer):
 def test_units_that_the_forward_tells_apart_are_not_grouped():
     module = nn.Sequential(Scaled(3, 5), nn.Tanh(), Scaled(5, 2))
     assert not len(found(module, model=module).spec)
+
+
+class Heads(nn.Module):
+    """One hidden layer of its own for each of two named outputs, and a divergence beside them."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.shared = layer(3, 6)
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(layer(6, size), nn.ReLU(), layer(size, 1))
+                for name, size in (("p(n2)", 5), ("q(o2)", 4))
+            }
+        )
+
+    def forward(self, x):
+        h = torch.relu(self.shared(x))
+        return {**{name: head(h) for name, head in self.heads.items()}, "kl": h.sum()}
+
+
+def test_every_head_counts_and_a_divergence_does_not():
+    """Units of the second head are found, and checked on the second head's outputs."""
+    module = Heads(Reparameterised)
+    symmetry = found(module, model=module)
+    widths = {g.name: g.width for g in symmetry.spec}
+    assert widths == {"shared": 6, "heads.p(n2).0": 5, "heads.q(o2).0": 4}
+    assert not symmetry.failures
+
+
+def test_a_new_module_s_zeros_are_not_taken_for_noise():
+    """Factories build modules whose biases, or whatever their code sets, are zero."""
+    module = chain(Reparameterised)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    posterior = read_posterior(chain(Reparameterised))
+    symmetry = discover(posterior, model=module, generator=np.random.default_rng(0))
+    assert outline(symmetry) == {"0": (5, True, 3), "2": (4, True, 3)}
+    assert not symmetry.failures
+    assert all(not parameter.any() for parameter in module.parameters())
