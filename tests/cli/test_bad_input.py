@@ -147,9 +147,11 @@ def test_trivial_groups_are_not_applicable(tmp_path, capsys):
         assert json.loads(capsys.readouterr().out)["verdict"] == "not-applicable"
 
 
-def test_a_single_draw_is_inconclusive_not_certain(tmp_path, capsys):
-    made = arrays()
-    made["fc1.weight_std"] = np.full((4, 3), 1.0)
+@pytest.mark.parametrize(("std", "verdict"), [(3.0, "inconclusive"), (0.01, "ok")])
+def test_a_single_draw_decides_nothing_where_the_bound_without_draws_does_not(
+    std, verdict, tmp_path, capsys
+):
+    made = {k: np.full(v.shape, std) if k.endswith("_std") else v for k, v in arrays().items()}
     np.savez(tmp_path / "m.npz", **made)
     assert (
         main(["analyze", "m.npz", "--samples", "1", "--max-straddling", "0.5", "--format", "json"])
@@ -157,7 +159,7 @@ def test_a_single_draw_is_inconclusive_not_certain(tmp_path, capsys):
     )
     data = json.loads(capsys.readouterr().out)
     assert data["total"]["straddling_entropy"]["std_error"] is None
-    assert data["verdict"] == "inconclusive"
+    assert data["verdict"] == verdict
 
 
 @pytest.mark.parametrize("command", ["analyze", "retrain"])
