@@ -20,6 +20,7 @@ PARTNERS = 64
 """Entries of a slot's list of partners: shares are kept to 1 in 64."""
 
 _UNIFORM = 0.1  # share of the proposals that go to any partner, so that every swap stays possible
+_HARDLY = 1e-12  # chance of any swap below which a slot's partners are not worth telling apart
 _BURN = 0.6  # of the proposals: the first thing a short chain needs is to forget the identity
 _LEAST_PER_SLOT = 30
 _SHARE_OF_PAIRS = 0.25
@@ -91,7 +92,8 @@ def partner_table(log_weights: Array, generator: np.random.Generator) -> IntArra
         odds += np.exp(np.minimum(np.where(np.isnan(gain), -np.inf, gain), 0.0))
     np.fill_diagonal(odds, 0.0)
     total = odds.sum(axis=1, keepdims=True)
-    odds *= (1.0 - _UNIFORM) / np.where(total > 0, total, 1.0)
+    # a slot that no swap succeeds with is left to the uniform share, before its odds underflow
+    odds *= np.where(total > _HARDLY, (1.0 - _UNIFORM) / np.maximum(total, _HARDLY), 0.0)
     # what is missing of 1 (all of it where no swap ever succeeds) goes to every partner alike
     odds += (1.0 - odds.sum(axis=1, keepdims=True)) / (n - 1)
     np.fill_diagonal(odds, 0.0)

@@ -248,6 +248,15 @@ def test_partners_follow_the_odds_of_a_swap():
     assert len(set(table[0])) > 2  # a tenth of the proposals goes anywhere
 
 
+@pytest.mark.parametrize("gap", [-50.0, -371.0, -373.0, -1e4, -np.inf])
+def test_partners_of_units_that_never_swap_are_all_others(gap):
+    """Also where the chance of a swap is denormal, and the reciprocal of its sum overflows."""
+    log_weights = np.full((3, 5, 5), gap)
+    log_weights[:, range(5), range(5)] = 0.0
+    table = partner_table(log_weights, np.random.default_rng(0))
+    assert all(set(row) == set(range(5)) - {k} for k, row in enumerate(table))
+
+
 def test_a_term_goes_on_as_if_it_had_not_been_interrupted():
     posterior = make_posterior(16)
     q = Variational.of(posterior)
