@@ -23,7 +23,7 @@ from symdiag.arrays import Array, BoolArray
 from symdiag.estimators.densities import SlotDensity
 from symdiag.estimators.layerwise import GroupValues
 from symdiag.estimators.proposals import exclusive_tensors, own_tensors
-from symdiag.estimators.relabelling import best_elements
+from symdiag.estimators.relabelling import best_elements, uniform_elements
 from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents.scaling import best_assignment
 from symdiag.symmetry.elements import Element, act
@@ -84,7 +84,9 @@ class Decoder:
         what is found; the identity is the right answer.
         """
         count = len(next(iter(draws.values())))
-        found = {g.name: self._uniform(g, count, generator) for g in self.spec}
+        found = {
+            g.name: uniform_elements(g, self._whole[g.name], count, generator) for g in self.spec
+        }
         hidden = act(self.spec, found, draws)
         singles = [
             self._decoded({n: v[s : s + 1] for n, v in hidden.items()}) for s in range(count)
@@ -94,19 +96,6 @@ class Decoder:
             found[group.name] = found[group.name].compose(batch)
         doubt = np.clip([0.05 * expected for _, expected in singles], *_DOUBT)
         return Decoded(self._polished(draws, found, generator), doubt)
-
-    def _uniform(self, group: Group, count: int, generator: np.random.Generator) -> Element:
-        """Uniform elements of the part of the group that leaves deterministic weights alone."""
-        density = self._whole[group.name]
-        classes = density.interchangeable()
-        permutations = np.tile(np.arange(group.width), (count, 1))
-        for label in np.unique(classes):
-            members = np.flatnonzero(classes == label)
-            permutations[:, members] = generator.permuted(permutations[:, members], axis=1)
-        signs = np.ones(permutations.shape)
-        if density.flips_freely:
-            signs = generator.choice(np.array([-1.0, 1.0]), size=signs.shape)
-        return Element(permutations, signs)
 
     def _decoded(self, draw: Mapping[str, Tensor]) -> tuple[dict[str, Element], float]:
         """Labels of one draw (name → (1, *shape)) by rounds of soft labels; how many units may have

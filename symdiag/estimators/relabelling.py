@@ -110,7 +110,9 @@ class Anchor:
         opening = self._openings[start % 2]
         noise = _NOISE[start % len(_NOISE)] if start >= 2 else 0.0
         count = len(next(iter(draws.values())))
-        actions = {g.name: _uniform(g, density, count, generator) for g, density in self._whole}
+        actions = {
+            g.name: uniform_elements(g, density, count, generator) for g, density in self._whole
+        }
         moved = self._act(draws, actions)
         steps = [*opening, *(self._whole * _SWEEPS)]
         quiet = 0
@@ -180,7 +182,7 @@ def _improve(
     score[rows[better]] = theirs[better]
 
 
-def _uniform(
+def uniform_elements(
     group: Group, density: SlotDensity, count: int, generator: np.random.Generator
 ) -> Element:
     """Uniform elements of the part of the group that leaves deterministic weights alone."""

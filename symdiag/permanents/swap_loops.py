@@ -193,6 +193,7 @@ def gaussian_swap_loop(
     See ``gaussian_swaps.swap_moments``, whose arrays these are; ``flips`` is -1 without sign flips.
     Two slots are proposed whatever they hold, so that a gain is all that decides.
     """
+    # one loop over 50 lines: its state is a dozen local scalars and rows that parts would hand around
     n = np.int64(partners.shape[0])
     held = np.empty(n, dtype=np.int64)
     since = np.empty(n, dtype=np.int64)
