@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from symdiag.tasks.align import align, align_many
     from symdiag.tasks.analyze import analyze
     from symdiag.tasks.compare import compare
+    from symdiag.tasks.doctor import doctor
     from symdiag.tasks.inspect import inspect
     from symdiag.tasks.prune import prune
     from symdiag.tasks.retrain import retrain
@@ -32,6 +33,7 @@ __all__ = [
     "analyze",
     "analyze_samples",
     "compare",
+    "doctor",
     "inspect",
     "load",
     "prune",
@@ -49,6 +51,7 @@ _HOME = {
     "analyze": "symdiag.tasks.analyze",
     "analyze_samples": "symdiag.tasks.samples",
     "compare": "symdiag.tasks.compare",
+    "doctor": "symdiag.tasks.doctor",
     "inspect": "symdiag.tasks.inspect",
     "load": "symdiag.formats",
     "prune": "symdiag.tasks.prune",

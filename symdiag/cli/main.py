@@ -30,6 +30,8 @@ def build_app() -> typer.Typer:
         help="Tells what weight-space symmetry has done to a trained Bayesian neural network, "
         "and fixes it.",
         rich_markup_mode=None,
+        # inherited by every command
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True, epilog="Example: symdiag analyze posterior.pt")(_root)

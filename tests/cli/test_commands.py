@@ -28,7 +28,9 @@ def commands():
     return typer.main.get_command(build_app()).commands
 
 
-@pytest.mark.parametrize("name", ["analyze", "inspect", "compare", "report", "explain", "schema"])
+@pytest.mark.parametrize(
+    "name", ["analyze", "inspect", "compare", "report", "explain", "schema", "doctor"]
+)
 def test_each_help_holds_one_example_that_parses(name, capsys):
     assert main([name, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
@@ -421,3 +423,15 @@ def test_analyze_with_data_end_to_end(checkpoint, tmp_path, capsys):
 def test_test_data_alone_are_a_usage_error(checkpoint, capsys):
     assert main(["analyze", "m.npz", "--test", "test.npz"]) == 2
     assert "--data" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- short help
+
+
+@pytest.mark.parametrize("name", [None, *commands()])
+def test_h_is_help_everywhere(name, capsys):
+    shown = []
+    for flag in ("-h", "--help"):
+        assert main([flag] if name is None else [name, flag]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != ""

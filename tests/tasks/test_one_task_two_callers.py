@@ -107,6 +107,7 @@ CASES = {
         f"{STRADDLED} --activation relu",
         lambda _: symdiag.inspect(STRADDLED, activation="relu"),
     ),
+    "doctor": ("", lambda _: symdiag.doctor()),
     "compare": (
         f"{STRADDLED} other.pt --activation relu --samples 8 --tolerance 0.5",
         lambda _: symdiag.compare(
@@ -140,6 +141,7 @@ CALLS = {
     "samples": symdiag.analyze_samples,
     "inspect": symdiag.inspect,
     "compare": symdiag.compare,
+    "doctor": symdiag.doctor,
 }
 SHOWN = {"format", "color", "quiet", "verbose", "report", "exit_zero", "strict", "help"}
 
@@ -149,7 +151,7 @@ def test_options_and_keywords_are_the_same_with_the_same_defaults(name):
     command = typer.main.get_command(build_app()).commands[name]
     asked = {p.name: p.default for p in command.params if p.name not in SHOWN}
     keywords = inspect.signature(CALLS[name]).parameters
-    if name in ("analyze", "inspect", "compare"):
+    if name in ("analyze", "inspect", "compare", "doctor"):
         del asked["output"]  # a report there; weights elsewhere
     asked = {k: v for k, v in asked.items() if k not in ("paths", "path", "universe")}
     assert asked.keys() <= keywords.keys()
