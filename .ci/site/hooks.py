@@ -1,0 +1,125 @@
+"""What MkDocs does not do by itself: generated pages, links out of docs/, mathematics as MathML, a check of the result.
+
+Pages are generated from what the program says of itself (commands, codes, schemas) and from Markdown elsewhere in the
+repository, so that nothing is written twice. Mathematics becomes MathML while the site is built: browsers draw it
+without a script or a font of ours, and it can be copied and read aloud.
+"""
+
+import html
+import os
+import posixpath
+import re
+import sys
+from pathlib import Path
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import notebooks  # noqa: E402
+import references  # noqa: E402
+from latex2mathml.converter import convert  # noqa: E402
+
+# Markdown outside docs/ that has a page of its own
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security-policy.md",
+    "examples/README.md": "examples.md",
+    "sample_models/README.md": "sample-models.md",
+    **{(p := f.relative_to(ROOT).as_posix()): p for f in sorted(ROOT.glob("benchmarks/**/*.md"))},
+}
+HOME = {page: source for source, page in PAGES.items()}
+FENCE = re.compile(r"(^ *(`{3,}).*?^ *\2 *$)", re.M | re.S)
+LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s]+)\)")
+
+
+def on_files(files, config):
+    """Add the generated pages, and files of the repository that pages link to."""
+    pages = {page: (ROOT / source).read_text("utf-8") for source, page in PAGES.items()}
+    pages |= references.pages()
+    pages |= notebooks.pages(ROOT / "docs/notebooks")
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    for file in sorted(ROOT.glob("symdiag/report/schema/*.json")):
+        files.append(File.generated(config, f"schemas/{file.name}", abs_src_path=str(file)))
+    texts = {f.src_uri: f.content_string for f in files.documentation_pages()}
+    for name in sorted({t for page, text in texts.items() for t in _outside(page, text)}):
+        files.append(File.generated(config, f"repository/{name}", abs_src_path=str(ROOT / name)))
+    return files
+
+
+def _outside(page, text):
+    """Repository files without a page of their own that ``page`` links to."""
+    for part in FENCE.split(text)[::3]:
+        for _, _, target in LINK.findall(part):
+            path = _in_repository(page, target)
+            has_page = path is None or path in PAGES or path.startswith("docs/")
+            if not has_page and (ROOT / path).is_file():
+                yield path
+
+
+def _in_repository(page, target):
+    """The path that a link means, from the repository's root; none if it stays within docs/ or leaves the site."""
+    target = target.partition("#")[0]
+    if not target or re.match(r"[a-z]+:", target):
+        return None
+    home = HOME.get(page, f"docs/{page}")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(home), target))
+    # a page of docs/ that links within docs/ is left to MkDocs
+    return None if path.startswith("docs/") and page not in HOME else path
+
+
+def on_page_markdown(markdown, page, **_):
+    """Point links at pages of the site; folders of the repository, which have none, become text."""
+    uri = page.file.src_uri
+
+    def moved(found):
+        path = _in_repository(uri, found[3])
+        if path is None:
+            return found[0]
+        anchor = found[3].partition("#")[2]
+        if path.startswith("docs/"):
+            goal = path.removeprefix("docs/")
+        elif (ROOT / path).is_dir():
+            return f"{found[2]} (`{path}`)"
+        else:
+            goal = PAGES.get(path, f"repository/{path}")
+        relative = os.path.relpath(goal, posixpath.dirname(uri) or ".")
+        return f"{found[1]}[{found[2]}]({relative}{'#' + anchor if anchor else ''})"
+
+    parts = FENCE.split(markdown)
+    # every third part is a fence's ticks alone, the one before it the fence
+    return "".join(LINK.sub(moved, p) if i % 3 == 0 else p for i, p in enumerate(parts) if i % 3 < 2)
+
+
+MATH = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.S)
+
+
+def on_page_content(content, page, **_):
+    """LaTeX to MathML."""
+
+    def typeset(found):
+        inline, display = found[2], found[3]
+        text = html.unescape(inline if inline is not None else display).strip()
+        mode = "inline" if inline is not None else "block"
+        try:
+            return convert(text, display=mode)
+        except Exception as error:
+            raise PluginError(f"{page.file.src_uri}: cannot typeset {text!r}: {error}") from error
+
+    return MATH.sub(typeset, content)
+
+
+ASKED = re.compile(r'<(?:script|img|iframe|link|source|video)\b[^>]*?\b(?:src|href)="((?:https?:)?//[^"]+)"[^>]*>')
+
+
+def on_post_build(config, **_):
+    """A page that would ask another host for anything fails the build."""
+    for file in sorted(Path(config.site_dir).rglob("*.html")):
+        for found in ASKED.finditer(file.read_text("utf-8")):
+            if 'rel="canonical"' not in found[0]:
+                raise PluginError(f"{file.name} loads {found[1]}")
