@@ -1,6 +1,7 @@
 """Paste real output into the docs: blocks that follow ``<!-- output: COMMAND -->`` are replaced by what COMMAND prints.
 
-``python .ci/refresh_outputs.py [FILE …]``; with ``--check`` nothing is written and a difference fails.
+A first line ``$ COMMAND`` in the block is for the reader and stays. ``python .ci/refresh_outputs.py [FILE …]``;
+with ``--check`` nothing is written and a difference fails.
 """
 
 import re
@@ -8,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-BLOCK = re.compile(r"(<!-- output: (?P<command>.*?) -->\n```\w*\n)(?P<text>.*?)(```)", re.S)
+BLOCK = re.compile(
+    r"(<!-- output: (?P<command>.*?) -->\n```\w*\n(?:\$ [^\n]*\n)?)(?P<text>.*?)(```)", re.S
+)
 
 
 def printed(match: re.Match) -> str:

@@ -93,7 +93,9 @@ def on_page_markdown(markdown, page, **_):
 
     parts = FENCE.split(markdown)
     # every third part is a fence's ticks alone, the one before it the fence
-    return "".join(LINK.sub(moved, p) if i % 3 == 0 else p for i, p in enumerate(parts) if i % 3 < 2)
+    return "".join(
+        LINK.sub(moved, p) if i % 3 == 0 else p for i, p in enumerate(parts) if i % 3 < 2
+    )
 
 
 MATH = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.S)
@@ -114,7 +116,9 @@ def on_page_content(content, page, **_):
     return MATH.sub(typeset, content)
 
 
-ASKED = re.compile(r'<(?:script|img|iframe|link|source|video)\b[^>]*?\b(?:src|href)="((?:https?:)?//[^"]+)"[^>]*>')
+ASKED = re.compile(
+    r'<(?:script|img|iframe|link|source|video)\b[^>]*?\b(?:src|href)="((?:https?:)?//[^"]+)"[^>]*>'
+)
 
 
 def on_post_build(config, **_):

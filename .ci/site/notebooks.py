@@ -14,7 +14,9 @@ def pages(folder):
     for file in sorted(folder.glob("*.ipynb")):
         first = "".join(json.loads(file.read_text("utf-8"))["cells"][0]["source"])
         title, _, about = first.partition("\n")
-        rows.append(f"- [{title.lstrip('# ')}]({file.stem}.md): {about.strip().split(chr(10) * 2)[0]}")
+        rows.append(
+            f"- [{title.lstrip('# ')}]({file.stem}.md): {about.strip().split(chr(10) * 2)[0]}"
+        )
     gallery = "# Notebooks\n\n" + "\n".join(rows) + "\n"
     return {"notebooks/index.md": gallery, **found}
 
@@ -46,7 +48,11 @@ def _output(output):
         return _image("png", text["image/png"].replace("\n", ""))
     if "text/html" in text:
         # one block of raw HTML: Markdown ends it at an empty line
-        return "<div>\n" + "\n".join(l for l in text["text/html"].splitlines() if l.strip()) + "\n</div>"
+        return (
+            "<div>\n"
+            + "\n".join(l for l in text["text/html"].splitlines() if l.strip())
+            + "\n</div>"
+        )
     printed = text.get("text/plain") or "".join(output.get("text", []))
     return f"<pre>{html.escape(printed)}</pre>" if printed.strip() else ""
 
