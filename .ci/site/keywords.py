@@ -14,9 +14,9 @@ import griffe
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from symdiag.options import declared  # noqa: E402
-from symdiag.tasks import options  # noqa: E402
-from symdiag.training import config  # noqa: E402
+from symdiag.options import declared
+from symdiag.tasks import options
+from symdiag.training import config
 
 
 class Keywords(griffe.Extension):

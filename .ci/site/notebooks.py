@@ -50,7 +50,7 @@ def _output(output):
         # one block of raw HTML: Markdown ends it at an empty line
         return (
             "<div>\n"
-            + "\n".join(l for l in text["text/html"].splitlines() if l.strip())
+            + "\n".join(line for line in text["text/html"].splitlines() if line.strip())
             + "\n</div>"
         )
     printed = text.get("text/plain") or "".join(output.get("text", []))

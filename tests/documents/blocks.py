@@ -6,7 +6,6 @@ import re
 import shlex
 import textwrap
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 
 from symdiag.cli.main import main
@@ -85,7 +84,7 @@ def run_command(line):
     if ">" in words:
         target = Path(words[words.index(">") + 1])
         words = words[: words.index(">")]
-    arguments = [a for word in words[1:] for a in (sorted(glob(word)) or [word])]
+    arguments = [a for word in words[1:] for a in _expanded(word)]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         code = main(arguments)
@@ -93,3 +92,8 @@ def run_command(line):
         raise AssertionError(f"exit code {code}: {line}")
     if target is not None:
         target.write_text(shown.getvalue(), "utf-8")
+
+
+def _expanded(word):
+    """What the shell makes of ``*``."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
