@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -36,9 +37,70 @@ class AnyReport:
     # Last on purpose: `to_object` moves what identifies a report to the front.
     schema_version: Literal[1] = SCHEMA_VERSION
 
+    main_table: ClassVar[str] = ""
+    """The table that ``to_dataframe()`` gives where none is named; "": the first."""
+
+    def __init_subclass__(cls) -> None:
+        # before @dataclass looks: it would write a repr of every field, a screen of text
+        cls.__repr__ = AnyReport.__repr__  # type: ignore[method-assign]
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object: no NaN, non-finite numbers are null (see ``status`` on estimates)."""
         return to_object(self)
+
+    # What shows a report is imported on use: rendering knows every kind, and so comes after them.
+
+    def __repr__(self) -> str:
+        from symdiag.report.notebook import line
+
+        return line(self)
+
+    def __str__(self) -> str:
+        from symdiag.report.rendering import render
+
+        return render(self, "text")
+
+    def _repr_html_(self) -> str:
+        from symdiag.report.notebook import html
+
+        return html(self)
+
+    def _repr_markdown_(self) -> str:
+        from symdiag.report.rendering import render
+
+        return render(self, "markdown")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names that ``to_dataframe`` and ``to_csv`` take: the main table first."""
+        from symdiag.report.records import table_names
+
+        return table_names(self)
+
+    def to_dataframe(self, table: str | None = None) -> Any:
+        """One of ``tables`` (the main one by default) as a pandas DataFrame, a row per item.
+
+        Raises:
+            UsageError: ``missing-extra`` without pandas; ``bad-option`` for an unknown table.
+        """
+        from symdiag.report.records import to_dataframe
+
+        return to_dataframe(self, table)
+
+    def to_csv(self, path: str | Path | None = None, table: str | None = None) -> str:
+        """The same as CSV text; also written to ``path`` where one is given.
+
+        Raises:
+            UsageError: ``bad-option`` for an unknown table.
+            OutputError: The file exists or cannot be written.
+        """
+        from symdiag.formats.atomic import atomic_write
+        from symdiag.report.records import to_csv
+
+        text = to_csv(self, table)
+        if path is not None:
+            atomic_write(Path(path), text.encode("utf-8", "backslashreplace"), overwrite=False)
+        return text
 
 
 @dataclass(frozen=True)

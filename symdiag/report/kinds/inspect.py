@@ -78,5 +78,7 @@ class Inspection(NetworkReport):
     ] = None
     kind: Literal["inspect"] = "inspect"
 
+    main_table = "tensors"
+
 
 KIND = Inspection

@@ -80,5 +80,7 @@ class PruneReport(NetworkReport):
     settings: PruneSettings
     kind: Literal["prune"] = "prune"
 
+    main_table = "stages"
+
 
 KIND = PruneReport

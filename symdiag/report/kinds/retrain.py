@@ -143,5 +143,7 @@ class RetrainReport(NetworkReport):
     settings: RetrainSettings
     kind: Literal["retrain"] = "retrain"
 
+    main_table = "figures"
+
 
 KIND = RetrainReport

@@ -42,7 +42,7 @@ _MAX_ROWS = 256
 
 def render(entries: Sequence[Entry], options: doc.RenderOptions) -> str:
     """A whole page, every section of every document included."""
-    body = "\n".join(_document(entry.document) for entry in entries)
+    body = "\n".join(article(entry.document) for entry in entries)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -56,7 +56,8 @@ def _text(raw: str) -> str:
     return html.escape(printable(raw))
 
 
-def _document(document: doc.Document) -> str:
+def article(document: doc.Document) -> str:
+    """One document as an element, without the page and its style."""
     parts = [
         f"<article>\n<h1>{_text(document.subject)}</h1>",
         f'<p class="headline {document.tone}">{_text(document.headline)}</p>',
