@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from symdiag.arrays import Array
+from symdiag.display import Shown, SmallTable, shape_text
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -64,8 +65,8 @@ class Covariance:
     diagonal: Array  # (D,)
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Shown):
     """A Gaussian over named weight tensors, in the file's own layout, as float64.
 
     ``loc`` and ``scale`` share names and shapes. Scale 0 marks a deterministic weight (a density of
@@ -162,6 +163,29 @@ class Posterior:
             total += float((0.5 * (ratio**2 + shift**2 - 1.0) - np.log(ratio)).sum())
         return total
 
+    def _small_table(self) -> SmallTable:
+        where = f" from {self.source.path} ({self.source.dialect})" if self.source else ""
+        kind = "mean-field" if self.is_mean_field else "correlated"
+        tensors = f"{len(self.loc)} tensor{'' if len(self.loc) == 1 else 's'}"
+        return SmallTable(
+            f"Posterior{where}: {self.num_parameters:,} weights in {tensors}, {kind}",
+            ("tensor", "shape", "RMS mean", "stds"),
+            [
+                (name, shape_text(loc.shape), f"{_rms(loc):.3g}", _range(self.scale[name]))
+                for name, loc in self.loc.items()
+            ],
+        )
+
     def replace(self, **changes: Any) -> Posterior:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _range(scale: Array) -> str:
+    # zero marks a deterministic weight, which has no std
+    random = scale[scale > 0]
+    return f"{random.min():.3g} to {random.max():.3g}" if random.size else "deterministic"

@@ -22,6 +22,7 @@ from symdiag.alignment.comparison import (
 from symdiag.alignment.costs import get_cost
 from symdiag.alignment.search import Search, descent_work
 from symdiag.arrays import Array
+from symdiag.display import Shown, SmallTable
 from symdiag.posterior import Covariance, Posterior
 from symdiag.symmetry.elements import Action, Element, act
 from symdiag.symmetry.spec import PermutationSpec
@@ -32,8 +33,8 @@ _RESTART_WORK = 1.5e10  # multiply-adds of all restarts together
 _MAX_RESTARTS = 48
 
 
-@dataclass(frozen=True)
-class Alignment:
+@dataclass(frozen=True, repr=False)
+class Alignment(Shown):
     """Permutations and signs that bring a model onto a reference, what they achieve, and how sure
     that is.
 
@@ -71,6 +72,24 @@ class Alignment:
     def is_identity(self) -> bool:
         """Whether nothing had to move."""
         return all(e.is_identity for e in self.action.values())
+
+    def _small_table(self) -> SmallTable:
+        proof = self.certificate
+        return SmallTable(
+            f"Alignment: {self.cost} {proof.distance_before:.4g} -> {proof.distance:.4g}, "
+            f"{proof.status}",
+            ("group", "units", "moved", "flipped", "transpositions"),
+            [
+                (
+                    g.name,
+                    str(g.width),
+                    str(self.churn[g.name].moved),
+                    str(self.churn[g.name].flipped),
+                    str(self.churn[g.name].transpositions),
+                )
+                for g in self.spec
+            ],
+        )
 
     def verdict(self, functions: FunctionGap | None = None) -> Verdict:
         """Same mode, same function or different; ``functions`` as from ``function_gap``."""

@@ -1,4 +1,4 @@
-"""ArviZ InferenceData, in memory or in netCDF-4 (HDF5): the arrays of its ``posterior`` group.
+"""ArviZ InferenceData: the arrays of its ``posterior`` group, from memory or netCDF-4, and back.
 
 Files are read with h5py where it is installed.
 
@@ -8,6 +8,7 @@ Links out of the file, virtual and externally stored datasets are not followed.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symdiag.errors import InputError, UnreadableError, UnsupportedError, shown
+from symdiag.arrays import Array
+from symdiag.errors import InputError, UnreadableError, UnsupportedError, UsageError, shown
 from symdiag.formats.interface import RawCheckpoint
 from symdiag.formats.limits import DEFAULT, Limits
 
@@ -60,6 +62,26 @@ def posterior_group(source: Any) -> RawCheckpoint | None:
         # names are hashed with the values: two variables exchanged are another posterior
         digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
     return RawCheckpoint(f"<{type(source).__name__}>", digest.hexdigest(), "memory", tree)
+
+
+def inference_data(draws: Mapping[str, Array]) -> Any:
+    """Arrays (chain, draw, …) as the ``posterior`` group of an InferenceData or DataTree.
+
+    Raises:
+        UsageError: ``missing-extra`` without ArviZ.
+    """
+    try:
+        import arviz
+    except ImportError as error:
+        raise UsageError(
+            "to_arviz needs arviz",
+            code="missing-extra",
+            hint="pip install arviz, or save the draws as npz",
+        ) from error
+    try:
+        return arviz.from_dict(posterior=dict(draws))
+    except TypeError:  # from ArviZ 1 on, groups come in one dict
+        return arviz.from_dict({"posterior": dict(draws)})
 
 
 def read_posterior_group(path: Path, *, limits: Limits = DEFAULT) -> RawCheckpoint:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from symdiag.report.renderers.html import article
 from symdiag.report.rendering import document_of
 from symdiag.report.text import printable
+
+if TYPE_CHECKING:
+    from symdiag.report.parts import AnyReport
 
 # Scoped by the class: a notebook is one page with other people's cells. Colours are mid-tones that
 # read on light and dark alike, because a notebook's theme need not be the system's.
@@ -35,3 +38,24 @@ def line(report: Any) -> str:
 def html(report: Any) -> str:
     """The report as an element with a style of its own: no script, nothing fetched."""
     return f'<div class="symdiag"><style>{_STYLE}</style>{article(document_of(report))}</div>'
+
+
+class Reported:
+    """Mixin of what a task returns beside its report: it shows itself as the report does.
+
+    A dataclass that inherits it needs ``repr=False``.
+    """
+
+    report: AnyReport
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {repr(self.report)[1:-1]}>"
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return html(self.report)
+
+    def _repr_markdown_(self) -> str:
+        return self.report._repr_markdown_()

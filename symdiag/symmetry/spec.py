@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from symdiag.display import Shown, SmallTable
+
 
 @dataclass(frozen=True)
 class Member:
@@ -80,8 +82,8 @@ class Group:
         return len(self.tensors) == len({(m.tensor, m.axis) for m in self.members})
 
 
-@dataclass(frozen=True)
-class PermutationSpec:
+@dataclass(frozen=True, repr=False)
+class PermutationSpec(Shown):
     """The groups found in a network. ``notes`` records assumptions made while inferring them."""
 
     groups: tuple[Group, ...]
@@ -91,6 +93,23 @@ class PermutationSpec:
     def log_order(self) -> float:
         """log|G| of the product group, nats."""
         return sum(g.log_order for g in self.groups)
+
+    def _small_table(self) -> SmallTable:
+        groups = f"{len(self.groups)} group{'' if len(self.groups) == 1 else 's'}"
+        return SmallTable(
+            f"PermutationSpec: {groups}, log|G| = {self.log_order:.1f} nats",
+            ("group", "units", "signs", "log|G|", "tensors"),
+            [
+                (
+                    g.name,
+                    str(g.width),
+                    "flip" if g.signed else "fixed",
+                    f"{g.log_order:.1f}",
+                    ", ".join(g.tensors),
+                )
+                for g in self.groups
+            ],
+        )
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self.groups)

@@ -18,6 +18,7 @@ from symdiag.errors import SymmetryError, UsageError
 from symdiag.posterior import GaussianPrior, Posterior
 from symdiag.report.kinds.align import AlignReport, AlignSettings, OnData
 from symdiag.report.kinds.universe import UniverseReport
+from symdiag.report.notebook import Reported
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._align_report import align_report, on_data, universe_report
 from symdiag.tasks._evidence import Evaluator, as_dataset, relative_change
@@ -44,8 +45,8 @@ _CORRELATED = (
 _MAX_CHANGE = 1e-5  # of the outputs; rounding of reordered sums in float64 is far below
 
 
-@dataclass(frozen=True)
-class Aligned:
+@dataclass(frozen=True, repr=False)
+class Aligned(Reported):
     """One posterior aligned to a reference: the report, and what it was made from."""
 
     report: AlignReport
@@ -75,8 +76,8 @@ class Aligned:
         return self.alignment.apply(tensors, flip=flip)
 
 
-@dataclass(frozen=True)
-class AlignedMany:
+@dataclass(frozen=True, repr=False)
+class AlignedMany(Reported):
     """Several posteriors in one labelling, in the order they were given."""
 
     report: UniverseReport

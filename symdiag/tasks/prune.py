@@ -19,6 +19,7 @@ from symdiag.formats.narrowing import narrowed
 from symdiag.network import forward
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.prune import PruneReport
+from symdiag.report.notebook import Reported
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._evidence import forward_pass, function_setting
@@ -46,8 +47,8 @@ _STATEMENT = (
 )
 
 
-@dataclass(frozen=True)
-class Pruned:
+@dataclass(frozen=True, repr=False)
+class Pruned(Reported):
     """The report, and the narrower posterior (ready for ``symdiag.formats.save``)."""
 
     report: PruneReport

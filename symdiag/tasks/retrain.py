@@ -15,6 +15,7 @@ from symdiag.estimate import Estimate
 from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
+from symdiag.report.notebook import Reported
 from symdiag.tasks._evidence import DataSource, check_assumed_function, problem_of
 from symdiag.tasks._inputs import (
     Source,
@@ -42,8 +43,8 @@ NOTHING_TO_GAIN = 0.05
 _NOT_KEPT = ("worse", "evidence up, predictions worse")
 
 
-@dataclass(frozen=True)
-class Retraining:
+@dataclass(frozen=True, repr=False)
+class Retraining(Reported):
     """The report, and the retrained posterior (ready for ``symdiag.save``)."""
 
     report: RetrainReport

@@ -27,10 +27,12 @@ from symdiag.formats import (
     atomic_write,
     load_samples,
 )
+from symdiag.formats.inference_data import inference_data
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.samples import (
     SamplesReport,
 )
+from symdiag.report.notebook import Reported
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._inputs import (
     Progress,
@@ -45,8 +47,8 @@ from symdiag.tasks.options import DrawsOptions, NetworkOptions, WrittenOptions
 _MAX_SIZE = 1e100
 
 
-@dataclass(frozen=True)
-class SampleAnalysis:
+@dataclass(frozen=True, repr=False)
+class SampleAnalysis(Reported):
     """The report, the draws in one labelling, and the draws' Gaussians before and after."""
 
     report: SamplesReport
@@ -61,18 +63,33 @@ class SampleAnalysis:
         Raises:
             OutputError: it cannot be written, or the file exists and ``overwrite`` is False.
         """
-        found = self.draws
-        # draws lie chain after chain: reshaping is all it takes
-        shape = (-1,) if found.chains is None else (found.chains, -1)
-        every = {**found.draws, **found.buffers}.items()
-        tree = {
-            found.keys.get(name, name): values.reshape(*shape, *values.shape[1:])
-            for name, values in every
-        }
+        tree = self._tree(() if self.draws.chains is None else (self.draws.chains,))
         npz = next(c for c in all_containers() if c.name == "npz")
         atomic_write(
             Path(path), npz.encode(RawCheckpoint(str(path), "", "npz", tree)), overwrite=overwrite
         )
+
+    def to_arviz(self) -> Any:
+        """The aligned draws as ArviZ's InferenceData (DataTree from ArviZ 1 on), by the file's keys.
+
+        Draws that nobody said to be chains are one chain. Running statistics are no draws of a
+        parameter and stay out.
+
+        Raises:
+            UsageError: ``missing-extra`` without ArviZ.
+        """
+        buffers = {self.draws.keys.get(name, name) for name in self.draws.buffers}
+        tree = self._tree((self.draws.chains or 1,))
+        return inference_data({k: v for k, v in tree.items() if k not in buffers})
+
+    def _tree(self, chains: tuple[int, ...]) -> dict[str, Array]:
+        """The file's keys → (draw, …), or (chain, draw, …) for ``chains`` of one number."""
+        found = self.draws
+        # draws lie chain after chain: reshaping is all it takes
+        return {
+            found.keys.get(name, name): values.reshape(*chains, -1, *values.shape[1:])
+            for name, values in {**found.draws, **found.buffers}.items()
+        }
 
 
 @flat
