@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.estimate import LATER, Count, Estimate, Extended
+from symdiag.estimate import LATER, Count, Estimate, Extended, Share
 
 StraddlingVerdict = Literal["ok", "straddling", "inconclusive", "not-applicable"]
 Severity = Literal["info", "warning", "error"]
@@ -112,6 +112,55 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class ImportanceFit:
+    """What the weights p(D, ω)/density(ω) of draws say of a density as an approximation.
+
+    ``bound`` is log mean weight, on average a lower bound on log p(Y|X) and within log 20 nats above
+    it in 95 % of cases, whatever the tail.
+    """
+
+    pareto_k: Annotated[
+        float | None, Meta(description="shape of the weights' tail; null: too few differ")
+    ]
+    std_error: Annotated[float, Meta(ge=0)] | None
+    reliable_below: Annotated[
+        float, Meta(description="k up to which this many weights can be trusted")
+    ]
+    effective_draws: Annotated[float, Meta(ge=0)]
+    bound: Estimate
+
+    @property
+    def far(self) -> bool:
+        """Whether the tail is surely too heavy: by one standard error of k̂."""
+        k, error = self.pareto_k, self.std_error
+        return k is not None and error is not None and k - error > self.reliable_below
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Importance weights of the posterior q and of its symmetrisation q^G, same draws."""
+
+    plain: ImportanceFit
+    symmetrized: ImportanceFit | None
+    left_out: Annotated[str, Meta(description="why there is no symmetrized; else empty")] = ""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Share of test targets inside the central predictive interval of a nominal level.
+
+    ``lower`` and ``upper`` are the exact binomial 95 % interval for that many points; several outputs
+    of one point count as one.
+    """
+
+    level: Share
+    share: Share
+    lower: Share
+    upper: Share
+    points: Count
+
+
+@dataclass(frozen=True)
 class Dropped:
     """A group that failed verification and was not used."""
 
@@ -149,3 +198,5 @@ class Context:
     prune: str = ""
     assumed_network: str = ""  # why the network is only assumed
     verdict_if_chain: StraddlingVerdict | None = None
+    importance: Importance | None = None
+    coverage: tuple[Coverage, ...] = ()

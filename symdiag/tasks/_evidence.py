@@ -14,6 +14,7 @@ from torch import Tensor
 
 from symdiag.arrays import Array
 from symdiag.diagnostics.collapse import Setting
+from symdiag.diagnostics.diagnosis import Coverage
 from symdiag.errors import UsageError
 from symdiag.estimate import Estimate
 from symdiag.objectives.likelihoods import check_noise, find_likelihood
@@ -24,7 +25,7 @@ from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig
 from symdiag.training.data import Dataset, load_data
-from symdiag.training.evaluation import evaluate
+from symdiag.training.evaluation import Evaluation, evaluate, importance
 from symdiag.training.learning_problem import Forward, LearningProblem, Points, build_problem
 
 _CHUNK = 2_000_000  # weights times draws pushed through the network at a time
@@ -108,6 +109,16 @@ def _constant_nll(problem: LearningProblem, start: Tensor, points: Points) -> fl
     return float(loss().detach())
 
 
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the data say of one posterior; ``evaluation`` holds the draws, for paired comparison."""
+
+    elbo: Elbo | None = None
+    test: dict[str, float] | None = None
+    coverage: tuple[Coverage, ...] = ()
+    evaluation: Evaluation | None = None
+
+
 def measure_evidence(
     posterior: Posterior,
     symmetry: Symmetry,
@@ -116,21 +127,22 @@ def measure_evidence(
     estimation: EstimationOptions,
     *,
     entropy: Estimate,
-) -> tuple[Elbo | None, dict[str, float] | None]:
-    """Both evidence bounds and the test scores; None where there are no data.
+) -> Evidence:
+    """Both evidence bounds, importance weights and the test scores; nothing where there are no data.
 
     The symmetrised bound is L + log|G| − H(g|ω) (Gelberg et al. 2024, Thm 4.1), in nats summed over
     the data.
     ``entropy`` is H(g|ω).
     """
     if given.data is None:
-        return None, None
+        return Evidence()
     problem = problem_of(posterior, symmetry, model, given.data, given, device=estimation.device)
     check_assumed_function(problem, symmetry)
     config = EvaluationConfig(
         seed=estimation.seed, precision=estimation.precision, budget=estimation.budget
     )
-    found = evaluate(problem, problem.start(), config, entropy=entropy)
+    q = problem.start()
+    found = evaluate(problem, q, config, entropy=entropy)
     elbo = Elbo(
         standard=found.elbo,
         symmetrized=found.symmetrized,
@@ -138,12 +150,14 @@ def measure_evidence(
         kl=found.kl,
         likelihood=model.likelihood,
         noise_std=found.noise_std,
+        importance=importance(problem, q, config, found.draws),
     )
     if found.test is None:
-        return elbo, None
+        return Evidence(elbo, evaluation=found)
     # the metric has the likelihood's own name: rmse, accuracy
     scores = {"nll": found.test.nll, found.test.metric_name: found.test.metric}
-    return elbo, {**scores, "calibration_error": found.test.calibration_error}
+    scores["calibration_error"] = found.test.calibration_error
+    return Evidence(elbo, scores, found.coverage, found)
 
 
 def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:

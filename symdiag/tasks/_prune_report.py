@@ -112,7 +112,7 @@ class Comparison:
         spread = _predictive_std(posterior, symmetry, self.setting)
         if isinstance(found, Stage):
             return dataclasses.replace(found, name=name, predictive_std=spread)
-        test = None if found.test is None else TestScores(**dataclasses.asdict(found.test))
+        test = None if found.test is None else TestScores.of(found.test)
         return Stage(
             name=name,
             widths=tuple(g.width for g in symmetry.spec),

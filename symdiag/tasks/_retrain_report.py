@@ -136,7 +136,7 @@ def figures(name: str, evaluation: Evaluation) -> Figures:
         for f in dataclasses.fields(Figures)
         if f.name not in ("name", "test")
     }
-    scores = None if evaluation.test is None else TestScores(**dataclasses.asdict(evaluation.test))
+    scores = None if evaluation.test is None else TestScores.of(evaluation.test)
     return Figures(name=name, test=scores, **shared)
 
 

@@ -25,7 +25,7 @@ from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
 from symdiag.tasks._commands import analyze_command, prune_command, retrain_command
-from symdiag.tasks._evidence import function_setting, measure_evidence
+from symdiag.tasks._evidence import Evidence, function_setting, measure_evidence
 from symdiag.tasks._inputs import (
     TOOL,
     Progress,
@@ -85,7 +85,7 @@ def analyze(
     weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
     setting = function_setting(posterior, symmetry, given, estimation.seed)
     straddling, found = _estimated(posterior, weights, setting, estimation, progress)
-    elbo, test = measure_evidence(
+    evidence = measure_evidence(
         posterior, symmetry, given, model_config, estimation, entropy=straddling.total
     )
     info = model_info(posterior, symmetry, reading)
@@ -110,14 +110,16 @@ def analyze(
             limit,
             marginals_only,
             commands,
+            evidence,
         ),
         verdict=verdict,
         verdict_if_chain=if_chain,
         network=network_info(symmetry),
         settings=Settings(seed, samples, straddling.total.method, limit),
         tool=TOOL,
-        elbo=elbo,
-        test=test,
+        elbo=evidence.elbo,
+        test=evidence.test,
+        coverage=evidence.coverage,
         baseline=baseline,
         alignment=aligned_to(posterior, others[0], symmetry.spec, seed=seed) if others else None,
         run=run_info(started),
@@ -174,6 +176,7 @@ def _findings(
     limit: float,
     marginals_only: bool,
     commands: tuple[str, str, str],
+    evidence: Evidence,
 ) -> tuple[Finding, ...]:
     return collect(
         Context(
@@ -197,6 +200,8 @@ def _findings(
             analyze=commands[0],
             retrain=commands[1],
             prune=commands[2],
+            importance=None if evidence.elbo is None else evidence.elbo.importance,
+            coverage=evidence.coverage,
         )
     )
 

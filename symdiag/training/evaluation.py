@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 from torch import Tensor
 
+from symdiag.arrays import Array
 from symdiag.diagnostics.collapse import Setting, removable
+from symdiag.diagnostics.diagnosis import Coverage, Importance, ImportanceFit
 from symdiag.estimate import Estimate
 from symdiag.estimators import estimate_straddling
+from symdiag.estimators import importance as weights
+from symdiag.estimators.straddling import DEFAULT_BUDGET
 from symdiag.estimators.values import mean_and_error
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.objectives.variational import Variational
@@ -26,6 +31,7 @@ _CHUNK = 4_000_000  # outputs held at once
 # draws for H, and where H is so small that few draws may miss what makes it up
 _LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
+_LEVELS = (0.5, 0.9, 0.95)  # of predictive intervals
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Evaluation:
     test: Scores | None
     draws: NDArray[np.float64]  # (S,) log-likelihood of each draw
     point_nll: NDArray[np.float64] | None  # (N_test,)
+    coverage: tuple[Coverage, ...] = ()
 
 
 def evaluate(
@@ -69,6 +76,7 @@ def evaluate(
         draws = problem.draws(q, noise)
         fit = _log_likelihoods(problem, q, draws, problem.train).sum(1)
         test, point_nll = _test_scores(problem, q, draws)
+        covered = None if test is None else test.cdf
     log_likelihood = _estimate(fit)
     kl = posterior.kl_to(problem.prior)
     entropy = entropy or certified_straddling(problem, posterior, config)
@@ -86,6 +94,7 @@ def evaluate(
         test=test,
         draws=fit,
         point_nll=point_nll,
+        coverage=() if covered is None else coverages(covered.double().cpu().numpy()),
     )
 
 
@@ -182,3 +191,84 @@ def _test_scores(
     outputs = problem.forward(q.layout.split(keep), problem.test.inputs)
     scores = problem.likelihood.scores(outputs, problem.test.targets, q.log_noise.detach())
     return dataclasses.replace(scores, nll=float(point_nll.mean())), point_nll
+
+
+def importance(
+    problem: LearningProblem, q: Variational, config: EvaluationConfig, log_likelihood: Array
+) -> Importance:
+    """Importance weights of q and q^G, from the draws of ``evaluate``.
+
+    Args:
+        problem: Prior, data and group.
+        q: The posterior.
+        config: As ``evaluate`` had it; q^G is evaluated within half of its budget.
+        log_likelihood: ``Evaluation.draws`` (S,).
+    """
+    noise = evaluation_noise(problem, config)
+    with torch.no_grad():
+        draws = problem.draws(q, noise).double()
+        log_weights = log_likelihood + _log_prior_ratio(problem, q, draws, noise.double())
+    plain = _fit(log_weights, "importance")
+    if not len(problem.spec):
+        return Importance(plain, None, "there is no symmetry")
+    if problem.statistics:
+        # p(D | ω) with statistics of one labelling is not invariant under relabelling ω alone
+        return Importance(plain, None, "running statistics do not move with the units")
+    ratio, method = weights.symmetrized_log_ratio(
+        q.posterior(problem.posterior),
+        problem.spec,
+        q.layout.split(draws),
+        seed=config.seed,
+        budget=0.5 * (config.budget or DEFAULT_BUDGET),
+        device=problem.device,
+    )
+    if len(ratio) < min(weights.LEAST_DRAWS, len(log_weights)):
+        return Importance(plain, None, f"the budget allows only {len(ratio)} draws; raise --budget")
+    return Importance(plain, _fit(log_weights[: len(ratio)] - ratio, f"importance+{method}"))
+
+
+def _log_prior_ratio(
+    problem: LearningProblem, q: Variational, draws: Tensor, noise: Tensor
+) -> Array:
+    """log p(ω) − log q(ω) over the random weights, (S,)."""
+    prior, free = problem.flat_prior, 1.0 if q.free is None else q.free.double()
+    standard = (draws - prior.loc.double()) / prior.scale.double()  # (S, D)
+    log_ratio = (q.log_scale.detach() - torch.log(prior.scale)).double()
+    terms = 0.5 * (noise.square() - standard.square()) + log_ratio
+    result: Array = (terms * free).sum(1).cpu().numpy()
+    return result
+
+
+def _fit(log_weights: Array, method: str) -> ImportanceFit:
+    tail = weights.pareto_tail(log_weights)
+    return ImportanceFit(
+        pareto_k=None if tail is None else tail.shape,
+        std_error=None if tail is None else tail.error,
+        reliable_below=weights.reliable_below(len(log_weights)),
+        effective_draws=weights.effective_draws(log_weights),
+        bound=weights.evidence_bound(log_weights, tail, method),
+    )
+
+
+def coverages(cdf: Array) -> tuple[Coverage, ...]:
+    """Coverage of central predictive intervals, from the predictive CDF at the targets (N, d).
+
+    The interval is Clopper and Pearson's with one trial per point: outputs of one point may all err
+    together, so that d of them may be worth no more than one.
+    """
+    count = len(cdf)
+    found = []
+    for level in _LEVELS:
+        # inside the central interval: as far from the median as half of the level at most
+        share = float((np.abs(cdf - 0.5) <= 0.5 * level).mean())
+        hits = share * count
+        found.append(
+            Coverage(
+                level=level,
+                share=share,
+                lower=float(betaincinv(hits, count - hits + 1.0, 0.025)) if hits > 0 else 0.0,
+                upper=float(betaincinv(hits + 1.0, count - hits, 0.975)) if hits < count else 1.0,
+                points=count,
+            )
+        )
+    return tuple(found)

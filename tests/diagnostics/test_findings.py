@@ -14,7 +14,16 @@ import pytest
 
 from symdiag.diagnostics import findings
 from symdiag.diagnostics.diagnose import straddling_verdict
-from symdiag.diagnostics.diagnosis import Context, Dropped, GroupReport, NeuronInfo, Total
+from symdiag.diagnostics.diagnosis import (
+    Context,
+    Coverage,
+    Dropped,
+    GroupReport,
+    Importance,
+    ImportanceFit,
+    NeuronInfo,
+    Total,
+)
 from symdiag.diagnostics.findings import CATALOGUE, FAMILIES, collect
 from symdiag.estimate import Estimate
 
@@ -54,6 +63,10 @@ def context(*groups: GroupReport, threshold: float = 1.0, **changes: object) -> 
         parameters=100,
     )
     return dataclasses.replace(base, **changes)
+
+
+def importance_fit(k: float | None, error: float = 0.1) -> ImportanceFit:
+    return ImportanceFit(k, error, 0.67, 20.0, estimate(-90.0))
 
 
 def codes(found: Context) -> list[str]:
@@ -125,6 +138,32 @@ def test_conditions_of_the_symmetry_group():
     ]
 
 
+@pytest.mark.parametrize(
+    ("plain", "symmetrized", "code"),
+    [
+        (0.3, 0.2, None),
+        (1.4, 0.5, "SYM312"),
+        (1.4, 1.2, "SYM311"),
+        (0.72, 0.72, None),  # within one standard error of the limit: not decided
+        (None, None, None),
+    ],
+)
+def test_the_tail_of_the_weights_says_what_separates_q_from_the_posterior(plain, symmetrized, code):
+    found = Importance(importance_fit(plain), importance_fit(symmetrized))
+    assert codes(context(group(estimate(0.1)), importance=found)) == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("share", "lower", "upper", "fires"),
+    [(0.86, 0.82, 0.90, False), (0.80, 0.74, 0.85, True), (0.99, 0.97, 1.0, True)],
+)
+def test_intervals_that_miss_their_level_by_more_than_chance_are_a_finding(
+    share, lower, upper, fires
+):
+    found = context(group(estimate(0.1)), coverage=(Coverage(0.9, share, lower, upper, 200),))
+    assert codes(found) == (["SYM313"] if fires else [])
+
+
 def test_findings_come_worst_first():
     units = tuple(neuron(i, collapsed=True) for i in range(3))
     severities = [
@@ -182,6 +221,12 @@ EVERYTHING = (
         verdict_if_chain="straddling",
         assumed_network="read as a plain chain, although ...",
     ),
+    context(
+        group(estimate(0.1)),
+        importance=Importance(importance_fit(1.4), importance_fit(0.3)),
+        coverage=(Coverage(0.9, 0.7, 0.65, 0.75, 200),),
+    ),
+    context(group(estimate(0.1)), importance=Importance(importance_fit(1.4), importance_fit(1.4))),
 )
 SECTION = re.compile(r"(docs/[\w/.-]+\.md), '([^']+)'")
 

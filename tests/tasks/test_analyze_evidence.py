@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from symdiag import analyze
 from symdiag.errors import UsageError
@@ -69,3 +70,66 @@ def test_a_reference_adds_the_alignment(posterior):
     assert report.alignment.verdict == "same mode up to symmetry"
     assert report.alignment.distance.after == pytest.approx(0.0, abs=1e-9)
     assert report.alignment.distance.before > 0.1
+
+
+def test_an_exact_posterior_has_equal_weights_whose_mean_is_the_evidence():
+    """Bayesian linear regression on an orthogonal design: its posterior is mean-field and Gaussian."""
+    inputs = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]] * 2)
+    targets = np.random.default_rng(3).normal(size=8)
+    design = np.column_stack([inputs, np.ones(8)])
+    precision = 8 / NOISE**2 + 1 / PRIOR**2
+    mean, std = design.T @ targets / NOISE**2 / precision, precision**-0.5
+    q = Posterior(
+        {"fc.weight": mean[None, :2], "fc.bias": mean[2:]},
+        {"fc.weight": np.full((1, 2), std), "fc.bias": np.full(1, std)},
+    )
+    report = analyze(
+        q, activation="relu", data=Dataset(inputs, targets[:, None]), noise=NOISE, prior_std=PRIOR
+    )
+    covariance = NOISE**2 * np.eye(8) + PRIOR**2 * design @ design.T
+    evidence = stats.multivariate_normal(cov=covariance).logpdf(targets)
+    plain = report.elbo.importance.plain
+    assert plain.bound.value == pytest.approx(evidence, abs=1e-9)
+    assert plain.pareto_k is None
+    assert plain.effective_draws == pytest.approx(plain.bound.samples)
+    assert report.elbo.importance.symmetrized is None
+    assert "no symmetry" in report.elbo.importance.left_out
+
+
+def test_weights_of_the_symmetrised_posterior_are_those_of_the_mixture(posterior):
+    """Far apart modes: q^G(ω) = q(ω)/3! at every draw of q, so the bound rises by log 6."""
+    model = {"activation": "relu", "noise": NOISE, "prior_std": PRIOR, "samples": 8}
+    found = analyze(posterior, data=data(30, 1), **model).elbo
+    gain = found.importance.symmetrized.bound.value - found.importance.plain.bound.value
+    assert gain == pytest.approx(np.log(6), abs=1e-9)
+    assert found.standard.value <= found.importance.plain.bound.value + 1e-9
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])
+def test_coverage_counts_targets_inside_central_intervals(posterior, scale):
+    """A posterior without width predicts N(f, NOISE²): intervals are those of scipy's normal."""
+    rng = np.random.default_rng(4)
+    inputs = rng.normal(size=(400, 2))
+    probe = Dataset(inputs, np.zeros((400, 1)))
+    w = posterior.loc
+    hidden = np.maximum(inputs @ w["fc1.weight"].T + w["fc1.bias"], 0.0)
+    f = hidden @ w["fc2.weight"].T + w["fc2.bias"]
+    errors = rng.normal(size=f.shape) * NOISE
+    test = Dataset(probe.inputs, f + errors)
+    report = analyze(
+        posterior,
+        activation="relu",
+        data=data(30, 1),
+        test=test,
+        samples=4,
+        noise=scale * NOISE,
+        prior_std=PRIOR,
+    )
+    assert [c.level for c in report.coverage] == [0.5, 0.9, 0.95]
+    for found in report.coverage:
+        half = stats.norm.ppf(0.5 + found.level / 2) * scale * NOISE
+        inside = int((np.abs(errors) <= half).sum())
+        assert found.share == pytest.approx(inside / 400)
+        exact = stats.binomtest(inside, 400).proportion_ci(0.95, method="exact")
+        assert (found.lower, found.upper) == pytest.approx((exact.low, exact.high), abs=1e-9)
+    assert ("SYM313" in {f.code for f in report.findings}) == (scale < 1)

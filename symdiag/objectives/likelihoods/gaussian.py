@@ -42,12 +42,13 @@ class Gaussian:
         error = outputs.mean(0) - targets
         standardised = (targets - outputs) * torch.exp(-log_noise)
         # the mixture's CDF is the mean of its components'; one value per point and output
-        cdf = torch.special.ndtr(standardised).mean(0).reshape(-1)
+        cdf = torch.special.ndtr(standardised).mean(0)  # (N, d)
         return Scores(
             nll=mixture_nll(self.log_prob(outputs, targets, log_noise)),
             metric_name="rmse",
             metric=float(error.square().mean().sqrt()),
-            calibration_error=quantile_calibration_error(cdf),
+            calibration_error=quantile_calibration_error(cdf.reshape(-1)),
+            cdf=cdf,
         )
 
     def reference(self, outputs: NDArray[np.float64], noise: float) -> Sequence[Any]:

@@ -20,13 +20,15 @@ class Scores:
     """Predictive quality on held-out data of the mixture over weight draws.
 
     ``metric`` is the RMSE of the predictive mean or the accuracy of the most probable class, as
-    ``metric_name`` says. ``calibration_error`` is in [0, 1].
+    ``metric_name`` says. ``calibration_error`` is in [0, 1]. ``cdf`` is the predictive CDF at the
+    targets (N, d), uniform where the model is right; None for targets without an order.
     """
 
     nll: float  # nats per data point
     metric_name: Literal["rmse", "accuracy"]
     metric: float
     calibration_error: float
+    cdf: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,13 @@ class Poisson:
         rate = torch.exp(outputs)
         upper = torch.special.gammaincc(targets + 1.0, rate)  # P(Y <= y), a gamma tail
         mass = torch.exp(targets * outputs - rate - torch.lgamma(targets + 1.0))
+        cdf = (upper - 0.5 * mass).mean(0)  # (N, d)
         return Scores(
             nll=mixture_nll(self.log_prob(outputs, targets, log_noise)),
             metric_name="rmse",
             metric=float((rate.mean(0) - targets).square().mean().sqrt()),
-            calibration_error=quantile_calibration_error((upper - 0.5 * mass).mean(0).reshape(-1)),
+            calibration_error=quantile_calibration_error(cdf.reshape(-1)),
+            cdf=cdf,
         )
 
     def reference(self, outputs: NDArray[np.float64], noise: float) -> Sequence[Any]:

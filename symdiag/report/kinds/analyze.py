@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.diagnostics.diagnosis import Finding, GroupReport, StraddlingVerdict, Total
+from symdiag.diagnostics.diagnosis import (
+    Coverage,
+    Finding,
+    GroupReport,
+    Importance,
+    StraddlingVerdict,
+    Total,
+)
 from symdiag.estimate import LATER, Count, Estimate, Extended
 from symdiag.report.kinds.align import AlignedTo
 from symdiag.report.parts import LayerInfo, NetworkReport, Pairs, Uncovered
@@ -54,6 +61,9 @@ class Elbo:
     kl: Annotated[Extended, Meta(description="nats")]
     likelihood: str = "gaussian"
     noise_std: Annotated[float | None, Meta(description="where the likelihood has one")] = None
+    importance: Annotated[
+        Importance | None, LATER, Meta(description="how near q is to the posterior")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,11 @@ class Report(NetworkReport):
     test: Annotated[
         dict[str, Extended] | None, Meta(description="scores on the test data given")
     ] = None
+    coverage: Annotated[
+        tuple[Coverage, ...],
+        LATER,
+        Meta(description="predictive intervals on the test data, where targets have an order"),
+    ] = ()
     baseline: Annotated[Baseline | None, LATER, Meta(description="with --infonce")] = None
     alignment: Annotated[
         AlignedTo | None,

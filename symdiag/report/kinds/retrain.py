@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
 from symdiag.estimate import LATER, Estimate, Extended, ExtendedBelow
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.parts import NetworkReport
+
+if TYPE_CHECKING:
+    from symdiag.objectives.likelihoods.interface import Scores
 
 RetrainVerdict = Literal[
     "improved",
@@ -30,6 +33,11 @@ class TestScores:
     metric_name: Annotated[str, Meta(description="rmse or accuracy")]
     metric: Extended
     calibration_error: Extended
+
+    @classmethod
+    def of(cls, scores: Scores) -> TestScores:
+        """What a likelihood's scores say, without the CDF behind them."""
+        return cls(scores.nll, scores.metric_name, scores.metric, scores.calibration_error)
 
 
 @dataclass(frozen=True)

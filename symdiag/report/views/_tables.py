@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symdiag.diagnostics.diagnosis import GroupReport, NeuronInfo
+from symdiag.diagnostics.diagnosis import (
+    Coverage,
+    GroupReport,
+    Importance,
+    ImportanceFit,
+    NeuronInfo,
+)
 from symdiag.report.document import Bar, Bars, Block, Bullets, Column, Table, Tone
 from symdiag.report.kinds.analyze import Report
-from symdiag.report.text import interval, listing, modes, number
+from symdiag.report.text import interval, listing, modes, number, percent
 
 RETAINED = 0.5
 """A neuron counts as retained when it keeps its own label in more than half of the weight draws."""
@@ -190,3 +196,32 @@ def _bar(neuron: NeuronInfo) -> Bar:
     return Bar(
         str(neuron.index), neuron.retention, f"retention {number(neuron.retention)}, {state}", tone
     )
+
+
+def importance_rows(found: Importance) -> list[tuple[str, str]]:
+    """Pareto k̂ of both kinds of weights, and the bound that the better ones give."""
+    best = found.symmetrized or found.plain
+    rows = [("Pareto k of p/q", _tail(found.plain))]
+    last = f"not computed: {found.left_out}" if found.symmetrized is None else _tail(best)
+    rows.append(("Pareto k of p/q^G", last))
+    bound = f"{number(best.bound.value, 2)} nats, surely above {number(best.bound.lower, 2)}"
+    rows.append(("log p(Y|X) at least", f"{bound} ({best.bound.samples} weights)"))
+    return rows
+
+
+def _tail(fit: ImportanceFit) -> str:
+    """k̂ with its error and what it is measured against."""
+    if fit.pareto_k is None:
+        return "n/a: the weights do not differ"
+    judged = "far from the posterior" if fit.far else "near"
+    if not fit.far and fit.pareto_k > fit.reliable_below:
+        judged = "not decided"
+    error = f" ± {number(fit.std_error, 2)}"
+    limit = number(fit.reliable_below, 2)
+    return f"{number(fit.pareto_k, 2)}{error}, near up to {limit}: {judged}"
+
+
+def coverage_row(found: Coverage) -> tuple[str, str]:
+    """Test targets inside a predictive interval, against what it promises."""
+    ends = f"[{percent(found.lower, 1.0)}, {percent(found.upper, 1.0)}]"
+    return f"inside {found.level:.0%}", f"{percent(found.share, 1.0)} of test points, {ends}"

@@ -28,7 +28,9 @@ from symdiag.report.text import amount, interval, listing, modes, number, percen
 from symdiag.report.views._tables import (
     WORST,
     all_neurons,
+    coverage_row,
     group_table,
+    importance_rows,
     interval_table,
     worst_neurons,
 )
@@ -142,7 +144,9 @@ def _evidence(report: Report) -> tuple[Block, ...]:
         rows.append(("KL to the prior", f"{number(elbo.kl, 2)} nats"))
         noise = "" if elbo.noise_std is None else f", noise std {number(elbo.noise_std)}"
         rows.append(("likelihood", elbo.likelihood + noise))
+        rows += [] if elbo.importance is None else importance_rows(elbo.importance)
     rows += [(f"test {name}", number(value, 4)) for name, value in (report.test or {}).items()]
+    rows += [coverage_row(found) for found in report.coverage]
     return (Facts(tuple(rows)),) if rows else ()
 
 
