@@ -192,6 +192,31 @@ def weak_units(posterior: Posterior, group: Group, below: float = 0.5) -> NDArra
     return np.asarray(np.min([rms for rms, _ in _sides(posterior, group)], axis=0) < below)
 
 
+def signals(posterior: Posterior, group: Group, network: Network | None) -> Array:
+    """Root mean square of μ/σ over the random weights into each unit and out of it, (n, 2).
+
+    Matrices only, as for ``weak_units``; nan where a side has no random weight.
+    """
+    # the chain says which weights are stored (in, out); all else we read is (out, in)
+    in_out = {layer.weight for layer in network.layers if layer.in_out} if network else set()
+    squares, counts = np.zeros((2, group.width, 2))
+    for member in group.members:
+        if not _is_matrix(posterior, member):
+            continue
+        made = int(member.tensor in in_out)  # the axis of the units that the weights make
+        loc, scale = (
+            blocks(source[member.tensor], member, group.width)
+            for source in (posterior.loc, posterior.scale)
+        )  # (n, D)
+        random = scale > 0
+        ratio = np.divide(loc, scale, out=np.zeros_like(loc), where=random)
+        side = 0 if member.axis == made else 1
+        squares[:, side] += (ratio**2).sum(axis=1)
+        counts[:, side] += random.sum(axis=1)
+    means = np.divide(squares, counts, out=np.full_like(squares, np.nan), where=counts > 0)
+    return np.asarray(np.sqrt(means))
+
+
 def strongest(posterior: Posterior, group: Group) -> int:
     """The unit whose weaker side carries most."""
     return int(np.min([rms for rms, _ in _sides(posterior, group)], axis=0).argmax())

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from symdiag.arrays import Array
-from symdiag.diagnostics.collapse import Removable, Setting, collapsed
+from symdiag.diagnostics.collapse import Removable, Setting, collapsed, signals
 from symdiag.diagnostics.diagnosis import Cluster, Diagnosis, GroupReport, StraddlingVerdict, Total
-from symdiag.diagnostics.units import describe_units, find_clusters
+from symdiag.diagnostics.units import describe_units, find_clusters, reported_confusion
 from symdiag.estimate import Estimate
 from symdiag.estimators import GroupStraddling, Straddling, separations
 from symdiag.estimators.proposals import one_axis_per_tensor
 from symdiag.estimators.sensitivity import Sensitivity, sensitivity
+from symdiag.network import Network
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
@@ -70,7 +71,8 @@ def diagnose(
     parts = []
     for k, result in enumerate(straddling.groups):
         generator = np.random.default_rng([seed, 1_000_003, k])
-        parts.append(_Part.of(posterior, result, generator, device))
+        network = None if setting is None else setting.network
+        parts.append(_Part.of(posterior, result, generator, device, network))
         if progress is not None:
             progress("diagnosing", (k + 1) / len(straddling.groups))
     retention = {part.result.group.name: part.sensitivity.retention for part in parts}
@@ -97,6 +99,7 @@ class _Part:
     sensitivity: Sensitivity  # without its matrices: (S, n, n) of every group would not fit
     separations: Array  # (n, n)
     clusters: tuple[Cluster, ...]
+    signals: Array  # (n, 2)
 
     @classmethod
     def of(
@@ -105,6 +108,7 @@ class _Part:
         result: GroupStraddling,
         generator: np.random.Generator,
         device: str,
+        network: Network | None,
     ) -> _Part:
         group = one_axis_per_tensor(result.group)
         draws = sensitivity_draws(posterior.num_parameters, group.width)
@@ -113,7 +117,8 @@ class _Part:
             found.confusion, found.matrices[:_CLUSTER_DRAWS], generator=generator
         )
         small = replace(found, matrices=found.matrices[:0])
-        return cls(result, small, separations(posterior, group, device), clusters)
+        apart = separations(posterior, group, device)
+        return cls(result, small, apart, clusters, signals(posterior, result.group, network))
 
     def report(self, collapsed: Removable) -> GroupReport:
         group = self.result.group
@@ -126,10 +131,11 @@ class _Part:
             straddling_entropy=self.result.entropy,
             mutual_information=self.result.information,
             effective_modes=effective_modes(self.result.entropy.value),
-            neurons=describe_units(self.sensitivity, self.separations, off),
+            neurons=describe_units(self.sensitivity, self.separations, off, self.signals),
             clusters=tuple(
                 replace(c, collapsed=bool(off[list(c.neurons)].all())) for c in self.clusters
             ),
             change_without_collapsed=collapsed.change if off.any() else None,
             change_measured=bool(off.any()) and collapsed.measured,
+            confusion=reported_confusion(self.sensitivity.confusion),
         )

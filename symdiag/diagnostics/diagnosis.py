@@ -15,6 +15,9 @@ from symdiag.estimate import LATER, Count, Estimate, Extended, Share
 StraddlingVerdict = Literal["ok", "straddling", "inconclusive", "not-applicable"]
 Severity = Literal["info", "warning", "error"]
 
+MAX_CONFUSION = 64
+"""Units of a group up to which its label confusion is reported: 4096 numbers, 80 kB of JSON."""
+
 Width = Annotated[int, Meta(ge=1, description="units")]
 LogOrder = Annotated[float, Meta(description="log of the group's order, nats")]
 _Modes = Annotated[
@@ -42,6 +45,17 @@ class NeuronInfo:
         Extended, Meta(description="predicted shift of its means, posterior stds")
     ]
     log_std_shift: Annotated[Extended, Meta(description="predicted mean change of its log stds")]
+    signal_in: Annotated[
+        float | None,
+        LATER,
+        Meta(
+            description="root mean square of μ/σ over the random weights into the unit, biases "
+            "left out; null without any"
+        ),
+    ] = None
+    signal_out: Annotated[
+        float | None, LATER, Meta(description="the same over the weights that leave it")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,14 @@ class GroupReport:
     change_measured: Annotated[
         bool, LATER, Meta(description="whether it was measured through the forward pass")
     ] = False
+    confusion: Annotated[
+        tuple[tuple[Share, ...], ...] | None,
+        LATER,
+        Meta(
+            description="row i, column j: probability that unit j stands in place i once a weight "
+            "draw is relabelled, whatever its sign, to 4 decimals; null beyond 64 units"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

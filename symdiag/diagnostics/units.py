@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from symdiag.diagnostics.diagnosis import Cluster, NeuronInfo
+from symdiag.diagnostics.diagnosis import MAX_CONFUSION, Cluster, NeuronInfo
 from symdiag.estimators.sensitivity import Sensitivity
 from symdiag.permanents import Effort, log_permanent
 
@@ -18,9 +18,14 @@ _EFFORT = Effort(particles=64, runs=2)  # a side figure: the group's own entropy
 
 
 def describe_units(
-    sensitivity: Sensitivity, separations: NDArray[np.float64], collapsed: NDArray[np.bool_]
+    sensitivity: Sensitivity,
+    separations: NDArray[np.float64],
+    collapsed: NDArray[np.bool_],
+    signals: NDArray[np.float64],
 ) -> tuple[NeuronInfo, ...]:
-    """One NeuronInfo per unit; ``separations`` is (n, n) with inf on the diagonal."""
+    """One NeuronInfo per unit; ``separations`` is (n, n) with inf on the diagonal, ``signals``
+    (n, 2).
+    """
     nearest = separations.argmin(axis=1)
     closest = separations.min(axis=1)
     return tuple(
@@ -34,9 +39,26 @@ def describe_units(
             mean_shift=float(sensitivity.mean_shift[i]),
             # Adding zero turns −0.0 into 0.0, which JSON would otherwise show.
             log_std_shift=float(sensitivity.log_std_shift[i]) + 0.0,  # no negative zero
+            signal_in=_finite(signals[i, 0]),
+            signal_out=_finite(signals[i, 1]),
         )
         for i in range(len(nearest))
     )
+
+
+def reported_confusion(
+    confusion: NDArray[np.float64], limit: int = MAX_CONFUSION
+) -> tuple[tuple[float, ...], ...] | None:
+    """The matrix (n, n) in a report's precision; None where it would be large."""
+    if len(confusion) > limit:
+        return None
+    # four decimals are finer than its Monte Carlo error, and a third of the bytes
+    rounded = np.round(np.clip(confusion, 0.0, 1.0), 4) + 0.0
+    return tuple(tuple(float(p) for p in row) for row in rounded)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:

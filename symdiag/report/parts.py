@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
 from symdiag.estimate import LATER
 from symdiag.network import NetworkSource
 from symdiag.report.codec import SCHEMA_VERSION, to_object
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Tool = Annotated[
     dict[str, str],
@@ -101,6 +106,28 @@ class AnyReport:
         if path is not None:
             atomic_write(Path(path), text.encode("utf-8", "backslashreplace"), overwrite=False)
         return text
+
+    def plot(
+        self,
+        figure: str | None = None,
+        *,
+        axes: Axes | Sequence[Axes] | None = None,
+        theme: str = "light",
+    ) -> Figure:
+        """One figure by name, or a page of those that say most (docs/figures.md).
+
+        Args:
+            figure: Its name, such as ``"confusion"``; None for the page.
+            axes: Draw on these matplotlib axes instead, one per panel.
+            theme: ``light`` or ``dark``.
+
+        Raises:
+            UsageError: There is no such figure, or nothing of it in this report.
+        """
+        # matplotlib takes a second to load, which no run without figures should pay
+        from symdiag.report.pictures import plot
+
+        return plot(self, figure, axes=axes, theme=theme)
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,13 @@ def estimate(value, half_width=0.1, kind="exact", brackets=()):
 
 
 def neuron(index, retention, collapsed=False, nearest=0):
-    return NeuronInfo(index, retention, nearest, 1.25, collapsed, 0.31, -0.02)
+    return NeuronInfo(
+        index, retention, nearest, 1.25, collapsed, 0.31, -0.02, signal_in=2.5, signal_out=0.4
+    )
 
 
 def group(name="fc1", entropy=3.2, width=4):
+    units = range(width)
     brackets = (
         Bracket("exact", entropy - 0.1, entropy + 0.1),
         Bracket("certified", 0.0, float("inf")),
@@ -45,6 +48,7 @@ def group(name="fc1", entropy=3.2, width=4):
         effective_modes=24.5,
         neurons=tuple(neuron(i, 0.2 + 0.2 * i, collapsed=i == 3) for i in range(width)),
         clusters=(Cluster((0, 1), False, 0.69), Cluster((2, 3), True, 0.42)),
+        confusion=tuple(tuple(0.7 if i == j else 0.3 / (width - 1) for j in units) for i in units),
     )
 
 

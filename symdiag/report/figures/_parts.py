@@ -1,0 +1,176 @@
+"""What figures are made of: panels, colours that everybody can tell apart, labels that are safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from symdiag.errors import UsageError
+from symdiag.report.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from symdiag.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colours of a theme.
+
+    ``data``: colours of Okabe and Ito (2008) that colour-blind readers tell apart, those of them
+    that stand out from the paper; in grey print marks differ by shape and dashes as well. ``ink``,
+    ``soft`` and ``line`` are text, secondary text and rules on ``paper``.
+    """
+
+    ink: str
+    soft: str
+    line: str
+    paper: str
+    data: tuple[str, ...]
+
+    def settings(self) -> Any:
+        """Matplotlib's settings of the theme; whoever draws on axes of their own has theirs."""
+        ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+        return {
+            **dict.fromkeys(ink, self.ink),
+            "figure.facecolor": self.paper,
+            "axes.facecolor": "none",
+            "savefig.facecolor": "auto",
+            "legend.edgecolor": self.line,
+            "legend.facecolor": self.paper,
+            "axes.prop_cycle": _cycle(self.data),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
+            "font.size": 9,
+            "font.family": ["DejaVu Sans", "sans-serif"],
+            "text.usetex": False,
+            # text stays text: it can be searched, read aloud and restyled
+            "svg.fonttype": "none",
+            # identifiers that would else be random
+            "svg.hashsalt": "symdiag",
+            "pdf.fonttype": 42,
+        }
+
+
+_THEMES = {
+    "light": Style(
+        "#1b1f24", "#5b6470", "#d5d9e0", "#ffffff", ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+    ),
+    "dark": Style(
+        "#e6e9ee", "#9aa4b2", "#343a44", "#14171c", ("#56b4e9", "#e69f00", "#009e73", "#cc79a7")
+    ),
+}
+MAX_PANELS = 4
+"""Panels of one figure, beyond which it shows the groups with the largest straddling entropy."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: ``draw(axes, style)`` puts everything on them but the title.
+
+    ``height`` in inches is what it needs on a page.
+    """
+
+    title: str
+    draw: Callable[[Axes, Style], None]
+    height: float = 2.9
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure shows and how.
+
+    Attributes:
+        title: Its name in words.
+        reading: How to read it, in a sentence or two.
+        kinds: Kinds of reports that it shows.
+        rank: Its place among the figures of a report; the first ones make the default page.
+        panels: A report (with ``of_many`` a sequence of them) → its panels; none where the report
+            has nothing of that.
+        of_many: It sets several reports side by side.
+    """
+
+    title: str
+    reading: str
+    kinds: tuple[str, ...]
+    rank: int
+    panels: Callable[[Any], tuple[Panel, ...]]
+    of_many: bool = False
+
+
+def theme_names() -> tuple[str, ...]:
+    """Names of the themes."""
+    return tuple(_THEMES)
+
+
+def style_of(theme: str) -> Style:
+    """The colours of a theme.
+
+    Raises:
+        UsageError: There is no such theme.
+    """
+    if theme not in _THEMES:
+        raise UsageError(f"unknown theme {theme!r}", hint=f"one of {', '.join(_THEMES)}")
+    return _THEMES[theme]
+
+
+def label(text: str, most: int = 40) -> str:
+    """Text of a file or a report for a figure: shown as it is, shortened in the middle."""
+    shown = printable(text)
+    if len(shown) > most:
+        half = (most - 1) // 2
+        shown = f"{shown[: most - 1 - half]}…{shown[-half:]}"
+    # matplotlib would set what stands between two dollar signs as a formula
+    return shown.replace("$", r"\$")
+
+
+def file_label(path: str, most: int = 40) -> str:
+    """The name of a file without its folders."""
+    return label(PurePath(path).name or path, most)
+
+
+def subjects(report: Any) -> tuple[str, ...]:
+    """The files that a report of any kind is about."""
+    if hasattr(report, "input"):
+        return tuple(report.input.paths)
+    if hasattr(report, "runs"):
+        return tuple(run.model.path for run in report.runs)
+    if hasattr(report, "model"):
+        return (report.model.path,)
+    return (report.path,) if hasattr(report, "path") else (report.before.path, report.after.path)
+
+
+def error_bar(estimate: Estimate) -> tuple[list[float], list[float]]:
+    """Lengths of the interval below and above a finite value, as ``errorbar`` takes them."""
+    # an unbounded end is drawn as none: there is no place at infinity
+    ends = (estimate.value - estimate.lower, estimate.upper - estimate.value)
+    below, above = (end if 0.0 <= end < float("inf") else 0.0 for end in ends)
+    return [below], [above]
+
+
+def straddling_first(groups: Sequence[Any]) -> list[Any]:
+    """The groups that a figure of few panels shows: those with the largest straddling entropy."""
+    worst = sorted(groups, key=lambda g: -g.straddling_entropy.value)[:MAX_PANELS]
+    # in the network's own order, whichever they are
+    return [group for group in groups if any(group is w for w in worst)]
+
+
+def left_out(shown: Sequence[Any], groups: Sequence[Any]) -> str:
+    """Words for the groups without a panel, for the last panel's title."""
+    more = len(groups) - len(shown)
+    return f" (+ {more} more in the report)" if more else ""
+
+
+def _cycle(colors: Sequence[str]) -> Any:
+    from cycler import cycler
+
+    # dashes as well: lines must differ in grey print
+    return cycler(color=list(colors), linestyle=["-", "--", "-.", ":"])

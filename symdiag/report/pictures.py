@@ -1,0 +1,207 @@
+"""Reports as pictures: figures on a page, in SVG, PDF or PNG, or on the axes of whoever asks."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from symdiag.errors import UsageError
+from symdiag.report.figures import (
+    Panel,
+    Style,
+    figure_names,
+    figures_of,
+    file_label,
+    find_figure,
+    panels_of,
+    style_of,
+    subjects,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PICTURE_FORMATS = ("svg", "pdf", "png")
+"""Formats of pictures; each is the extension of its files."""
+
+ON_A_PAGE = 3
+"""Figures on the default page of a report, and in its HTML."""
+
+_PANEL = 3.5  # inches wide
+_COLUMNS = 2
+_DPI = 160
+
+
+def plot(
+    reports: Any,
+    figure: str | None = None,
+    *,
+    axes: Axes | Sequence[Axes] | None = None,
+    theme: str = "light",
+) -> Figure:
+    """Draw one figure of a report, or the page of those that say most.
+
+    Args:
+        reports: A report, or several of them for a figure that sets them side by side.
+        figure: Its name; None for the default page.
+        axes: Draw on these instead, one per panel; a single one gets the first panel.
+        theme: ``light`` or ``dark``; axes of your own keep their colours.
+
+    Returns:
+        The matplotlib figure, which no window and no ``pyplot`` state knows of.
+
+    Raises:
+        UsageError: No such figure or theme, or the report holds nothing that it shows.
+    """
+    several = list(reports) if isinstance(reports, (list, tuple)) else [reports]
+    style = style_of(theme)
+    found = _found(several, figure)
+    if axes is not None:
+        return _on(axes, found[0], style)
+    with _theme(style):
+        return _page(several, found, style)
+
+
+def picture(
+    reports: Sequence[Any], format: str, figure: str | None = None, *, theme: str = "light"
+) -> bytes:
+    """The bytes of a file with a figure or the default page; the same reports, the same bytes."""
+    style = style_of(theme)
+    with _theme(style):
+        return _saved(_page(reports, _found(reports, figure), style), format)
+
+
+def names_of(reports: Sequence[Any]) -> tuple[str, ...]:
+    """The figures that have something to show of these reports, those that say most first."""
+    return tuple(name for name, _ in figures_of(reports))
+
+
+def inline_svg(reports: Sequence[Any], figure: str, prefix: str) -> str:
+    """A figure as an ``<svg>`` element for a page of HTML, in the page's own colours.
+
+    They become the style sheet's variables ``--fg``, ``--soft``, ``--line``, ``--bg``, ``--data0``
+    and so on.
+    Identifiers get ``prefix``, as several figures share one page.
+    """
+    style = style_of("light")
+    with _theme(style):
+        found = [(figure, panels_of(figure, reports))]
+        drawn = _saved(_page(reports, found, style, titled=False), "svg").decode("utf-8")
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn[drawn.index("<svg") :], flags=re.S)
+    svg = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", svg)
+    for color, variable in (
+        (style.ink, "fg"),
+        (style.soft, "soft"),
+        (style.line, "line"),
+        (style.paper, "bg"),
+        *((color, f"data{k}") for k, color in enumerate(style.data)),
+    ):
+        svg = svg.replace(color, f"var(--{variable})")
+    return svg.strip()
+
+
+def _found(reports: Sequence[Any], figure: str | None) -> list[tuple[str, tuple[Panel, ...]]]:
+    if figure is not None:
+        panels = panels_of(figure, reports)
+        if not panels:
+            raise UsageError(
+                f"the report has nothing that the figure {figure!r} shows",
+                code="no-figure",
+                hint=_choices(reports),
+            )
+        return [(figure, panels)]
+    found = list(figures_of(reports)[:ON_A_PAGE])
+    if not found:
+        raise UsageError(
+            "no figure shows anything of this report", code="no-figure", hint=_choices(reports)
+        )
+    return found
+
+
+def _choices(reports: Sequence[Any]) -> str:
+    names = names_of(reports)
+    if names:
+        return f"figures of this report: {', '.join(names)}"
+    return f"figures there are: {', '.join(figure_names())}; most need an analysis with groups"
+
+
+def _on(axes: Axes | Sequence[Axes], found: tuple[str, tuple[Panel, ...]], style: Style) -> Figure:
+    places: list[Any] = list(axes) if isinstance(axes, (list, tuple)) else [axes]
+    name, panels = found
+    if len(places) > len(panels):
+        raise UsageError(f"{name} has {len(panels)} panels, not {len(places)}", code="bad-option")
+    for place, panel in zip(places, panels, strict=False):
+        panel.draw(place, style)
+        place.set_title(panel.title)
+    drawn: Figure = places[0].figure
+    return drawn
+
+
+def _page(
+    reports: Sequence[Any],
+    found: Sequence[tuple[str, tuple[Panel, ...]]],
+    style: Style,
+    *,
+    titled: bool = True,
+) -> Figure:
+    """All figures one below the other, the panels of each in rows."""
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, max(len(panels) for _, panels in found))
+    width = _PANEL * (columns if columns > 1 else 1.35)
+    rows = [
+        [panels[i : i + _COLUMNS] for i in range(0, len(panels), _COLUMNS)] for _, panels in found
+    ]
+    tall = [[max(panel.height for panel in row) for row in each] for each in rows]
+    # a third of an inch above each figure holds its title
+    heights = [sum(each) + (0.33 if titled else 0.0) for each in tall]
+    page = Figure(figsize=(width, sum(heights) + 0.3), dpi=_DPI, layout="constrained")
+    if titled:
+        page.suptitle(_subject(reports), fontsize=10, color=style.soft)
+    parts = page.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (name, panels), each in zip(parts, found, tall, strict=True):
+        part.set_facecolor("none")
+        if titled:
+            part.suptitle(find_figure(name).title, fontsize=10, fontweight="bold")
+        grid = part.subplots(
+            len(each), min(_COLUMNS, len(panels)), squeeze=False, height_ratios=each
+        ).ravel()
+        for axes, panel in zip(grid, panels, strict=False):
+            panel.draw(axes, style)
+            axes.set_title(panel.title)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+    return page
+
+
+def _subject(reports: Sequence[Any]) -> str:
+    """The files that the figure is about."""
+    paths = [path for report in reports for path in subjects(report)]
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return file_label(paths[0], 44) + more
+
+
+def _saved(page: Figure, format: str) -> bytes:
+    stream = io.BytesIO()
+    # no date and no version: the same report gives the same bytes on every day
+    nothing = {"svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+    metadata = dict.fromkeys(nothing.get(format, ("Software",)))
+    with warnings.catch_warnings():
+        # names of files may hold characters that the font lacks: a box stands for them
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        page.savefig(stream, format=format, metadata=metadata)
+    return stream.getvalue()
+
+
+@contextmanager
+def _theme(style: Style) -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(style.settings()):
+        yield
