@@ -121,8 +121,8 @@ def _filled(origin: Any, raw: RawCheckpoint, path: tuple[Any, ...] = ()) -> Any:
         if raw.held is not None:
             return array.astype(origin.dtype)
         kept = raw.foreign_dtypes.get(dotted(path))
-        # a view with negative strides, which numpy allows, is refused by from_numpy
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        # from_numpy refuses negative strides, and warns of read-only views of a file's bytes
+        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
         return tensor if kept is None else tensor.to(getattr(torch, kept))
     return origin
 

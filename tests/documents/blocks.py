@@ -58,6 +58,17 @@ def blocks(page):
     ]
 
 
+def page_mark(page):
+    """What one comment says of all blocks of a page: ``<!-- blocks: run by TEST -->``."""
+    found = re.search(r"^<!-- blocks: (.*?) -->$", page.read_text("utf-8"), re.M)
+    return found[1] if found else ""
+
+
+def kept(block):
+    """Write a block to the file that its mark names."""
+    Path(block.mark.removeprefix("file: ")).write_text(block.text, "utf-8")
+
+
 def run(block, names):
     """Execute a block: Python in the page's namespace, shell lines as calls of the program in this process."""
     if block.language == "python":
