@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.training.problems import converged, wave_problem
-from symdiag.training.config import ANNEALED_SHARE, EvaluationConfig, TrainingConfig
+from symdiag.objectives.annealing import ANNEALED_SHARE
+from symdiag.training.config import EvaluationConfig, TrainingConfig
 from symdiag.training.evaluation import evaluate
 from symdiag.training.loop import RunSettings, train
 

@@ -8,14 +8,12 @@ draws that slot i may hold,
                      + ½ Σ_i (x_i − μ_i)² / σ_i²
 
 (the log σ terms cancel because P is doubly stochastic). They come from P itself, a handful of
-matrix products, or, where only the gradient is wanted and a unit has few weights, straight from a
-swap chain that forms no matrix. With sign flips the first moment takes the difference of the kept
-and the flipped share.
+matrix products, or, where a unit has few weights, straight from a swap chain that forms no matrix.
+With sign flips the first moment takes the difference of the kept and the flipped share.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +25,9 @@ from torch import Tensor
 from symdiag.arrays import Array, IntArray
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
+from symdiag.estimators.layerwise import permanent_values
 from symdiag.objectives._moments import Moments, Slots, gradients, matrix_moments
+from symdiag.objectives._partners import Partners
 from symdiag.objectives.variational import Variational
 from symdiag.permanents import (
     Effort,
@@ -36,7 +36,6 @@ from symdiag.permanents import (
     default_proposals,
     exact_marginals,
     marginals,
-    partner_table,
     swap_marginals,
     swap_moments,
 )
@@ -49,17 +48,11 @@ EXACT_LIMIT = 10  # widest group that ``auto`` evaluates exactly at every step
 _FEW_WEIGHTS = 64  # weights a unit up to which a chain works out densities as it goes
 _ALL_DRAWS_UP_TO = 128  # units up to which a gradient uses every draw of a step
 _FEWEST_DRAWS = 4
-_RENEWED_AFTER = 32  # calls for which a table of partners is kept
-_TABLE_DRAWS = 4
+_VALUE_EFFORT = Effort(max_exact=8, particles=16, runs=1)
 
 
 def _exact(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
     return exact_marginals(log_weights)
-
-
-def _sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
-    marginals = swap_marginals(log_weights, generator)
-    return bethe_functional(log_weights, marginals), marginals
 
 
 def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
@@ -69,8 +62,9 @@ def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, A
     return bethe_functional(log_weights, found), found
 
 
-_METHODS: dict[str, Marginals] = {"exact": _exact, "mcmc": _sampled, "bethe": _bethe}
-MARGINALS = ("auto", "exact", "mcmc", "bethe")
+# mcmc is the term's own business: it keeps tables of partners, and needs no matrix
+_METHODS: dict[str, Marginals | None] = {"exact": _exact, "mcmc": None, "bethe": _bethe}
+MARGINALS = ("auto", *_METHODS)
 """Ways to get permanental marginals; ``auto`` is exact up to width ``EXACT_LIMIT``, else mcmc."""
 
 
@@ -107,13 +101,15 @@ class GroupTerm:
         group: The group; it must not act on two axes of one tensor.
         q: Weights laid out as the vectors will be.
         marginals: One of ``MARGINALS``.
-        value: Whether values are wanted. Without, wide groups are sampled from fewer draws with more
-            swaps each: what a short chain forgets too little biases the gradient, while noise
-            averages out over steps.
+        value_every: Calls between two values of a sampled group, which cost far more than its
+            gradient; the last one is returned in between, and 0 without any.
+
+    Groups that are sampled and wider than 128 units use fewer draws than they are given: what a
+    short chain forgets too little biases the gradient, while noise averages out over steps.
     """
 
     def __init__(
-        self, group: Group, q: Variational, marginals: str = "auto", *, value: bool = True
+        self, group: Group, q: Variational, marginals: str = "auto", *, value_every: int = 1
     ) -> None:
         if not group.is_matrix_permanent:
             raise UnsupportedError(
@@ -122,21 +118,33 @@ class GroupTerm:
             )
         self.group = group
         self.blocks = _locate(group, q)
-        method = _resolved(marginals, group.width)
-        self._marginals = _METHODS[method]
-        self._partners = _Partners(group.width) if method == "mcmc" and not value else None
+        self._marginals = _METHODS[_resolved(marginals, group.width)]
+        self._partners = Partners(group.width) if self._marginals is None else None
+        self._value_every, self._value = value_every, 0.0
 
     def __call__(
         self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
     ) -> Tensor:
         """Mean over draws (S, D) of log perm(exp A), nats, with the permanent's gradient.
 
-        The value is exact where the marginals are, 0 where none is wanted, and otherwise the Bethe
-        functional at sampled marginals, a lower bound on the exact value of these draws.
+        The value is exact where the marginals are, with ``bethe`` the Bethe functional, a lower
+        bound, and where they are sampled an estimate whose mean is a lower bound (sequential Monte
+        Carlo), that of the last call that made one.
         """
         function: Any = _Straddling.apply
         value: Tensor = function(loc, scale, draws, self, generator)
         return value
+
+    def evaluate(
+        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+    ) -> TermGradients:
+        """Value and gradients without autograd: by μ (n, D), by σ (n, D), by the draws used."""
+        index = self.blocks.index
+        std = scale[index].double()
+        used = draws[: self.draws_used(len(draws))]
+        slots = Slots.of(loc[index].double(), std, used[:, index].double())
+        value, found = self._moments(slots, generator)
+        return TermGradients(value, index, *gradients(slots, std, found))
 
     def tensors(self) -> dict[str, Tensor]:
         """What the next call depends on beside its arguments, to be saved with a run."""
@@ -148,27 +156,41 @@ class GroupTerm:
             self._partners.load(tensors)
 
     def draws_used(self, count: int) -> int:
-        """How many of ``count`` draws the term looks at: all, fewer of wide groups in training."""
+        """How many of ``count`` draws the term looks at: all, fewer where it is wide and sampled."""
         if self._partners is None:
             return count
         return min(count, max(_FEWEST_DRAWS, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
 
-    def moments(self, slots: Slots, generator: np.random.Generator) -> tuple[Tensor, Moments]:
+    def _moments(self, slots: Slots, generator: np.random.Generator) -> tuple[Tensor, Moments]:
         """Mean value over the draws, and the moments that the gradient needs."""
         if self._partners is None:
+            assert self._marginals is not None
             value, kept, flipped = self._evaluate(slots, generator, self._marginals)
             return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
-        table = self._partners.table(self, slots)
+        if self._value_every and self._partners.calls % self._value_every == 0:
+            self._value = self._estimate(slots)
+        table = self._partners.table(self.log_weights, slots)
         if self._forms_no_matrix(slots):
-            return slots.x.new_zeros(()), self._chain_moments(slots, table, generator)
+            return slots.x.new_tensor(self._value), self._chain_moments(slots, table, generator)
 
         def sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
             steps = default_proposals(self.group.width)
             found = swap_marginals(log_weights, generator, steps=steps, partners=table)
-            return np.zeros(len(log_weights)), found
+            return np.full(len(log_weights), self._value), found
 
         value, kept, flipped = self._evaluate(slots, generator, sampled)
         return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
+
+    def _estimate(self, slots: Slots) -> float:
+        """Mean over draws of log perm, nats, by sequential Monte Carlo where blocks are large."""
+        assert self._partners is not None
+        generator = np.random.default_rng([19, self._partners.calls])
+        matrices = torch.from_numpy(self.log_weights(slots))
+        found = permanent_values(
+            matrices, generator=generator, effort=_VALUE_EFFORT, certify=False
+        ).value
+        # the identity alone contributes 1 to every permanent: log perm >= 0 for each draw
+        return float(np.maximum(found, 0.0).mean())
 
     def log_weights(self, slots: Slots) -> Array:
         """A of every draw, (S, n, n)."""
@@ -232,6 +254,20 @@ class GroupTerm:
         return log_density if allowed is None else log_density.masked_fill(~allowed, -torch.inf)
 
 
+@dataclass(frozen=True)
+class TermGradients:
+    """Mean over draws of log perm, nats, and its gradients at the flat positions ``index`` (n, D).
+
+    With respect to means and stds (n, D) at fixed draws, and to the S draws used (S, n, D).
+    """
+
+    value: Tensor
+    index: Tensor
+    by_mean: Tensor
+    by_std: Tensor
+    by_draw: Tensor
+
+
 class _Straddling(torch.autograd.Function):
     """log perm(exp A) averaged over draws.
 
@@ -247,14 +283,10 @@ class _Straddling(torch.autograd.Function):
         term: GroupTerm,
         generator: np.random.Generator,
     ) -> Tensor:
-        index = term.blocks.index
-        std = scale[index].double()
-        used = draws[: term.draws_used(len(draws))]
-        slots = Slots.of(loc[index].double(), std, used[:, index].double())
-        value, found = term.moments(slots, generator)
-        ctx.save_for_backward(index, *gradients(slots, std, found))
+        found = term.evaluate(loc, scale, draws, generator)
+        ctx.save_for_backward(found.index, found.by_mean, found.by_std, found.by_draw)
         ctx.like = (loc, scale, draws)
-        return value
+        return found.value
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -267,42 +299,6 @@ class _Straddling(torch.autograd.Function):
             part[..., index] = (gradient * grad_outputs[0]).to(like.dtype)
             spread.append(full)
         return (*spread, None, None)
-
-
-class _Partners:
-    """The table of partners of one group, renewed every ``_RENEWED_AFTER`` calls.
-
-    It decides how fast the chain mixes, not what it converges to, so that it may be old; a resumed
-    run must go on with the same one to be the same run. Its draws are its own, alike in all
-    processes of a run.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._table: IntArray = np.empty((width, 0), dtype=np.int64)
-        self._calls = 0
-
-    def table(self, term: GroupTerm, slots: Slots) -> IntArray:
-        """The table for this call."""
-        if self._calls % _RENEWED_AFTER == 0:
-            generator = np.random.default_rng([17, self._calls])
-            noise = generator.standard_normal((_TABLE_DRAWS, *slots.mean.shape))
-            std = torch.where(slots.precision > 0, slots.precision, torch.inf) ** -0.5
-            x = slots.mean + std * torch.from_numpy(noise).to(slots.mean)
-            there = dataclasses.replace(slots, x=x, square=x * x)
-            self._table = partner_table(term.log_weights(there), generator)
-        self._calls += 1
-        return self._table
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Copies of the table and its age."""
-        return {
-            "partners": torch.from_numpy(self._table.copy()),
-            "calls": torch.tensor(self._calls),
-        }
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from such copies."""
-        self._table, self._calls = tensors["partners"].numpy().copy(), int(tensors["calls"])
 
 
 def _locate(group: Group, q: Variational) -> _Blocks:

@@ -1,42 +1,28 @@
-"""``StraddlingPenalty``: H(g|ω) as one more term in anyone's own loss.
-
-The dialects that read checkpoints say which entries of a state dict are means and scales, and what
-turns a stored scale into a std; here the same entries of a module are taken as tensors that
-gradients flow into.
-"""
+"""``StraddlingPenalty``: H(g|ω) as one more term in anyone's own loss."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from symdiag.errors import InputError, UnsupportedError, UsageError
-from symdiag.formats import interpret
-from symdiag.formats.fields import Field, Slot
-from symdiag.formats.interface import RawCheckpoint, ReadOptions
-from symdiag.formats.tree import dotted
 from symdiag.network.module import ModelSource
+from symdiag.objectives.annealing import (
+    ANNEALED_SHARE,
+    STRADDLING_WEIGHT_START,
+    straddling_weight,
+)
 from symdiag.objectives.group_term import GroupTerm
+from symdiag.objectives.module_tensors import read_module
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
 from symdiag.symmetry.discovery import Symmetry, discover
 from symdiag.symmetry.spec import PermutationSpec
-
-TorchTransform = Callable[[Tensor], Tensor]
-
-_TRANSFORMS: dict[str, TorchTransform] = {
-    "softplus": F.softplus,
-    "exp": torch.exp,
-    "identity": lambda std: std,
-    "exp-half": lambda logvar: torch.exp(0.5 * logvar),
-    "sqrt": torch.sqrt,
-}
 
 
 class StraddlingPenalty:
@@ -51,7 +37,8 @@ class StraddlingPenalty:
     Works on modules of bayesian-torch, blitz, torchbnn and torch-uncertainty, on Pyro's mean-field
     guides and on hand-written layers, found by the names of their parameters. The loss must carry
     the *whole* KL in nats: where a library averages it (docs/retraining.md), scale the penalty
-    alike with ``weight``.
+    alike with ``weight``. Parameters are looked up at every call: a deep copy (or pickle) of a
+    module that holds its penalty has a penalty of its own.
 
     Args:
         model: The module (for Pyro: the guide, once it has been set up by a first call).
@@ -64,9 +51,14 @@ class StraddlingPenalty:
             other networks fit them as well.
         spec: The permutation spec, known already.
         scale_transform: What turns the stored scale into a std, where names leave it open.
-        draws: Weight draws per call.
+        draws: Weight draws per call; sampled groups of more than 128 units use fewer.
+        every: Calls for which one gradient is used: it is worked out by every ``every``-th call and
+            repeated by the others. They then cost next to nothing and follow the posterior with a
+            delay (docs/retraining.md has the bias).
+        value_every: Calls for which one *value* is used in groups that are too wide for exact
+            ones: there it costs many times what its gradient costs.
         weight: Factor on the result, for losses that are not in nats per data set.
-        marginals: ``auto``, ``exact`` or ``mcmc``: how permanental marginals are had.
+        marginals: ``auto``, ``exact``, ``mcmc`` or ``bethe``: how permanental marginals are had.
         seed: Seeds the penalty's own draws.
 
     Raises:
@@ -85,10 +77,15 @@ class StraddlingPenalty:
         spec: PermutationSpec | None = None,
         scale_transform: str | None = None,
         draws: int = 8,
+        every: int = 1,
+        value_every: int = 100,
         weight: float = 1.0,
         marginals: str = "auto",
         seed: int = 0,
     ) -> None:
+        for name, count in (("draws", draws), ("every", every), ("value_every", value_every)):
+            if count < 1:
+                raise UsageError(f"{name} must be at least 1, not {count}", code="bad-option")
         posterior, self._tensors = read_module(model, scale_transform)
         if posterior.covariance is not None:
             raise UnsupportedError(
@@ -100,11 +97,15 @@ class StraddlingPenalty:
         spec = spec.restricted(posterior.loc)
         self.spec = spec
         self.names = posterior.names
-        self.draws, self.weight = draws, weight
+        self.draws, self.every, self.weight = draws, every, weight
         self._generator = np.random.default_rng(seed)
         layout = Variational.of(posterior, device=str(self._tensors[0].loc.device))
         self._layout = layout.layout
-        self._groups = tuple(GroupTerm(group, layout, marginals) for group in spec)
+        self._groups = tuple(
+            GroupTerm(group, layout, marginals, value_every=value_every) for group in spec
+        )
+        self._calls = 0
+        self._last: _Total | None = None
 
     def __call__(self, draws: Mapping[str, Tensor] | None = None) -> Tensor:
         """H(g|ω) in nats (times ``weight``), a scalar; gradients flow into the module's parameters.
@@ -114,22 +115,64 @@ class StraddlingPenalty:
                 tensor in ``names``; by default the penalty makes its own.
 
         Returns:
-            Exact for these draws in groups of up to 10 units (``marginals="exact"``: any); in wider
-            ones the gradient is unbiased up to mixing while the value is a lower bound on H (Bethe
-            functional). For figures to report use ``symdiag.analyze``.
+            A mean over the draws. In groups of up to 10 units (``marginals="exact"``: any) value and
+            gradient are exact for these draws. In wider ones the gradient is unbiased up to mixing, and
+            the value that of the last ``value_every``-th call: an estimate whose mean is a *lower bound*
+            on H, never negative (the identity alone makes every permanent at least 1). With
+            ``marginals="bethe"`` it is the Bethe functional, a lower bound that may be negative.
+            For figures to report use ``symdiag.analyze``.
         """
         # float64 whatever the module's dtype: the matrix holds differences of large log densities
         loc = torch.cat([t.loc.reshape(-1) for t in self._tensors]).double()
         scale = torch.cat([t.scale().reshape(-1) for t in self._tensors]).double()
-        flat = self._own_draws(loc, scale) if draws is None else self._flatten(draws)
-        total = loc.new_zeros(())
-        for group in self._groups:
-            total = total + group(loc, scale, flat, self._generator)
+        if draws is not None and self.every == 1:
+            # the draws' own graph leads to the parameters as well
+            flat, total = self._flatten(draws), loc.new_zeros(())
+            for group in self._groups:
+                total = total + group(loc, scale, flat, self._generator)
+        else:
+            if self._last is None or self._calls % self.every == 0:
+                self._last = self._total(loc.detach(), scale.detach(), draws)
+            function: Any = _WithGradient.apply
+            total = function(loc, scale, self._last)
+        self._calls += 1
         return (self.weight * total).to(self._tensors[0].loc.dtype)
 
-    def _own_draws(self, loc: Tensor, scale: Tensor) -> Tensor:
-        noise = self._generator.standard_normal((self.draws, loc.numel()))
-        return loc + scale * torch.from_numpy(noise).to(loc)
+    @staticmethod
+    def schedule(
+        step: int,
+        steps: int,
+        *,
+        start: float = STRADDLING_WEIGHT_START,
+        share: float = ANNEALED_SHARE,
+    ) -> float:
+        """What ``symdiag retrain`` multiplies the term with at ``step`` (from 0) of ``steps``.
+
+        From ``start`` it falls linearly to 1 over the first ``share`` of the steps: this takes a
+        straddled start out of its basin, and leaves the objective at the end alone::
+
+            loss = nll + kl + penalty.schedule(step, steps) * penalty()
+        """
+        return straddling_weight(step, round(share * steps), start)
+
+    def _total(self, loc: Tensor, scale: Tensor, draws: Mapping[str, Tensor] | None) -> _Total:
+        """Value and total derivatives by means and stds, with the draws' way through both added."""
+        if draws is None:
+            noise = self._generator.standard_normal((self.draws, loc.numel()))
+            epsilon = torch.from_numpy(noise).to(loc)
+            flat = loc + scale * epsilon
+        else:
+            flat = self._flatten(draws).detach()
+            epsilon = torch.where(scale > 0, (flat - loc) / scale, 0.0)
+        found = _Total(loc.new_zeros(()), torch.zeros_like(loc), torch.zeros_like(scale))
+        for group in self._groups:
+            part = group.evaluate(loc, scale, flat, self._generator)
+            found.value.add_(part.value)
+            # units own disjoint entries: plain indexing adds each once
+            found.by_loc[part.index] += part.by_mean + part.by_draw.sum(0)
+            used = epsilon[: len(part.by_draw), part.index]  # (S, n, D)
+            found.by_scale[part.index] += part.by_std + (part.by_draw * used).sum(0)
+        return found
 
     def _flatten(self, draws: Mapping[str, Tensor]) -> Tensor:
         missing = [name for name in self.names if name not in draws]
@@ -146,6 +189,29 @@ class StraddlingPenalty:
                 (value if value.ndim > len(shape) else value[None]).reshape(-1, int(np.prod(shape)))
             )
         return torch.cat(parts, dim=1).double()
+
+
+@dataclass(frozen=True)
+class _Total:
+    """H of some draws, nats, and its total derivatives by the flat means and stds (D,)."""
+
+    value: Tensor
+    by_loc: Tensor
+    by_scale: Tensor
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value whose gradient is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, loc: Tensor, scale: Tensor, total: _Total) -> Tensor:
+        ctx.save_for_backward(total.by_loc, total.by_scale)
+        return total.value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        by_loc, by_scale = ctx.saved_tensors
+        return grad_outputs[0] * by_loc, grad_outputs[0] * by_scale, None
 
 
 def _symmetry(
@@ -181,92 +247,3 @@ def _symmetry(
                 f"{refusal.message}; {error.message}", code=refusal.code, hint=hint
             ) from error
         return chain
-
-
-@dataclass(frozen=True)
-class ModuleTensor:
-    """One tensor of the posterior, as parameters of the module.
-
-    ``loc`` is its mean; its std comes from ``stored_scale`` (None: deterministic).
-    """
-
-    name: str
-    loc: Tensor
-    stored_scale: Tensor | None
-    transform: TorchTransform | None
-
-    def scale(self) -> Tensor:
-        """The std, differentiable; zeros for a deterministic weight."""
-        if self.stored_scale is None or self.transform is None:
-            return torch.zeros_like(self.loc)
-        return self.transform(self.stored_scale)
-
-
-def read_module(
-    module: nn.Module, scale_transform: str | None = None
-) -> tuple[Posterior, tuple[ModuleTensor, ...]]:
-    """The posterior that ``module`` holds now, and its parameters in the same order.
-
-    Args:
-        module: Layers of bayesian-torch, blitz, torchbnn, torch-uncertainty, a Pyro guide, or
-            hand-written ones.
-        scale_transform: What turns the stored scale into a std, where names leave it open.
-
-    Raises:
-        InputError: The parameters are no posterior in any known convention.
-        UnsupportedError: A parametrisation that is not differentiable here.
-    """
-    # keep_vars: the parameters themselves, not detached copies, or no gradient reaches them
-    state = module.state_dict(keep_vars=True)
-    tree = {key: _array(value) for key, value in state.items() if isinstance(value, Tensor)}
-    raw = RawCheckpoint(path=type(module).__name__, sha256="", container="memory", tree=tree)
-    posterior = interpret(raw, ReadOptions(scale_transform=scale_transform))
-    assert posterior.source is not None
-    fields: tuple[Field, ...] = posterior.source.template.fields
-    by_name = {name: field for name, field in zip(posterior.names, fields, strict=True)}
-    return posterior, tuple(_module_tensor(name, field, state) for name, field in by_name.items())
-
-
-def _array(value: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    value = value.detach().cpu()
-    # NumPy has no bfloat16
-    array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = (
-        value.float() if value.dtype == torch.bfloat16 else value
-    ).numpy()
-    return array
-
-
-def _module_tensor(name: str, field: Field, state: dict[str, Tensor]) -> ModuleTensor:
-    loc = _used(field.loc, field.loc_copies, state)
-    if field.scale is None or field.transform is None:
-        return ModuleTensor(name, loc.detach(), None, None)
-    return ModuleTensor(
-        name,
-        loc,
-        _used(field.scale, field.scale_copies, state),
-        torch_transform(field.transform.name),
-    )
-
-
-def _used(slot: Slot, copies: tuple[Slot, ...], state: dict[str, Tensor]) -> Tensor:
-    """The parameter that the forward pass reads: of two over one storage (blitz) the last."""
-    if slot.start is not None:
-        raise UnsupportedError(
-            "a flat parameter vector has no tensors per layer", code="unsupported"
-        )
-    return state[dotted((copies or (slot,))[-1].path)].reshape(slot.shape)
-
-
-def torch_transform(name: str) -> TorchTransform:
-    """The differentiable form of a named scale transform; UnsupportedError where there is none."""
-    if name in _TRANSFORMS:
-        return _TRANSFORMS[name]
-    shifted = re.fullmatch(r"([0-9.e+-]+)\+softplus", name)
-    if shifted:
-        floor = float(shifted[1])
-        return lambda rho: floor + F.softplus(rho)
-    bounded = re.fullmatch(r"sigmoid\(([0-9.e+-]+),([0-9.e+-]+)\)", name)
-    if bounded:
-        lower, upper = float(bounded[1]), float(bounded[2])
-        return lambda rho: lower + (upper - lower) * torch.sigmoid(rho)
-    raise UnsupportedError(f"stds stored as '{name}' cannot be trained through", code="unsupported")

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from symdiag.errors import UsageError
+from symdiag.objectives.annealing import (
+    ANNEALED_SHARE,
+    STRADDLING_WEIGHT_START,
+    remaining,
+    straddling_weight,
+)
 from symdiag.objectives.likelihoods import likelihood_names
 from symdiag.objectives.terms import TermOptions, check_options, objective_names
 from symdiag.options import Budget, Option, Precision, Seed, check
 
-ANNEALED_SHARE = 0.4  # of the steps, after which all weights are 1
 KL_WEIGHT_START, LONG_RUN = 0.1, 5000
 FULL_BATCH_LIMIT = 1024  # up to this many points every step uses all of them
 
@@ -63,7 +68,7 @@ class TrainingConfig:
         str | None, Option("Symmetrized: auto (default), exact, mcmc or bethe.")
     ] = None
     interval: Annotated[int | None, Option("Steps between checkpoints.", least=1)] = None
-    straddling_weight_start: float = 4.0
+    straddling_weight_start: float = STRADDLING_WEIGHT_START
     kl_weight_start: float | None = None
     patience: Annotated[
         int, Option("Intervals without progress before stopping; 0: never.", least=0)
@@ -124,16 +129,14 @@ class TrainingConfig:
 
     def straddling_weight(self, step: int) -> float:
         """Weight of the straddling term at one step, falling linearly to 1."""
-        return 1.0 + (self.straddling_weight_start - 1.0) * self._remaining(step)
+        return straddling_weight(step, self.annealed_steps, self.straddling_weight_start)
 
     def kl_weight(self, step: int) -> float:
         """Weight of KL and straddling term together at one step, rising geometrically to 1."""
         # equal factors per step, and exactly 1 as soon as nothing remains: exp(0)
-        return math.exp(math.log(self.kl_weight_start or 1.0) * self._remaining(step))
-
-    def _remaining(self, step: int) -> float:
-        """1 at the first step, falling linearly to 0 at the end of the annealed steps."""
-        return max(0.0, 1.0 - step / self.annealed_steps) if self.annealed_steps else 0.0
+        return math.exp(
+            math.log(self.kl_weight_start or 1.0) * remaining(step, self.annealed_steps)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for reports and for comparing a resumed run's settings."""

@@ -193,7 +193,7 @@ def test_training_gradient_agrees_with_the_exact_one_in_expectation(
     sampled = []
     for seed in range(40):
         q = Variational.of(posterior)
-        term = GroupTerm(group, q, "mcmc", value=False)
+        term = GroupTerm(group, q, "mcmc", value_every=0)
         draws = q.loc + q.scale * noise
         term(q.loc, q.scale, draws, np.random.default_rng(seed)).backward()
         sampled.append(torch.cat([q.loc.grad, q.log_scale.grad]).numpy())
@@ -214,7 +214,7 @@ def test_mixed_flips_of_one_group_agree_with_the_exact_gradient():
     sampled = []
     for seed in range(40):
         q = Variational.of(posterior)
-        term = GroupTerm(group, q, "mcmc", value=False)
+        term = GroupTerm(group, q, "mcmc", value_every=0)
         term(q.loc, q.scale, q.loc + q.scale * noise, np.random.default_rng(seed)).backward()
         sampled.append(torch.cat([q.loc.grad, q.log_scale.grad]).numpy())
     sampled = np.array(sampled)
@@ -228,7 +228,7 @@ def test_wide_groups_use_fewer_draws_and_leave_the_others_without_gradient():
     posterior = make_posterior(width)
     q = Variational.of(posterior)
     draws = (q.loc + q.scale * noise_for(posterior, 8)).detach().requires_grad_()
-    term = GroupTerm(mlp_group(width), q, value=False)
+    term = GroupTerm(mlp_group(width), q, value_every=0)
     term(q.loc, q.scale, draws, np.random.default_rng(0)).backward()
     used = draws.grad.abs().sum(1) > 0
     assert used.tolist() == [True] * term.draws_used(8) + [False] * (8 - term.draws_used(8))
@@ -268,12 +268,12 @@ def test_a_term_goes_on_as_if_it_had_not_been_interrupted():
         objective.term(q, draws, np.random.default_rng(step)).backward()
         return q.loc.grad.clone()
 
-    through = Symmetrized(spec, q, value=False)
+    through = Symmetrized(spec, q, value_every=0)
     expected = [gradient(through, step) for step in range(40)]
-    first = Symmetrized(spec, q, value=False)
+    first = Symmetrized(spec, q, value_every=0)
     for step in range(35):
         gradient(first, step)
-    second = Symmetrized(spec, q, value=False)
+    second = Symmetrized(spec, q, value_every=0)
     second.load(first.tensors())
     assert all(torch.equal(gradient(second, step), expected[step]) for step in range(35, 40))
 
@@ -282,8 +282,36 @@ def test_bethe_value_is_a_lower_bound():
     posterior = make_posterior(8)
     noise = noise_for(posterior, 16)
     exact = evaluate(posterior, mlp_group(8), noise, "exact")[1].item()
-    bound = evaluate(posterior, mlp_group(8), noise, "mcmc")[1].item()
+    bound = evaluate(posterior, mlp_group(8), noise, "bethe")[1].item()
     assert exact - 3.0 < bound < exact
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.0])
+def test_sampled_values_are_those_of_the_exact_permanents(spread):
+    """Wide enough to be sampled: sequential Monte Carlo, whose mean is a lower bound."""
+    posterior = make_posterior(12, spread=spread)
+    noise = noise_for(posterior, 8)
+    exact = evaluate(posterior, mlp_group(12), noise, "exact")[1].item()
+    sampled = evaluate(posterior, mlp_group(12), noise, "mcmc")[1].item()
+    assert sampled == pytest.approx(exact, abs=0.3)
+    assert exact > 1.0
+
+
+def test_values_are_renewed_as_often_as_asked_and_never_negative():
+    """Between two values the last one is returned; far apart units leave log perm at 0, not below."""
+    posterior = make_posterior(12)
+    q = Variational.of(posterior)
+    term = GroupTerm(mlp_group(12), q, value_every=3)
+    rng = np.random.default_rng(0)
+    values = [
+        term(q.loc, q.scale, q.loc + q.scale * noise_for(posterior, 2, seed=k), rng).item()
+        for k in range(6)
+    ]
+    assert values[0] == values[1] == values[2] != values[3]
+    assert values[3] == values[4] == values[5]
+    q.log_scale.data -= 8.0
+    still = GroupTerm(mlp_group(12), q)
+    assert still(q.loc, q.scale, q.loc + q.scale * noise_for(posterior, 2), rng).item() == 0.0
 
 
 def test_bethe_functional_of_known_cases():

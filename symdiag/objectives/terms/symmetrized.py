@@ -20,10 +20,15 @@ class Symmetrized:
     name = "symmetrized"
 
     def __init__(
-        self, spec: PermutationSpec, q: Variational, marginals: str = "auto", *, value: bool = True
+        self,
+        spec: PermutationSpec,
+        q: Variational,
+        marginals: str = "auto",
+        *,
+        value_every: int = 1,
     ) -> None:
         self.groups = tuple(
-            GroupTerm(group, q, marginals, value=value)
+            GroupTerm(group, q, marginals, value_every=value_every)
             for group in spec
             if group.width > 1 or group.signed
         )
@@ -51,4 +56,4 @@ class Symmetrized:
 
 def build(spec: PermutationSpec, q: Variational, options: TermOptions) -> Symmetrized:
     """Without the value of H: the monitor of a run computes a better one."""
-    return Symmetrized(spec, q, options.marginals or "auto", value=False)
+    return Symmetrized(spec, q, options.marginals or "auto", value_every=0)
