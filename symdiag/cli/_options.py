@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from symdiag.errors import UsageError
 from symdiag.options import Option, declared, is_options
 from symdiag.report.renderers import format_names
 
@@ -132,7 +133,18 @@ def _filled(cls: type, values: dict[str, Any]) -> Any:
     for name, (_, option) in declared(cls).items():
         value = None if values[name] == [] else values[name]
         given[name] = value if option.parse is None else option.parse(value)
-    return cls(**given)
+    try:
+        return cls(**given)
+    except UsageError as error:
+        # what Python calls by the field's name has a flag here
+        name, _, rest = error.message.partition(" ")
+        if name in declared(cls):
+            error.message = f"{_flags(name, declared(cls)[name][1])[0]} {rest}"
+        raise
+
+
+def _flags(name: str, option: Option) -> tuple[str, ...]:
+    return option.flags or (f"--{name.replace('_', '-')}",)
 
 
 def _parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -150,7 +162,7 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 def _typer_option(name: str, option: Option) -> Any:
     return typer.Option(
-        *(option.flags or (f"--{name.replace('_', '-')}",)),
+        *_flags(name, option),
         envvar=f"SYMDIAG_{name.upper()}" if option.env else None,
         help=option.help,
         metavar=option.metavar,

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from symdiag.errors import SymdiagError
@@ -36,6 +37,12 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
             # seed, for one, belongs to training and evaluation: both get it
             owners.setdefault(field.name, []).append(group)
 
+    paths = {
+        name
+        for default in groups.values()
+        for name, (kind, _) in declared(default.__class__).items()
+        if kind == Path | None
+    }
     assert not owners.keys() & signature.parameters.keys(), (
         "a field may not be called like a parameter"
     )
@@ -43,6 +50,8 @@ def flat(task: Callable[..., R]) -> Callable[..., R]:
     @functools.wraps(task)
     def call(*arguments: Any, **keywords: Any) -> R:
         given = {name: keywords.pop(name) for name in owners.keys() & keywords.keys()}
+        # the command line makes a Path of what it reads; callers write files as strings
+        given |= {k: Path(v) for k, v in given.items() if k in paths and isinstance(v, str)}
         for group, default in groups.items():
             own = {name: value for name, value in given.items() if group in owners[name]}
             # a group that was given whole is refined, not replaced
@@ -93,23 +102,44 @@ def as_keywords(text: str) -> str:
 
 
 _COMMAND = re.compile(r"\bsymdiag [a-z]+ ")
-# a flag, and the space before what is clearly its value: a number, PLACEHOLDER or package.module:name
-_FLAG = re.compile(r"(?<![\w-])(--[A-Za-z][A-Za-z-]*)( (?=[\d.]+\b|[A-Z]{2,}\b|[\w.]+:\w))?")
+# a flag, and what behind it is clearly its value and no word of the sentence: a number, PLACEHOLDER,
+# package.module:name, file.toml, a quoted name, or a value that some option is known to take
+_FLAG = re.compile(
+    r"(?<![\w-])(?P<flag>--[A-Za-z][A-Za-z-]*|-o\b)"
+    r"(?: (?:(?P<bare>[\d.]*\d|[A-Z]{2,}\b)|(?P<text>\w[\w.]*:\w+|\w+\.[a-z]+\b|'[^']*'"
+    r"|(?:cpu|cuda|relu|tanh|softplus|gaussian|categorical|poisson|bernoulli)\b)))?"
+)
 
 
 def _keyword(found: re.Match[str]) -> str:
-    return f"{_names().get(found[1], found[1][2:].replace('-', '_'))}="
+    flag, names = found["flag"], _names()
+    name = names.get(flag, flag.lstrip("-").replace("-", "_"))
+    if found["bare"]:
+        return f"{name}={found['bare']}"
+    if found["text"]:
+        return f'{name}="{found["text"].strip(chr(39))}"'
+    # a flag alone switches something on, or off
+    if flag.startswith("--no-") and flag not in _switches():
+        return f"{flag[5:].replace('-', '_')}=False"
+    return f"{name}={_switches().get(flag, '')}"
+
+
+def _options() -> Iterator[tuple[str, Any, str]]:
+    """(keyword, its type, flag) of every option that a task takes."""
+    concerns = [getattr(options, name) for name in options.__all__]
+    for cls in (*concerns, ModelConfig, TrainingConfig, EvaluationConfig):
+        for name, (kind, option) in declared(cls).items():
+            for flags in option.flags or (f"--{name.replace('_', '-')}",):
+                yield from ((name, kind, flag) for flag in flags.split("/"))
 
 
 @functools.cache
 def _names() -> dict[str, str]:
-    """Flag → keyword, where they are not spelled alike."""
-    concerns = [getattr(options, name) for name in options.__all__]
-    return {
-        flag: name
-        for cls in (*concerns, ModelConfig, TrainingConfig, EvaluationConfig)
-        for name, (_, option) in declared(cls).items()
-        for flags in option.flags
-        for flag in flags.split("/")
-        if flag.startswith("--")
-    }
+    """Flag → keyword."""
+    return {flag: name for name, _, flag in _options()}
+
+
+@functools.cache
+def _switches() -> dict[str, str]:
+    """Flag of a switch → the value that it gives."""
+    return {flag: str(not flag.startswith("--no-")) for _, kind, flag in _options() if kind is bool}

@@ -1,9 +1,11 @@
 """A task's command and its Python call are one: options, defaults, report outside ``run``."""
 
+import ast
 import dataclasses
 import inspect
 import json
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +231,13 @@ def test_two_v_log_what_was_read_found_and_estimated(capsys):
         (lambda: symdiag.retrain(HEALTHY, TRAIN, start="mars"), "start=", "--from"),
         (lambda: symdiag.align(HEALTHY, HEALTHY, output=HEALTHY), "is an input", "--output"),
         (lambda: symdiag.compare(HEALTHY, HEALTHY, samples=0), "samples must be", "--samples"),
+        (lambda: symdiag.prune(HEALTHY, output=HEALTHY), "another output=FILE", "-o "),
+        (lambda: symdiag.analyze(HEALTHY, device="tpu"), 'device="tpu"', "--device"),
+        (
+            lambda: symdiag.StraddlingPenalty(torch.nn.Module(), scale_transform="cube"),
+            "scale transform",
+            "--scale",
+        ),
     ],
 )
 def test_errors_in_python_name_keywords_and_carry_their_hint(call, said, unsaid):
@@ -245,5 +254,41 @@ def test_hints_that_are_commands_stay_commands():
 
     command = "symdiag retrain m.pt --data TRAIN.npz --K 5"
     assert as_keywords(command) == command
-    assert as_keywords("give --K 5, or --no-control") == "give num_elements=5, or control="
+    assert as_keywords("give --K 5, or --no-control") == "give num_elements=5, or control=False"
     assert as_keywords("a well-known --scale-transform") == "a well-known scale_transform="
+    assert as_keywords("--assume-chain if it is one") == "assume_chain=True if it is one"
+    assert as_keywords("use --activation relu or --spec a.toml") == (
+        'use activation="relu" or spec="a.toml"'
+    )
+    assert as_keywords("choose another -o FILE; (-o)") == "choose another output=FILE; (output=)"
+
+
+def test_no_error_of_the_package_shows_a_flag_to_python():
+    """Every string below the command line, but whole commands, loses its flags."""
+    from symdiag.tasks.keywords import as_keywords
+
+    package = Path(symdiag.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.relative_to(package).parts[0] == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Error"):
+                for text in ast.walk(node):
+                    if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                        left = re.search(r"(?<![\w-])(--[a-z]|-o\b)", as_keywords(text.value))
+                        assert not left or "symdiag " in text.value, (path, text.value)
+
+
+def test_files_may_be_strings(tmp_path):
+    """The command line makes a Path of every file; a caller need not."""
+    symdiag.inspect(HEALTHY, activation="relu", write_spec=str(tmp_path / "spec.toml"))
+    given = symdiag.inspect(HEALTHY, spec=str(tmp_path / "spec.toml"))
+    assert given.network.source == "spec"
+    out = str(tmp_path / "moved.pt")
+    symdiag.align(HEALTHY, HEALTHY, activation="relu", restarts=0, output=out)
+    assert Path(out).exists()
+
+
+def test_a_number_that_only_the_task_refuses_is_named_by_its_flag(capsys):
+    assert main(["analyze", HEALTHY, "--max-straddling", "inf"]) == 2
+    assert "--max-straddling must be" in capsys.readouterr().err
