@@ -23,13 +23,28 @@ class Ignored:
 
 
 @dataclass(frozen=True)
+class LaplaceTerms:
+    """Laplace's log p(Y|X) = log_likelihood − ½ (log_det_ratio + scatter), nats, from its file.
+
+    ``log_likelihood`` is that of the means; None where the file does not say, with the reason in
+    ``missing``. ``log_det_ratio`` is log det of the posterior precision over that of the prior's,
+    ``scatter`` the squared distance of the means to the prior's, in prior stds.
+    """
+
+    log_likelihood: float | None
+    log_det_ratio: float
+    scatter: float
+    missing: str = ""
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a posterior came from; ``keys`` maps tensor name → role → key in the file, for writing
     back.
 
     ``template`` is the dialect's own memory of the file (opaque to everyone else). ``tied`` lists
     sets of names under which the file holds one and the same tensor; the posterior has it once,
-    under the first.
+    under the first. ``laplace``: what a Laplace approximation knows of its evidence.
     """
 
     path: str
@@ -42,6 +57,7 @@ class Source:
     notes: tuple[str, ...] = ()
     template: Any = None
     tied: tuple[tuple[str, ...], ...] = ()
+    laplace: LaplaceTerms | None = None
 
 
 @dataclass(frozen=True)

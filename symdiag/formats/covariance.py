@@ -161,6 +161,18 @@ def kron_variances(factors: Sequence[Array], scale: float, delta: float) -> Arra
     return np.asarray((vectors**2 @ inner @ (right_vectors**2).T).reshape(-1))
 
 
+def log_det_of(matrix: Array) -> float:
+    """log det of a positive definite matrix (n, n), or of a diagonal one given as (n,)."""
+    return float(np.log(matrix).sum() if matrix.ndim == 1 else np.linalg.slogdet(matrix)[1])
+
+
+def kron_log_det(factors: Sequence[Array], scale: float, delta: float) -> float:
+    """log det(scale * kron(A, B) + delta I); or of A alone."""
+    (left, _), *others = (_eigen(factor) for factor in factors)
+    right = others[0][0] if others else np.ones(1)
+    return float(np.log(scale * np.outer(left, right) + delta).sum())
+
+
 def kron_covariance(factors: Sequence[Array], scale: float, delta: float) -> Array:
     """(scale * kron(A, B) + delta I)^-1, dense."""
     (left, vectors), *others = (_eigen(factor) for factor in factors)

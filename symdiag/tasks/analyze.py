@@ -17,10 +17,17 @@ from symdiag.diagnostics.diagnosis import (
     StraddlingVerdict,
 )
 from symdiag.diagnostics.findings import collect
+from symdiag.estimate import Estimate
 from symdiag.estimators import Straddling, estimate_straddling, infonce, tractable
 from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
-from symdiag.report.kinds.analyze import Baseline, ModelInfo, Report, Settings
+from symdiag.report.kinds.analyze import (
+    Baseline,
+    LaplaceEvidence,
+    ModelInfo,
+    Report,
+    Settings,
+)
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
@@ -40,6 +47,7 @@ from symdiag.tasks._inputs import (
 from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
 from symdiag.training.config import ModelConfig
+from symdiag.training.evaluation import shifted
 
 _BASELINE_DRAWS = 64
 
@@ -119,6 +127,7 @@ def analyze(
         tool=TOOL,
         elbo=evidence.elbo,
         test=evidence.test,
+        laplace=_laplace(read, symmetry, straddling.total_information),
         coverage=evidence.coverage,
         baseline=baseline,
         alignment=aligned_to(posterior, others[0], symmetry.spec, seed=seed) if others else None,
@@ -203,6 +212,32 @@ def _findings(
             importance=None if evidence.elbo is None else evidence.elbo.importance,
             coverage=evidence.coverage,
         )
+    )
+
+
+def _laplace(
+    posterior: Posterior, symmetry: Symmetry, information: Estimate
+) -> LaplaceEvidence | None:
+    """Laplace's evidence with and without I(g; ω); None for any other posterior.
+
+    The Gaussian about one mode has the mass of that mode. Put q^G for q, as L^G does for L:
+    E_q[log p(D, ω) − log q^G(ω)] = uncorrected + I where log p(D, ω) is quadratic about the mode.
+    """
+    terms = None if posterior.source is None else posterior.source.laplace
+    if terms is None:
+        return None
+    moved = [n for g in symmetry.spec for n in g.tensors if n in posterior.scale]
+    left_out, value = terms.missing, None
+    if terms.log_likelihood is not None:
+        value = terms.log_likelihood - 0.5 * (terms.log_det_ratio + terms.scatter)
+        if symmetry.prior_violations:
+            left_out = "no correction: the prior differs between interchangeable units"
+        elif any((posterior.scale[n] == 0).any() for n in moved):
+            # the features are given: p(Y | X, features) has no mode but this one
+            left_out = "no correction: hidden units with fixed weights have no equivalent modes"
+    corrected = None if value is None or left_out else shifted(information, value)
+    return LaplaceEvidence(
+        terms.log_likelihood, terms.log_det_ratio, terms.scatter, value, corrected, left_out
     )
 
 

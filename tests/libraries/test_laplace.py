@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import symdiag
 import symdiag.formats as formats
 
 X = torch.linspace(-2, 2, 30).reshape(-1, 1)
@@ -116,3 +117,88 @@ def permuted(posterior, permutation):
         order = np.concatenate(order)
         changes["covariance"] = type(old)(old.order, old.factor[order], old.diagonal[order])
     return posterior.replace(**changes)
+
+
+@pytest.fixture
+def _float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def noisy(laplace, subset, structure, likelihood, prior_precision=1.7):
+    """An approximation in float64, with a temperature and an unusual prior mean."""
+    model = build().double()
+    inputs, targets = X.double(), Y.double()
+    if likelihood == "classification":
+        model = torch.nn.Sequential(*model, torch.nn.Linear(1, 3))
+        targets = (targets[:, 0] > 0).long() + (inputs[:, 0] > 1).long()
+    approximation = laplace.Laplace(
+        model,
+        likelihood,
+        subset_of_weights=subset,
+        hessian_structure=structure,
+        prior_mean=0.1,
+        prior_precision=prior_precision,
+        temperature=1.3,
+        **({"sigma_noise": 0.3} if likelihood == "regression" else {}),
+    )
+    dataset = torch.utils.data.TensorDataset(inputs, targets)
+    approximation.fit(torch.utils.data.DataLoader(dataset, batch_size=8))
+    return model, approximation
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("likelihood", ["regression", "classification"])
+@pytest.mark.parametrize("subset", ["all", "last_layer"])
+@pytest.mark.parametrize("structure", ["diag", "full", "kron"])
+def test_the_evidence_is_their_log_marginal_likelihood(
+    tmp_path, library, subset, structure, likelihood
+):
+    """From the state dict, from the pickled object and from the live one."""
+    model, approximation = noisy(library("laplace"), subset, structure, likelihood)
+    torch.save(approximation.state_dict(), tmp_path / "laplace.bin")
+    torch.save(model.state_dict(), tmp_path / "model.bin")
+    own = approximation.log_marginal_likelihood().item()
+    found = symdiag.analyze(
+        tmp_path / "laplace.bin", companion=tmp_path / "model.bin", samples=4
+    )  # without the activation: a prior mean of 0.1 would not be invariant under sign flips
+    assert found.laplace.uncorrected == pytest.approx(own, abs=1e-6)
+    if subset == "all":  # a last-layer object holds a local function, which no pickle can name
+        gain = found.laplace.corrected.value - found.laplace.uncorrected
+        assert gain == pytest.approx(found.total.mutual_information.value, abs=1e-9)
+        torch.save(approximation, tmp_path / "whole.pkl")
+        sources = (tmp_path / "whole.pkl", approximation)
+    else:
+        assert found.laplace.corrected is None
+        assert "fixed weights" in found.laplace.left_out
+        sources = (approximation,)
+    for source in sources:
+        terms = formats.load(source).source.laplace
+        total = terms.log_likelihood - 0.5 * (terms.log_det_ratio + terms.scatter)
+        assert total == pytest.approx(own, abs=1e-6)
+
+
+@pytest.mark.usefixtures("_float64")
+@pytest.mark.parametrize("structure", ["diag", "full", "kron"])
+def test_a_prior_per_layer_enters_the_evidence(tmp_path, library, structure):
+    model, approximation = noisy(library("laplace"), "all", structure, "regression")
+    approximation.prior_precision = torch.linspace(0.5, 3.0, 6)
+    terms = formats.load(approximation).source.laplace
+    total = terms.log_likelihood - 0.5 * (terms.log_det_ratio + terms.scatter)
+    assert total == pytest.approx(approximation.log_marginal_likelihood().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("key", ["loss", "n_data"])
+def test_a_file_without_the_loss_says_so(tmp_path, library, key):
+    approximation = fitted(library("laplace"), "all", "diag", build())
+    state = approximation.state_dict()
+    del state[key]
+    torch.save(state, tmp_path / "old.bin")
+    torch.save(build().state_dict(), tmp_path / "model.bin")
+    found = symdiag.analyze(
+        tmp_path / "old.bin", companion=tmp_path / "model.bin", samples=4, activation="tanh"
+    ).laplace
+    assert (found.uncorrected, found.corrected) == (None, None)
+    assert found.left_out == f"the file does not hold {key}"
+    assert found.scatter == pytest.approx(approximation.scatter.item(), rel=1e-4)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from symdiag import analyze
@@ -94,6 +95,39 @@ def test_an_exact_posterior_has_equal_weights_whose_mean_is_the_evidence():
     assert plain.effective_draws == pytest.approx(plain.bound.samples)
     assert report.elbo.importance.symmetrized is None
     assert "no symmetry" in report.elbo.importance.left_out
+
+
+@pytest.mark.parametrize("loss", [True, False])
+def test_laplace_is_exact_for_a_linear_model_and_adds_the_copies_of_its_mode(tmp_path, loss):
+    """A linear net's last layer is a Gaussian model: the file's evidence is scipy's log density."""
+    rng = np.random.default_rng(5)
+    design, targets = np.column_stack([rng.normal(size=(8, 2)), np.ones(8)]), rng.normal(size=8)
+    curvature, prior = design.T @ design, 0.7
+    mean = np.linalg.solve(curvature / NOISE**2 + prior * np.eye(3), design.T @ targets / NOISE**2)
+    state = {
+        "mean": torch.from_numpy(mean),
+        "H": torch.from_numpy(curvature),
+        "prior_mean": 0.0,
+        "prior_precision": torch.tensor([prior], dtype=torch.float64),
+        "sigma_noise": torch.tensor(NOISE, dtype=torch.float64),
+        "temperature": 1.0,
+        "n_data": 8,
+        "likelihood": "regression",
+        "cls_name": "FullLaplace",
+    }
+    if loss:
+        state["loss"] = 0.5 * float(((targets - design @ mean) ** 2).sum())
+    torch.save(state, tmp_path / "laplace.bin")
+    weights = {"fc.weight": torch.from_numpy(mean[None, :2]), "fc.bias": torch.from_numpy(mean[2:])}
+    torch.save(weights, tmp_path / "model.bin")
+    found = analyze(tmp_path / "laplace.bin", companion=tmp_path / "model.bin").laplace
+    evidence = stats.multivariate_normal(cov=NOISE**2 * np.eye(8) + design @ design.T / prior)
+    if loss:
+        assert found.uncorrected == pytest.approx(evidence.logpdf(targets), abs=1e-9)
+        assert found.corrected.value == found.uncorrected  # no hidden unit, no copies
+    else:
+        assert (found.uncorrected, found.corrected) == (None, None)
+        assert found.left_out == "the file does not hold loss"
 
 
 def test_weights_of_the_symmetrised_posterior_are_those_of_the_mixture(posterior):

@@ -9,6 +9,7 @@ prior is in the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +28,9 @@ from symdiag.formats.covariance import (
     is_as_read,
     kron_covariance,
     kron_factors,
+    kron_log_det,
     kron_variances,
+    log_det_of,
     model_shapes,
     split,
     with_covariance,
@@ -37,7 +40,7 @@ from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float
 from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import precision
 from symdiag.formats.tree import Path, replaced
-from symdiag.posterior import GaussianPrior, Ignored, Posterior
+from symdiag.posterior import GaussianPrior, Ignored, LaplaceTerms, Posterior
 
 _FILE, _MODEL = "file", "companion"
 _INNER = "model"  # where a pickled object, read as its state dict, keeps its network
@@ -99,7 +102,10 @@ class Laplace:
         posterior = assemble(
             both, self.name, replace(draft, prior=_prior(raw.tree, shapes, state.deltas))
         )
-        return _spread(posterior, state)
+        spread = _spread(posterior, state)
+        assert spread.source is not None
+        terms = _terms(raw.tree, mean, list(shapes.values())[-1][0], state)
+        return spread.replace(source=replace(spread.source, laplace=terms))
 
     def write(self, posterior: Posterior, raw: RawCheckpoint) -> Tree:
         """The Laplace file's tree with new mean and curvature; the companion is
@@ -126,11 +132,8 @@ class Laplace:
 
 
 def _why(key: str) -> str:
-    return (
-        "a batch of training data"
-        if key == "data"
-        else "a setting or figure of the fit, not a weight"
-    )
+    other = "a setting or figure of the fit, not a weight"
+    return "a batch of training data" if key == "data" else other
 
 
 def _tensors(both: RawCheckpoint, mean: Array, options: ReadOptions) -> tuple[list[Field], Draft]:
@@ -266,6 +269,41 @@ def _spread(posterior: Posterior, state: _State) -> Posterior:
         parts = [cholesky(kron_covariance(*block), "the covariance") for block in _blocks(state)]
         factor = np.asarray(scipy.linalg.block_diag(*parts))
     return with_covariance(posterior, names, factor, np.zeros(size))
+
+
+def _terms(tree: Tree, mean: Array, outputs: int, state: _State) -> LaplaceTerms:
+    """The terms of log p(Y|X), as laplace-torch's ``log_marginal_likelihood`` adds them up.
+
+    ``outputs``: rows of the last tensor, where the file is too old to hold ``n_outputs``.
+    """
+    if state.structure == "Kron":
+        log_det = sum(kron_log_det(*block) for block in _blocks(state))
+    else:
+        curvature = state.factor * to_float64(state.curvature)
+        full = state.structure == "Full"
+        log_det = log_det_of(curvature + (np.diag(state.deltas) if full else state.deltas))
+    prior_mean = to_float64(np.asarray(tree.get("prior_mean", 0.0))).reshape(-1)
+    scatter = float((state.deltas * (mean - prior_mean) ** 2).sum())
+    log_likelihood, missing = _log_likelihood(tree, outputs, state)
+    return LaplaceTerms(
+        log_likelihood, log_det - float(np.log(state.deltas).sum()), scatter, missing
+    )
+
+
+def _log_likelihood(tree: Tree, outputs: int, state: _State) -> tuple[float | None, str]:
+    """log p(Y|X, mean) and "", or None and what the file lacks for it."""
+    regression = str(tree.get("likelihood")).rpartition(".")[2].lower() == "regression"
+    needed = ("loss", "likelihood", *(("n_data",) if regression else ()))
+    lacking = [key for key in needed if tree.get(key) is None]
+    if lacking:
+        return None, f"the file does not hold {' and '.join(lacking)}"
+    # the loss is a sum over data: half of the squared errors, or the cross entropy
+    value = -state.factor * float(to_float64(np.asarray(tree["loss"])).reshape(-1)[0])
+    if regression:
+        noise = float(to_float64(np.asarray(tree.get("sigma_noise", 1.0))).reshape(-1)[0])
+        count = int(tree["n_data"]) * int(tree.get("n_outputs") or outputs)
+        value -= count * math.log(noise * math.sqrt(2.0 * math.pi))
+    return value, ""
 
 
 def _blocks(state: _State) -> list[tuple[list[Array], float, float]]:

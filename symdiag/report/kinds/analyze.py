@@ -67,6 +67,23 @@ class Elbo:
 
 
 @dataclass(frozen=True)
+class LaplaceEvidence:
+    """log p(Y|X) by Laplace's method, from the file of a Laplace approximation alone, nats.
+
+    ``uncorrected`` is what laplace-torch's ``log_marginal_likelihood()`` gives: the mass about one
+    of the |G| equivalent modes. ``corrected`` = ``uncorrected`` + I(g; ω) counts all of them, once
+    where they overlap.
+    """
+
+    log_likelihood: Annotated[float | None, Meta(description="of the means; null: not in the file")]
+    log_det_ratio: Annotated[float, Meta(description="of posterior to prior precision")]
+    scatter: Annotated[float, Meta(description="squared distance to the prior means, prior stds")]
+    uncorrected: float | None
+    corrected: Estimate | None
+    left_out: Annotated[str, Meta(description="why a figure is missing; else empty")] = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the numbers depend on."""
 
@@ -118,6 +135,9 @@ class Report(NetworkReport):
         LATER,
         Meta(description="predictive intervals on the test data, where targets have an order"),
     ] = ()
+    laplace: Annotated[
+        LaplaceEvidence | None, LATER, Meta(description="of a Laplace approximation")
+    ] = None
     baseline: Annotated[Baseline | None, LATER, Meta(description="with --infonce")] = None
     alignment: Annotated[
         AlignedTo | None,

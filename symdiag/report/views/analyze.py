@@ -23,7 +23,7 @@ from symdiag.report.document import (
     step,
 )
 from symdiag.report.kinds.align import AlignedTo
-from symdiag.report.kinds.analyze import ModelInfo, Report
+from symdiag.report.kinds.analyze import LaplaceEvidence, ModelInfo, Report
 from symdiag.report.text import amount, interval, listing, modes, number, percent, plural
 from symdiag.report.views._tables import (
     WORST,
@@ -51,6 +51,7 @@ def document(report: Report) -> Document:
         Section("Worst neurons", worst_neurons(report)),
         Section("Findings", _findings(report)),
         Section("Evidence on the data given", _evidence(report)),
+        Section("Evidence by Laplace's method", _laplace(report.laplace)),
         Section("The paper's estimator", _baseline(report)),
         Section("Alignment to the reference", _alignment(report.alignment)),
         Section("Coverage and assumptions", _coverage(report)),
@@ -148,6 +149,24 @@ def _evidence(report: Report) -> tuple[Block, ...]:
     rows += [(f"test {name}", number(value, 4)) for name, value in (report.test or {}).items()]
     rows += [coverage_row(found) for found in report.coverage]
     return (Facts(tuple(rows)),) if rows else ()
+
+
+def _laplace(found: LaplaceEvidence | None) -> tuple[Block, ...]:
+    if found is None:
+        return ()
+    rows = [
+        (name, "n/a" if value is None else f"{number(value, 2)} nats")
+        for name, value in (
+            ("log-lik. of the means", found.log_likelihood),
+            ("log det ratio", found.log_det_ratio),
+            ("scatter", found.scatter),
+            ("log p(Y|X), one mode", found.uncorrected),
+        )
+    ]
+    if found.corrected is not None:
+        value = f"{number(found.corrected.value, 2)} nats {interval(found.corrected)}"
+        rows.append(("all modes, + I(g; ω)", value))
+    return (Facts(tuple(rows)), *((Bullets((found.left_out,)),) if found.left_out else ()))
 
 
 def _baseline(report: Report) -> tuple[Block, ...]:
