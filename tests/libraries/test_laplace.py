@@ -182,7 +182,7 @@ def test_the_evidence_is_their_log_marginal_likelihood(
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("structure", ["diag", "full", "kron"])
 def test_a_prior_per_layer_enters_the_evidence(tmp_path, library, structure):
-    model, approximation = noisy(library("laplace"), "all", structure, "regression")
+    _, approximation = noisy(library("laplace"), "all", structure, "regression")
     approximation.prior_precision = torch.linspace(0.5, 3.0, 6)
     terms = formats.load(approximation).source.laplace
     total = terms.log_likelihood - 0.5 * (terms.log_det_ratio + terms.scatter)
