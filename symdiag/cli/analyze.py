@@ -12,7 +12,13 @@ from symdiag.cli._exits import NO_VERDICT, error_line, exit_code, explained
 from symdiag.cli._options import OutputOptions, VerdictOptions, command
 from symdiag.cli._output import emit, progress_bar, resolve_output
 from symdiag.cli._streams import write_stderr
-from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
+from symdiag.tasks.options import (
+    DataOptions,
+    DiagnosisOptions,
+    EstimationOptions,
+    MeterOptions,
+    ReadingOptions,
+)
 from symdiag.training.config import ModelConfig
 
 
@@ -34,6 +40,7 @@ def analyze(
     reading: ReadingOptions,
     given: DataOptions,
     model_config: ModelConfig,
+    meter: MeterOptions,
     diagnosis: DiagnosisOptions,
     estimation: EstimationOptions,
     verdict: VerdictOptions,
@@ -44,7 +51,11 @@ def analyze(
     """
     out = resolve_output(shown, paths)
     options = dict(
-        given=given, model_config=model_config, diagnosis=diagnosis, estimation=estimation
+        given=given,
+        model_config=model_config,
+        meter=meter,
+        diagnosis=diagnosis,
+        estimation=estimation,
     )
     items = [
         _analyze_one(path, shown, many=len(paths) > 1, reading=own, **options)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from symdiag.diagnostics.kl_weight.result import KlWeight
 from symdiag.estimate import LATER, Count, Estimate, Extended, Share
 
 StraddlingVerdict = Literal["ok", "straddling", "inconclusive", "not-applicable"]
@@ -222,3 +223,4 @@ class Context:
     verdict_if_chain: StraddlingVerdict | None = None
     importance: Importance | None = None
     coverage: tuple[Coverage, ...] = ()
+    kl_weight: KlWeight | None = None  # where data are given

@@ -22,7 +22,8 @@ from symdiag.objectives.likelihoods.interface import mixture_nll
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import Elbo
 from symdiag.symmetry.discovery import Symmetry
-from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions
+from symdiag.tasks._kl_weight import read_kl_weight
+from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions, MeterOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig
 from symdiag.training.data import Dataset, load_data
 from symdiag.training.evaluation import Evaluation, evaluate, importance
@@ -127,6 +128,7 @@ def measure_evidence(
     estimation: EstimationOptions,
     *,
     entropy: Estimate,
+    meter: MeterOptions,
 ) -> Evidence:
     """Both evidence bounds, importance weights and the test scores; nothing where there are no data.
 
@@ -151,6 +153,7 @@ def measure_evidence(
         likelihood=model.likelihood,
         noise_std=found.noise_std,
         importance=importance(problem, q, config, found.draws),
+        kl_weight=read_kl_weight(problem, symmetry, model, meter, estimation.seed),
     )
     if found.test is None:
         return Evidence(elbo, evaluation=found)

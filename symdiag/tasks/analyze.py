@@ -45,7 +45,13 @@ from symdiag.tasks._inputs import (
     run_info,
 )
 from symdiag.tasks.keywords import flat
-from symdiag.tasks.options import DataOptions, DiagnosisOptions, EstimationOptions, ReadingOptions
+from symdiag.tasks.options import (
+    DataOptions,
+    DiagnosisOptions,
+    EstimationOptions,
+    MeterOptions,
+    ReadingOptions,
+)
 from symdiag.training.config import ModelConfig
 from symdiag.training.evaluation import shifted
 
@@ -59,6 +65,7 @@ def analyze(
     reading: ReadingOptions = ReadingOptions(),
     given: DataOptions = DataOptions(),
     model_config: ModelConfig = ModelConfig(),
+    meter: MeterOptions = MeterOptions(),
     estimation: EstimationOptions = EstimationOptions(),
     diagnosis: DiagnosisOptions = DiagnosisOptions(),
     progress: Progress | None = None,
@@ -70,6 +77,7 @@ def analyze(
         reading: The network, and what the file leaves open.
         given: Training and test data: they add both evidence bounds and predictive scores.
         model_config: Likelihood, noise and prior, for the data.
+        meter: How the KL's weight is read from the data.
         estimation: Precision, draws and seed.
         diagnosis: Threshold, reference to align to, and whether to show the paper's estimate.
         progress: Called with (stage, fraction done).
@@ -94,7 +102,7 @@ def analyze(
     setting = function_setting(posterior, symmetry, given, estimation.seed)
     straddling, found = _estimated(posterior, weights, setting, estimation, progress)
     evidence = measure_evidence(
-        posterior, symmetry, given, model_config, estimation, entropy=straddling.total
+        posterior, symmetry, given, model_config, estimation, entropy=straddling.total, meter=meter
     )
     info = model_info(posterior, symmetry, reading)
     verdict, if_chain = _verdicts(straddling, symmetry, diagnosis.max_straddling)
@@ -211,6 +219,7 @@ def _findings(
             prune=commands[2],
             importance=None if evidence.elbo is None else evidence.elbo.importance,
             coverage=evidence.coverage,
+            kl_weight=None if evidence.elbo is None else evidence.elbo.kl_weight,
         )
     )
 

@@ -21,6 +21,7 @@ __all__ = [
     "FileOptions",
     "HeldOutOptions",
     "MatchingOptions",
+    "MeterOptions",
     "NetworkOptions",
     "PathOptions",
     "PruneOptions",
@@ -151,6 +152,26 @@ class DataOptions(HeldOutOptions):
         # test scores alone would be of a posterior whose likelihood nobody has fitted
         if self.test is not None and self.data is None:
             raise UsageError("--test needs --data", hint="give the training data too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeterOptions:
+    """How the weight of the KL is read from training data."""
+
+    batch_size: Annotated[
+        int | None, Option("Of training, where known: names causes of the KL's weight.", least=1)
+    ] = None
+    continue_steps: Annotated[
+        int,
+        Option(
+            "Train on so many steps in memory, then read the KL's weight again.",
+            flags=("--continue",),
+            least=0,
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from symdiag.diagnostics.diagnosis import (
     Total,
 )
 from symdiag.diagnostics.findings import CATALOGUE, FAMILIES, collect
+from symdiag.diagnostics.kl_weight.result import Cause, KlWeight, Part
 from symdiag.estimate import Estimate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,36 @@ def group(
     return GroupReport(
         name, len(units), False, math.lgamma(len(units) + 1), entropy, estimate(1.0), 1.0, units, ()
     )
+
+
+def kl_weight(**changes: object) -> KlWeight:
+    cause = Cause("full-per-batch", 9.27, "KL in full on every minibatch of 100 of 927", None, 100)
+    base = KlWeight(
+        value=9.0,
+        std_error=0.05,
+        lower=8.9,
+        upper=9.1,
+        method="local-reparametrization",
+        samples=3072,
+        status="ok",
+        fit=0.98,
+        scatter=0.05,
+        unsettled=0.1,
+        intercept=0.01,
+        intercept_error=0.02,
+        informative=40.0,
+        convention="summed",
+        means=Part("means", 8.8, 0.2, 20.0),
+        halves=(Part("first half", 9.1, 0.1, 20.0), Part("second half", 8.9, 0.1, 20.0)),
+        layers=(Part("fc1.weight", 9.0, 0.1, 30.0), Part("fc1.bias", None, math.inf, 0.0)),
+        causes=(cause,),
+        reasons=(),
+        assumptions=("gaussian likelihood", "noise std 0.3"),
+        noise_std=0.3,
+        squared_error_weight=0.01,
+        points=((-0.9, -8.1, 0.01), (-0.5, -4.4, 0.02)),
+    )
+    return dataclasses.replace(base, **changes)
 
 
 def context(*groups: GroupReport, threshold: float = 1.0, **changes: object) -> Context:
@@ -201,6 +232,18 @@ def test_nothing_is_an_error_on_an_assumed_network():
     assert all(f.severity == "warning" for f in collect(found))
 
 
+def test_the_kl_weight_is_found_where_it_is_known_and_not_one():
+    def found(**changes):
+        return codes(context(group(estimate(0.1)), kl_weight=kl_weight(**changes)))
+
+    assert found() == ["SYM301"]
+    assert found(lower=0.9) == []
+    # an average within tensors is not the ELBO, whatever its mean over weights
+    assert found(lower=0.9, convention="tensor-mean") == ["SYM301"]
+    assert found(status="not-stationary") == ["SYM302"]
+    assert found(status="undetermined", value=None) == []
+
+
 EVERYTHING = (
     context(group(estimate(0.1))),
     context(group(estimate(1.0, 0.3))),
@@ -227,6 +270,8 @@ EVERYTHING = (
         coverage=(Coverage(0.9, 0.7, 0.65, 0.75, 200),),
     ),
     context(group(estimate(0.1)), importance=Importance(importance_fit(1.4), importance_fit(1.4))),
+    context(group(estimate(0.1)), kl_weight=kl_weight()),
+    context(group(estimate(0.1)), kl_weight=kl_weight(status="not-stationary", reasons=("x",))),
 )
 SECTION = re.compile(r"(docs/[\w/.-]+\.md), '([^']+)'")
 

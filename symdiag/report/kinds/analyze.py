@@ -15,6 +15,7 @@ from symdiag.diagnostics.diagnosis import (
     StraddlingVerdict,
     Total,
 )
+from symdiag.diagnostics.kl_weight.result import KlWeight
 from symdiag.estimate import LATER, Count, Estimate, Extended
 from symdiag.report.kinds.align import AlignedTo
 from symdiag.report.parts import LayerInfo, NetworkReport, Pairs, Uncovered
@@ -63,6 +64,9 @@ class Elbo:
     noise_std: Annotated[float | None, Meta(description="where the likelihood has one")] = None
     importance: Annotated[
         Importance | None, LATER, Meta(description="how near q is to the posterior")
+    ] = None
+    kl_weight: Annotated[
+        KlWeight | None, LATER, Meta(description="that the posterior was trained with")
     ] = None
 
 

@@ -25,6 +25,7 @@ from symdiag.report.document import (
 from symdiag.report.kinds.align import AlignedTo
 from symdiag.report.kinds.analyze import LaplaceEvidence, ModelInfo, Report
 from symdiag.report.text import amount, interval, listing, modes, number, percent, plural
+from symdiag.report.views._kl_weight import collapse_cause, kl_weight_blocks
 from symdiag.report.views._tables import (
     WORST,
     all_neurons,
@@ -52,6 +53,7 @@ def document(report: Report) -> Document:
         Section("Findings", _findings(report)),
         Section("Evidence on the data given", _evidence(report)),
         Section("Evidence by Laplace's method", _laplace(report.laplace)),
+        Section("Weight of the KL", kl_weight_blocks(report)),
         Section("The paper's estimator", _baseline(report)),
         Section("Alignment to the reference", _alignment(report.alignment)),
         Section("Coverage and assumptions", _coverage(report)),
@@ -64,7 +66,7 @@ def document(report: Report) -> Document:
         subject=report.model.path,
         verdict=report.verdict,
         tone=_TONES[report.verdict],
-        headline=headline(report),
+        headline=" ".join(filter(None, (headline(report), collapse_cause(report)))),
         sections=tuple(s for s in sections if s.blocks),
         checks=_checks(report),
         conditions=(*report.network_lines, _covered(report.model), *_remarks(report.model)),

@@ -1,0 +1,84 @@
+"""The meter of the KL's weight, set up from a learning problem; with ``--continue`` read twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from symdiag.diagnostics.kl_weight.gradients import Trained
+from symdiag.diagnostics.kl_weight.meter import measure
+from symdiag.diagnostics.kl_weight.result import Continuation, KlWeight
+from symdiag.posterior import Posterior
+from symdiag.symmetry.discovery import Symmetry
+from symdiag.tasks.options import MeterOptions
+from symdiag.training.config import ModelConfig
+from symdiag.training.continuation import continued
+from symdiag.training.learning_problem import LearningProblem
+
+
+def read_kl_weight(
+    problem: LearningProblem,
+    symmetry: Symmetry,
+    model: ModelConfig,
+    meter: MeterOptions,
+    seed: int,
+) -> KlWeight:
+    """The weight at the checkpoint, and what a continuation at that weight does to the reading."""
+    noise = float(model.noise) if isinstance(model.noise, int | float) else None
+    source = problem.posterior.source
+    library = source.dialect if source is not None else None
+    assumptions = _assumptions(problem, model, noise)
+
+    def read(posterior: Posterior) -> KlWeight:
+        trained = Trained(
+            posterior=posterior,
+            prior=problem.prior,
+            forward=problem.forward,
+            network=symmetry.network,
+            likelihood=problem.likelihood,
+            inputs=problem.train.inputs,
+            targets=problem.train.targets,
+            log_noise=None if noise is None else math.log(noise),
+            held=problem.held,
+        )
+        return measure(
+            trained,
+            seed=seed,
+            batch_size=meter.batch_size,
+            library=library,
+            assumptions=assumptions,
+        )
+
+    found = read(problem.posterior)
+    if not meter.continue_steps or found.value is None or found.value <= 0.0:
+        return found
+    later, gain = continued(problem, found, steps=meter.continue_steps, seed=seed)
+    again = read(later)
+    moved = math.log(again.value / found.value) if again.value and again.value > 0.0 else None
+    return dataclasses.replace(
+        found,
+        continued=Continuation(
+            steps=meter.continue_steps,
+            value=again.value,
+            status=again.status,
+            moved=moved,
+            gain=gain,
+        ),
+    )
+
+
+def _assumptions(
+    problem: LearningProblem, model: ModelConfig, noise: float | None
+) -> tuple[str, ...]:
+    """In words what the reading rests on and the file does not say."""
+    stated = [f"{problem.likelihood.name} likelihood"]
+    if problem.likelihood.has_noise:
+        stated.append(
+            "noise std estimated from the residuals: T scales with its square"
+            if noise is None
+            else f"noise std {noise:g}"
+        )
+    stds = {float(std) for array in problem.prior.scale.values() for std in array.flat}
+    which = f"std {next(iter(stds)):g}" if len(stds) == 1 else f"{len(stds)} stds"
+    origin = "given" if model.prior_std is not None else "from the file"
+    return (*stated, f"Gaussian prior of {which}, {origin}")
