@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
@@ -51,6 +51,11 @@ class Option:
         return f"between {self.least:g} and {self.most:g}"
 
 
+def offers(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """``Option.complete`` for words: ``names`` is called only when the shell asks for them."""
+    return lambda incomplete: sorted(name for name in names() if name.startswith(incomplete))
+
+
 Seed = Annotated[int, Option("Seed of all randomness.", env=True, least=0)]
 Samples = Annotated[
     int | None, Option("Weight draws. Default: as --precision needs.", env=True, least=1)
@@ -61,7 +66,14 @@ Precision = Annotated[
 Budget = Annotated[
     float | None, Option("Nominal seconds to spend. Default: 5.", env=True, least=1e-9)
 ]
-Device = Annotated[str, Option("cpu, cuda or cuda:N. Draws are made on the CPU.", env=True)]
+Device = Annotated[
+    str,
+    Option(
+        "cpu, cuda or cuda:N. Draws are made on the CPU.",
+        env=True,
+        complete=offers(lambda: ("cpu", "cuda")),
+    ),
+]
 
 
 @functools.cache

@@ -11,12 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from symdiag.errors import UsageError
-from symdiag.options import Option, declared, is_options
+from symdiag.options import Option, declared, is_options, offers
 from symdiag.report.renderers import format_names
-
-
-def _formats(incomplete: str) -> list[str]:
-    return [name for name in format_names() if name.startswith(incomplete)]
 
 
 @dataclass(frozen=True)
@@ -29,10 +25,18 @@ class ShownOptions:
             f"On stdout: {', '.join(format_names())}. Console on a terminal, else text.",
             env=True,
             metavar="FORMAT",
-            complete=_formats,
+            complete=offers(format_names),
         ),
     ] = None
-    color: Annotated[str, Option("auto, always or never.", env=True, metavar="WHEN")] = "auto"
+    color: Annotated[
+        str,
+        Option(
+            "auto, always or never.",
+            env=True,
+            metavar="WHEN",
+            complete=offers(lambda: ("always", "auto", "never")),
+        ),
+    ] = "auto"
     quiet: Annotated[bool, Option("The verdict and errors only.", flags=("--quiet", "-q"))] = False
     verbose: Annotated[
         int,

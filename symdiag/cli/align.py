@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def align(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="MODEL REFERENCE", help="Two checkpoints; several: --universe."),
+        typer.Argument(
+            metavar="CHECKPOINT REFERENCE", help="Two checkpoints; several: --universe."
+        ),
     ],
     universe: Annotated[
         bool, typer.Option("--universe", help="Bring all checkpoints to one labelling.")

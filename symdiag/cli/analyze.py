@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def analyze(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Checkpoints to diagnose.")
+        list[Path], typer.Argument(metavar="CHECKPOINT...", help="Checkpoints to diagnose.")
     ],
     shown: OutputOptions,
     reading: ReadingOptions,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint to look into.")],
+    path: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint to look into.")],
     write_spec: Annotated[
         Path | None,
         typer.Option("--write-spec", help="Write the permutation spec found, for editing (TOML)."),

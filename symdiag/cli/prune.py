@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def prune(
     path: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Checkpoint to narrow; never overwritten.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint to narrow; never overwritten.")
     ],
     pruning: PruneOptions,
     given: DataOptions,

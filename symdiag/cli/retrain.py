@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
 
 def retrain(
     path: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Checkpoint to start from; never overwritten.")
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint to start from; never overwritten."),
     ],
     data: Annotated[
         Path, typer.Option("--data", help="Training data: npz, csv, safetensors, .pt or parquet.")

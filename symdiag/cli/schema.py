@@ -9,6 +9,7 @@ import typer
 from symdiag.cli._exits import OK
 from symdiag.cli._options import command
 from symdiag.cli._streams import write_stdout
+from symdiag.options import offers
 from symdiag.report.kinds import kind_names
 
 
@@ -25,7 +26,11 @@ def register(app: typer.Typer) -> None:
 def schema(
     name: Annotated[
         str,
-        typer.Argument(metavar="[NAME]", help=f"{', '.join(kind_names())}, list or error."),
+        typer.Argument(
+            metavar="[NAME]",
+            help=f"{', '.join(kind_names())}, list or error.",
+            autocompletion=offers(lambda: (*kind_names(), "error", "list")),
+        ),
     ] = "analyze",
 ) -> int:
     """Print the JSON Schema of a report.

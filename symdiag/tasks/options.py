@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from symdiag.errors import UsageError
 from symdiag.objectives.likelihoods import likelihood_names
-from symdiag.options import Budget, Device, Option, Precision, Samples, Seed, check
+from symdiag.options import Budget, Device, Option, Precision, Samples, Seed, check, offers
 
 __all__ = [
     "ComparisonOptions",
@@ -32,6 +32,24 @@ __all__ = [
 _LIKELIHOODS = f"{', '.join(likelihood_names())}."
 
 
+def _activations() -> Iterable[str]:
+    from symdiag.network.architecture import ACTIVATIONS
+
+    return ACTIVATIONS
+
+
+def _transforms() -> Iterable[str]:
+    from symdiag.formats.transforms import BY_NAME
+
+    return BY_NAME
+
+
+def _costs() -> Iterable[str]:
+    # by the files of the room: importing its package takes scipy, and a second of waiting
+    folder = Path(__file__).parents[1] / "alignment" / "costs"
+    return (path.stem for path in folder.glob("[!_]*.py"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What a file may not say about its network."""
@@ -42,6 +60,7 @@ class NetworkOptions:
             "Hidden activation, such as relu or tanh. Odd ones add sign flips; "
             "unknown: permutations only.",
             env=True,
+            complete=offers(_activations),
         ),
     ] = None
     model: Annotated[
@@ -67,6 +86,7 @@ class ReadingOptions(NetworkOptions):
         Option(
             "What an ambiguous scale parameter means: softplus, exp, identity, exp-half or sqrt.",
             env=True,
+            complete=offers(_transforms),
         ),
     ] = None
     companion: Annotated[
@@ -178,7 +198,10 @@ class MeterOptions:
 class MatchingOptions:
     """How units are matched."""
 
-    cost: Annotated[str, Option("w2 (means and stds), kl, hellinger or mean.", env=True)] = "w2"
+    cost: Annotated[
+        str,
+        Option("w2 (means and stds), kl, hellinger or mean.", env=True, complete=offers(_costs)),
+    ] = "w2"
     restarts: Annotated[
         int | None, Option("Random starts. Default: as many as are cheap, up to 48.", least=0)
     ] = None
@@ -195,7 +218,9 @@ class PathOptions:
     data: Annotated[
         Any, Option("Data: adds ELBO and NLL along the straight path.", kind=Path | None)
     ] = None
-    likelihood: Annotated[str | None, Option(_LIKELIHOODS)] = None
+    likelihood: Annotated[str | None, Option(_LIKELIHOODS, complete=offers(likelihood_names))] = (
+        None
+    )
     noise: Annotated[float | None, Option("Noise std. Default: 1.", least=1e-12)] = None
     prior_std: Annotated[
         float | None, Option("Prior std, where the checkpoint has none.", least=1e-12)
@@ -250,7 +275,12 @@ class ControlOptions:
 
     start: Annotated[
         Literal["checkpoint", "scratch"],
-        Option("checkpoint, or scratch: random means.", flags=("--from",), kind=str),
+        Option(
+            "checkpoint, or scratch: random means.",
+            flags=("--from",),
+            kind=str,
+            complete=offers(lambda: ("checkpoint", "scratch")),
+        ),
     ] = "checkpoint"
     control: Annotated[
         bool, Option("Also train with the plain ELBO.", flags=("--control/--no-control",))

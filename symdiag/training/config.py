@@ -18,7 +18,7 @@ from symdiag.objectives.annealing import (
 )
 from symdiag.objectives.likelihoods import likelihood_names
 from symdiag.objectives.terms import TermOptions, check_options, objective_names
-from symdiag.options import Budget, Option, Precision, Seed, check
+from symdiag.options import Budget, Option, Precision, Seed, check, offers
 
 KL_WEIGHT_START, LONG_RUN = 0.1, 5000
 FULL_BATCH_LIMIT = 1024  # up to this many points every step uses all of them
@@ -52,7 +52,9 @@ class TrainingConfig:
         tolerance: Progress of the objective that counts, nats.
     """
 
-    objective: Annotated[str, Option(f"{', '.join(objective_names())}.")] = "symmetrized"
+    objective: Annotated[
+        str, Option(f"{', '.join(objective_names())}.", complete=offers(objective_names))
+    ] = "symmetrized"
     steps: Annotated[
         int | None, Option("Optimiser steps. Default: 5000, or 20 epochs.", least=1)
     ] = None
@@ -174,7 +176,9 @@ class ModelConfig:
             None takes the checkpoint's prior.
     """
 
-    likelihood: Annotated[str, Option(f"{', '.join(likelihood_names())}.")] = "gaussian"
+    likelihood: Annotated[
+        str, Option(f"{', '.join(likelihood_names())}.", complete=offers(likelihood_names))
+    ] = "gaussian"
     noise: Annotated[
         float | Literal["learn"] | None,
         Option(

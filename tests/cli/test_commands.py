@@ -435,3 +435,32 @@ def test_h_is_help_everywhere(name, capsys):
         assert main([flag] if name is None else [name, flag]) == 0
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1] != ""
+
+
+# ---------------------------------------------------------------- completion
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("explain SYM00", {"SYM001", "SYM002", "SYM003", "SYM004"}),
+        ("explain unsafe", {"unsafe-checkpoint"}),
+        ("analyze --max-st", {"--max-straddling"}),
+        ("analyze --activation ta", {"tanh", "tanhshrink"}),
+        ("inspect --scale-transform exp", {"exp", "exp-half"}),
+        ("align --cost ", {"hellinger", "kl", "mean", "w2"}),
+        ("retrain --objective ", {"elbo", "infonce", "symmetrized"}),
+        ("retrain --from s", {"scratch"}),
+        ("schema sam", {"samples"}),
+        ("doctor --format ju", {"junit"}),
+    ],
+)
+def test_words_are_completed(line, offered, monkeypatch, capsys):
+    words = line.split(" ")  # an empty last word asks for every candidate
+    monkeypatch.setenv("_SYMDIAG_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"symdiag {line}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    assert main([]) == 0
+    found = capsys.readouterr().out.split()
+    assert offered <= set(found)
+    assert all(word.startswith(words[-1]) for word in found)

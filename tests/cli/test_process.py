@@ -67,10 +67,14 @@ def test_light_commands_import_nothing_heavy(arguments):
     assert done.stderr == b""
 
 
-def test_shell_completion_imports_nothing_heavy():
-    env = {"_SYMDIAG_COMPLETE": "complete_bash", "COMP_WORDS": "symdiag ana", "COMP_CWORD": "1"}
-    done = run(code=LIGHT, env=env)
-    assert done.stdout.split() == [b"analyze"]
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("ana", "analyze"), ("explain SYM001", "SYM001"), ("align --cost k", "kl")],
+)
+def test_shell_completion_imports_nothing_heavy(line, offered):
+    env = {"_SYMDIAG_COMPLETE": "complete_bash", "COMP_WORDS": f"symdiag {line}"}
+    done = run(code=LIGHT, env=env | {"COMP_CWORD": str(len(line.split()))})
+    assert done.stdout.split() == [offered.encode()]
     assert done.stderr == b""
 
 
