@@ -109,11 +109,32 @@ def on_page_content(content, page, **_):
         text = html.unescape(inline if inline is not None else display).strip()
         mode = "inline" if inline is not None else "block"
         try:
-            return convert(text, display=mode)
+            made = _spaced(convert(text, display=mode))
+            return made if inline is not None else f'<div class="formula">{made}</div>'
         except Exception as error:
             raise PluginError(f"{page.file.src_uri}: cannot typeset {text!r}: {error}") from error
 
     return MATH.sub(typeset, content)
+
+
+# a name of a function and what it is applied to, such as log P
+FUNCTION = re.compile(
+    r"<mi>(log|exp|min|max|det|tr|perm)</mi>(?=<m(?:i|n|sub|sup|row|under|over|frac|subsup)\b)"
+)
+
+DRAWN = {
+    ">&#x0007C;</mo>": ' lspace="0" rspace="0">&#x0007C;</mo>',
+    "&#x02216;": "\\",  # few fonts have the other one
+    "<mo>:</mo><mo>&#x0003D;</mo>": "<mo>&#x2254;</mo>",
+}
+
+
+def _spaced(mathml):
+    """What the converter leaves to the browser, which cannot know it: thin spaces, and bars that enclose."""
+    spaced = FUNCTION.sub(r'\g<0><mspace width="0.1667em"/>', mathml)
+    for written, drawn in DRAWN.items():
+        spaced = spaced.replace(written, drawn)
+    return spaced
 
 
 ASKED = re.compile(
