@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from symdiag.report.kinds.retrain import (
     RetrainSettings,
     RetrainVerdict,
     TestScores,
+    TrainingCurve,
 )
 from symdiag.report.parts import NetworkInfo
 from symdiag.tasks._inputs import TOOL
@@ -34,6 +35,7 @@ from symdiag.training.verdict import (
     verdict_of,
 )
 
+_MOST_LOOKS = 200
 _TRAINING = (
     "objective",
     "steps",
@@ -99,10 +101,13 @@ def build_report(
     network: NetworkInfo,
     log_order: float,
     settings: RetrainSettings,
+    history: Mapping[str, Sequence[tuple[int, float, float]]],
     output: Path | None,
     run: dict[str, Any],
 ) -> RetrainReport:
-    """The report of a finished job. ``output``: what was written, if anything."""
+    """The report of a finished job. ``output``: what was written, if anything; ``history``: of
+    each run, see ``RunState``.
+    """
     before = figures("before", outcome.before)
     # one control is shown; the others only say how much training noise there is
     controls = [figures("control", control) for control in outcome.controls[:1]]
@@ -123,9 +128,18 @@ def build_report(
         output=None if output is None else str(output),
         verdict=outcome.verdict,
         settings=settings,
+        curves=tuple(_curve(name, seen) for name, seen in history.items() if seen),
         tool=TOOL,
         run=run,
     )
+
+
+def _curve(name: str, history: Sequence[tuple[int, float, float]]) -> TrainingCurve:
+    # evenly thinned, the last look kept: no screen shows more
+    stride = -(-len(history) // _MOST_LOOKS)
+    kept = list(history)[::-1][::stride][::-1]
+    steps, elbo, entropy = zip(*kept, strict=True)
+    return TrainingCurve(name, steps, elbo, entropy)
 
 
 def figures(name: str, evaluation: Evaluation) -> Figures:

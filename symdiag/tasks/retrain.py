@@ -131,6 +131,7 @@ def retrain(
             network=network_info(symmetry),
             log_order=symmetry.spec.log_order,
             settings=settings_of(config, model_config, evaluation, runs, problem, steps),
+            history=trained.history if gains else {},
             output=written,
             run=run_info(started),
         )

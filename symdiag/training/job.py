@@ -54,6 +54,7 @@ class Trained:
     main: Variational
     controls: tuple[Variational, ...]
     steps: int
+    history: dict[str, tuple[tuple[int, float, float], ...]]  # of each run, see ``RunState``
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def run_job(
             )
             for k in range(settings.control_runs)
         ]
-    return Trained(main, tuple(controls), steps)
+    history = {name: run.history for name, run in job.state.runs.items()}
+    return Trained(main, tuple(controls), steps, history)
 
 
 def _control(config: TrainingConfig, k: int) -> TrainingConfig:
@@ -163,10 +165,8 @@ def save_job(job: JobState, path: Path) -> None:
         for name, run in job.runs.items()
         for key, value in run.tensors.items()
     }
-    counters = {
-        name: {"step": r.step, "best": r.best, "best_step": r.best_step, "finished": r.finished}
-        for name, r in job.runs.items()
-    }
+    kept = ("step", "best", "best_step", "finished", "history")
+    counters = {name: {key: getattr(r, key) for key in kept} for name, r in job.runs.items()}
     note = {
         "symdiag": json.dumps({"version": _VERSION, "settings": job.settings, "runs": counters})
     }
@@ -204,7 +204,7 @@ def load_job(path: Path, settings: dict[str, Any]) -> JobState:
     runs = {
         name: RunState(
             tensors={k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{name}/")},
-            **counters,
+            **{**counters, "history": tuple(map(tuple, counters.get("history", ())))},
         )
         for name, counters in note["runs"].items()
     }

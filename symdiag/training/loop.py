@@ -25,7 +25,8 @@ class RunState:
     """Where one optimisation run stands after ``step`` updates.
 
     ``tensors`` hold parameters and optimiser moments; ``best`` is the best objective seen, nats, at
-    ``best_step``.
+    ``best_step``. ``history``: step, ELBO and H(g|ω) at each look of the monitor so far; kept here,
+    so that a resumed run ends with the same curve.
     """
 
     step: int
@@ -33,6 +34,7 @@ class RunState:
     best: float = float("-inf")
     best_step: int = 0
     finished: bool = False
+    history: tuple[tuple[int, float, float], ...] = ()
 
 
 Save = Callable[[RunState], None]
@@ -170,7 +172,9 @@ class _Run:
     def _progress(self, step: int, snapshot: Snapshot) -> RunState:
         """The state after an evaluation: best value so far, and whether the run is over."""
         value = self._objective(snapshot)
-        state = replace(self.state, step=step, tensors=self._tensors())
+        seen = (step, snapshot.elbo, snapshot.straddling_entropy)
+        history = (*self.state.history, seen)
+        state = replace(self.state, step=step, tensors=self._tensors(), history=history)
         # while weights are annealed another function is optimised: patience starts after that
         if value > state.best + self.config.tolerance or step <= self.config.annealed_steps:
             state = replace(state, best=value, best_step=step)

@@ -89,6 +89,11 @@ def test_a_figure_says_what_it_is_and_how_to_read_it(name):
     assert len(set(ranks)) == len(ranks), "two figures claim one place"
 
 
+def test_every_kind_of_report_on_a_posterior_has_a_figure():
+    shown = {kind for name in figure_names() for kind in find_figure(name).kinds}
+    assert shown == set(kind_names()) - {"doctor"}  # an installation has nothing to draw
+
+
 def test_a_report_without_figures_says_which_there_are():
     with pytest.raises(UsageError, match="nothing that the figure") as caught:
         report().plot("rhat")

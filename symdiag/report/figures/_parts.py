@@ -8,10 +8,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from symdiag.errors import UsageError
-from symdiag.report.text import printable
+from symdiag.report.text import number, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
     from symdiag.estimate import Estimate
 
@@ -167,6 +168,52 @@ def left_out(shown: Sequence[Any], groups: Sequence[Any]) -> str:
     """Words for the groups without a panel, for the last panel's title."""
     more = len(groups) - len(shown)
     return f" (+ {more} more in the report)" if more else ""
+
+
+def entropy_bars(
+    rows: Sequence[tuple[str, float, Estimate, float | None]], axes: Axes, style: Style
+) -> None:
+    """A row of (name, log|G|, H, limit or None) each: H as part of log|G|, the first row on top."""
+    for place, (_, log_order, entropy, limit) in zip(reversed(range(len(rows))), rows, strict=True):
+        axes.barh(
+            place, log_order, height=0.6, color=style.line, edgecolor=style.soft, linewidth=0.8
+        )
+        axes.barh(place, entropy.value, height=0.6, color=style.data[0], alpha=0.85)
+        axes.errorbar(
+            entropy.value,
+            place,
+            xerr=error_bar(entropy),
+            color=style.ink,
+            capsize=3,
+            linestyle="none",
+        )
+        axes.annotate(
+            f"{number(entropy.value, 2)} of {number(log_order, 1)}",
+            (log_order, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+        if limit is not None:
+            ends = [place - 0.45, place + 0.45]
+            axes.plot([limit] * 2, ends, color=style.data[1], linestyle="-", linewidth=1.5)
+    axes.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
+    # room for the numbers at the ends of the bars
+    most = max([row[1] for row in rows] + [1e-9])
+    axes.set(xlabel="straddling entropy H(g|ω), of at most log|G| (nats)", xlim=(0.0, 1.3 * most))
+    axes.tick_params(axis="y", length=0)
+
+
+def log_ticks(axis: Axis) -> None:
+    """1, 2, 5, 10 in plain figures on a logarithmic axis over few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    few = low > 0 and high / low < 300.0
+    axis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _cycle(colors: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from symdiag.diagnostics.diagnosis import GroupReport, NeuronInfo
-from symdiag.report.figures._parts import Figure, Panel, Style, label
+from symdiag.report.figures._parts import Figure, Panel, Style, label, log_ticks
 from symdiag.report.kinds.analyze import Report
 
 if TYPE_CHECKING:
@@ -75,18 +75,10 @@ def _draw(groups: list[GroupReport], axes: Axes, style: Style) -> None:
         ylabel="probability of keeping its label",
         ylim=(-0.03, 1.03),
     )
-    _plain_ticks(axes)
-    axes.legend(loc="best")
-
-
-def _plain_ticks(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, 0.3), max(high, 10.0))
-    axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.xaxis)
+    axes.legend(loc="best")
 
 
 FIGURE = Figure(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from symdiag.estimate import LATER, Estimate, Extended, ExtendedBelow
+from symdiag.estimate import LATER, Count, Estimate, Extended, ExtendedBelow
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.parts import NetworkReport
 
@@ -70,6 +70,16 @@ class Change:
     value: float
     lower: float | None
     upper: float | None
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """What the monitor saw of one run: cheap estimates from the same few draws at every look."""
+
+    run: Annotated[str, Meta(description="main, control-1, …")]
+    steps: tuple[Count, ...]
+    elbo: Annotated[tuple[Extended, ...], Meta(description="nats, at these steps")]
+    straddling_entropy: Annotated[tuple[Extended, ...], Meta(description="nats")]
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,11 @@ class RetrainReport(NetworkReport):
     output: Annotated[str | None, Meta(description="null: nothing was written")]
     verdict: RetrainVerdict
     settings: RetrainSettings
+    curves: Annotated[
+        tuple[TrainingCurve, ...],
+        LATER,
+        Meta(description="of each run, at most 200 looks; empty where nothing was trained"),
+    ] = ()
     kind: Literal["retrain"] = "retrain"
 
     main_table = "figures"

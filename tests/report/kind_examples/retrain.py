@@ -12,6 +12,7 @@ from symdiag.report.kinds.retrain import (
     RetrainReport,
     RetrainSettings,
     TestScores,
+    TrainingCurve,
 )
 
 
@@ -79,6 +80,9 @@ _CONTROLLED = dataclasses.replace(
     changes=_SCORED,
     run_to_run=1.5,
     output=None,
+    curves=tuple(
+        TrainingCurve(run, (10, 20), (-140.0, -130.0), (12.0, 9.0)) for run in ("main", "control-1")
+    ),
 )
 EXAMPLES = (
     _REPORT,
