@@ -41,11 +41,11 @@ class StraddlingPenalty:
     module that holds its penalty has a penalty of its own.
 
     Args:
-        model: The module (for Pyro: the guide, once it has been set up by a first call).
+        source: The module (for Pyro: the guide, once it has been set up by a first call).
         activation: Hidden activation, where the module cannot be traced; odd ones (tanh, ...) add
             sign flips. Unknown: permutations only.
-        network: The network, where ``model`` is not the module that computes it (for Pyro: the
-            model that the guide is for): a module, or what makes one. ``model`` is traced itself
+        model: The network, where ``source`` is not the module that computes it (for Pyro: the
+            model that the guide is for): a module, or what makes one. ``source`` is traced itself
             otherwise.
         assume_chain: Take the parameters for a plain chain where the module cannot be traced and
             other networks fit them as well.
@@ -69,10 +69,10 @@ class StraddlingPenalty:
 
     def __init__(
         self,
-        model: nn.Module,
+        source: nn.Module,
         *,
         activation: str | None = None,
-        network: ModelSource | None = None,
+        model: ModelSource | None = None,
         assume_chain: bool = False,
         spec: PermutationSpec | None = None,
         scale_transform: str | None = None,
@@ -86,13 +86,13 @@ class StraddlingPenalty:
         for name, count in (("draws", draws), ("every", every), ("value_every", value_every)):
             if count < 1:
                 raise UsageError(f"{name} must be at least 1, not {count}", code="bad-option")
-        posterior, self._tensors = read_module(model, scale_transform)
+        posterior, self._tensors = read_module(source, scale_transform)
         if posterior.covariance is not None:
             raise UnsupportedError(
                 "the weights are correlated under this posterior", code="correlated-posterior"
             )
         if spec is None:
-            spec = _symmetry(model, network, posterior, activation, assume_chain, seed).spec
+            spec = _symmetry(source, model, posterior, activation, assume_chain, seed).spec
         # running statistics move with the units but are no random weights: H does not see them
         spec = spec.restricted(posterior.loc)
         self.spec = spec
@@ -215,8 +215,8 @@ class _WithGradient(torch.autograd.Function):
 
 
 def _symmetry(
-    model: nn.Module,
-    network: ModelSource | None,
+    source: nn.Module,
+    model: ModelSource | None,
     posterior: Posterior,
     activation: str | None,
     assume_chain: bool,
@@ -224,25 +224,25 @@ def _symmetry(
 ) -> Symmetry:
     """The groups of the module itself; of the chain its parameters form only where it tells none."""
 
-    def found(source: ModelSource | None) -> Symmetry:
+    def found(network: ModelSource | None) -> Symmetry:
         return discover(
             posterior,
             activation=activation,
-            model=source,
+            model=network,
             assume_chain=assume_chain,
             generator=np.random.default_rng(seed),
         )
 
-    if network is not None:
-        return found(network)
-    try:
+    if model is not None:
         return found(model)
+    try:
+        return found(source)
     except InputError as error:  # a guide, or a forward that cannot be followed
         chain = found(None)
         try:
             chain.provenance.require_groups("StraddlingPenalty")
         except UsageError as refusal:
-            hint = "give network=MODULE, spec=SPEC, or assume_chain=True if it is a plain chain"
+            hint = "give model=MODULE, spec=SPEC, or assume_chain=True if it is a plain chain"
             raise UsageError(
                 f"{refusal.message}; {error.message}", code=refusal.code, hint=hint
             ) from error

@@ -196,7 +196,7 @@ def test_a_penalty_never_takes_a_chain_in_silence():
     assert [g.width for g in StraddlingPenalty(Opaque(), assume_chain=True).spec] == [6, 6]
     guide = nn.Module()
     guide.a, guide.out = Reparameterised(3, 6), Reparameterised(6, 1)
-    spec = StraddlingPenalty(guide, network=one_hidden).spec
+    spec = StraddlingPenalty(guide, model=one_hidden).spec
     assert [(g.width, g.signed) for g in spec] == [(6, True)]
 
 

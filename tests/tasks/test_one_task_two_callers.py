@@ -162,6 +162,18 @@ def test_options_and_keywords_are_the_same_with_the_same_defaults(name):
             assert default == keywords[key].default, key
 
 
+def test_one_word_for_one_thing():
+    """What is diagnosed is ``source``; ``model`` is the network, and is called nothing else."""
+    calls = (*CALLS.values(), symdiag.StraddlingPenalty, symdiag.align_many)
+    for call in calls:
+        names = list(inspect.signature(call).parameters)
+        assert not {"network", "module", "net", "checkpoint"} & set(names)
+        if call not in (symdiag.compare, symdiag.doctor, symdiag.align_many):
+            assert names[0] == "source"
+        if call is not symdiag.doctor:
+            assert "model" in names
+
+
 def test_a_wrong_keyword_is_a_type_error_that_names_it():
     with pytest.raises(TypeError, match="activaton"):
         symdiag.analyze(STRADDLED, activaton="relu")
