@@ -36,10 +36,10 @@ OPTIONAL = {
     "pyarrow": "parquet data",
     "arviz": ".to_arviz(), InferenceData in memory",
     "h5py": "draws in netCDF files",
-    "tensorboard": "--tensorboard, integrations.loggers",
-    "lightning": "integrations.lightning",
-    "wandb": "integrations.loggers",
-    "mlflow": "integrations.loggers",
+    "tensorboard": "--tensorboard, symdiag.integrations",
+    "lightning": "symdiag.integrations: the callback",
+    "wandb": "symdiag.integrations",
+    "mlflow": "symdiag.integrations",
 }
 """Package → what it is for. None of them is needed for a verdict."""
 
