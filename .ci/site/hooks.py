@@ -125,7 +125,7 @@ FUNCTION = re.compile(
 DRAWN = {
     ">&#x0007C;</mo>": ' lspace="0" rspace="0">&#x0007C;</mo>',
     "&#x02216;": "\\",  # few fonts have the other one
-    "<mo>:</mo><mo>&#x0003D;</mo>": "<mo>&#x2254;</mo>",
+    "<mi>:</mi><mo>&#x0003D;</mo>": "<mo>&#x2254;</mo>",
 }
 
 
