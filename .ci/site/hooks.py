@@ -37,6 +37,14 @@ FENCE = re.compile(r"(^ *(`{3,}).*?^ *\2 *$)", re.M | re.S)
 LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s]+)\)")
 
 
+def on_config(config):
+    """The gallery comes into the menu with its first notebook."""
+    made = list(notebooks.pages(ROOT / "docs/notebooks"))
+    if made:
+        config.nav.insert(3, {"Notebooks": made})
+    return config
+
+
 def on_files(files, config):
     """Add the generated pages, and files of the repository that pages link to."""
     pages = {page: (ROOT / source).read_text("utf-8") for source, page in PAGES.items()}

@@ -8,7 +8,8 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import griffe
 
@@ -57,7 +58,9 @@ def _keywords(cls: type) -> list[griffe.Parameter]:
 
 
 def _type_name(kind: object) -> str:
-    text = kind.__name__ if isinstance(kind, type) else str(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join(map(_type_name, get_args(kind))).replace("NoneType", "None")
+    text = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
     return re.sub(r"\b(?:typing|collections\.abc|pathlib|_local)\.", "", text)
 
 

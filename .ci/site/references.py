@@ -37,7 +37,7 @@ def commands():
         if example := re.search(r"Example: (.*)", f"{command.help}\n{command.epilog or ''}"):
             text += [f"Example: `{example[1]}`"]
         records = [p.get_help_record(context) for p in command.params]
-        rows = [f"| `{_cell(flags)}` | {_cell(help_)} |" for flags, help_ in filter(None, records)]
+        rows = [f"| `{_line(flags)}` | {_cell(help_)} |" for flags, help_ in filter(None, records)]
         text += ["| option | |\n|---|---|\n" + "\n".join(rows)]
     return "\n\n".join(text) + "\n"
 
@@ -47,7 +47,11 @@ def _prose(text):
 
 
 def _cell(text):
-    return _escaped(" ".join(text.split()).replace("|", "\\|"))
+    return _escaped(_line(text))
+
+
+def _line(text):
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _escaped(text):
