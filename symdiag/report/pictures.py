@@ -21,6 +21,7 @@ from symdiag.report.figures import (
     style_of,
     subjects,
 )
+from symdiag.report.text import modes, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +80,24 @@ def picture(
 def names_of(reports: Sequence[Any]) -> tuple[str, ...]:
     """The figures that have something to show of these reports, those that say most first."""
     return tuple(name for name, _ in figures_of(reports))
+
+
+def overview(before: Any, after: Any, *, theme: str = "light") -> bytes:
+    """One SVG of a posterior before and after retraining: whose labels exchange, and by how much."""
+    from matplotlib.figure import Figure
+
+    style = style_of(theme)
+    with _theme(style):
+        page = Figure(figsize=(7.2, 3.6), dpi=_DPI, layout="constrained")
+        for axes, report, words in zip(
+            page.subplots(1, 2), (before, after), ("trained on the ELBO", "retrained"), strict=True
+        ):
+            entropy, total = report.total.straddling_entropy, report.total
+            panels_of("confusion", [report])[0].draw(axes, style)
+            many = modes(entropy, total.effective_modes)
+            measured = f"H = {number(entropy.value, 1)} of {number(total.log_order, 1)} nats"
+            axes.set_title(f"{words}\nabout {many} modes, {measured}")
+        return _saved(page, "svg")
 
 
 def inline_svg(reports: Sequence[Any], figure: str, prefix: str) -> str:

@@ -46,7 +46,7 @@ def _matrix(group: GroupReport, axes: Axes, style: Style) -> None:
     shades = LinearSegmentedColormap.from_list("share", [(*full, 0.0), (*full, 1.0)])
     # the square root: a cluster of 20 units shares each place in portions of 0.05
     image = axes.imshow(matrix, cmap=shades, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
-    bar = axes.figure.colorbar(image, ax=axes, ticks=[0.0, 0.05, 0.25, 0.5, 1.0], shrink=0.8)
+    bar = axes.figure.colorbar(image, ax=axes, ticks=[0.0, 0.05, 0.25, 0.5, 1.0], fraction=0.046)
     bar.set_label("probability")
     bar.outline.set_visible(False)
     # see-through cells must not overlap at their edges
