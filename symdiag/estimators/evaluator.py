@@ -112,7 +112,12 @@ class StraddlingEstimator:
             else ()
         )
         joint = None
-        if self.wants_joint and joint_draws > 0 and not (self.decodes and _closed(chains, groups)):
+        if joint_draws > 0 and len(self.spec) == 1 and self.singles:
+            # the only group is the whole group: its sandwich is the joint one
+            joint = next(iter(groups.values())).first(joint_draws)
+        elif (
+            self.wants_joint and joint_draws > 0 and not (self.decodes and _closed(chains, groups))
+        ):
             joint = self.joint(self._host(_first(draws, joint_draws)), self.elements, generator)
         return Batch(groups, chains, joint)
 

@@ -16,11 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from symdiag.errors import UnsupportedError, UsageError
+from symdiag.arrays import Array
+from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.network.library_modules import made_plain
 from symdiag.network.matching import match_names, match_posterior
 from symdiag.network.noise import running
@@ -61,7 +64,7 @@ class UserModel:
         Raises:
             UnsupportedError: ``model-mismatch`` when the module returns no tensor.
         """
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        arguments = self._arguments(inputs)
         mine = self._mine(weights)
         # one axis more than the module's own tensor has: that of the draws
         axes = {
@@ -72,13 +75,21 @@ class UserModel:
         try:
             # same: what the forward draws by itself must not differ between draws of the weights
             run = torch.func.vmap(self._call, in_dims=(axes, None), randomness="same")
-            return run(mine, arguments)
+            # fused attention has no rule for draws side by side, its plain products have
+            with sdpa_kernel(SDPBackend.MATH):
+                return run(mine, arguments)
         except RuntimeError:  # the module does something vmap has no rule for
             count = next(mine[own].shape[0] for own, axis in axes.items() if axis == 0)
             one = [
                 {k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)
             ]
             return torch.stack([self._call(draw, arguments) for draw in one])
+
+    def _arguments(self, inputs: Any) -> tuple[Any, ...]:
+        """The call's arguments; whole numbers where the module takes indices (embeddings)."""
+        given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        known = (*self.example_inputs, *(None,) * len(given))
+        return tuple(_indices(g) if _is_index(k) else g for g, k in zip(given, known, strict=False))
 
     def all_outputs(self, weights: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
         """Every number the module returns, in whichever output, as one vector; for weights without
@@ -121,6 +132,27 @@ class UserModel:
                 torch.func.functional_call(self.module, shaped, arguments, tie_weights=True)
             )
         return outputs_of_points(found, arguments) if self.samples else found
+
+
+def _is_index(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.dtype in (torch.int64, torch.int32)
+
+
+def _indices(inputs: Any) -> Any:
+    """Inputs as indices: data sets are read as floating-point numbers, which hold them exactly.
+
+    Raises:
+        InputError: ``bad-data`` for numbers that are no indices.
+    """
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        return inputs
+    if not torch.equal(inputs, inputs.round()):
+        raise InputError(
+            "the module takes indices (an embedding's), but the inputs are no whole numbers",
+            code="bad-data",
+            hint="Give token indices as the array X.",
+        )
+    return inputs.long()
 
 
 def _tensors_in(result: Any) -> list[Tensor]:
@@ -168,7 +200,7 @@ def load_factory(target: str) -> Any:
     return factory
 
 
-def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
+def user_model(source: ModelSource, posterior: Posterior, inputs: Array | None = None) -> UserModel:
     """The user's module, with the posterior's tensors matched to it by name and shape.
 
     Args:
@@ -176,6 +208,7 @@ def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
             makes one may return ``(module, example_input)``; the example may be a tuple of
             arguments.
         posterior: the tensors the module must hold, deterministic or as means and scales.
+        inputs: data (N, ...), which tell what the module takes where no example comes with it.
 
     Raises:
         UsageError: ``bad-model-option`` when the factory fails or returns something else.
@@ -190,8 +223,8 @@ def user_model(source: ModelSource, posterior: Posterior) -> UserModel:
     matched = match_posterior(module, posterior)
     names = match_names(module, posterior) if matched is None else matched
     model = UserModel(module, (), names, samples=samples or matched is not None)
-    inputs = _as_arguments(example) if example is not None else _guess_inputs(model)
-    model = replace(model, example_inputs=inputs)
+    found = _as_arguments(example) if example is not None else _guess_inputs(model, inputs)
+    model = replace(model, example_inputs=found)
     if model.samples and _ignores_inputs(model):
         raise UnsupportedError(
             f"{type(module).__name__} computes nothing from its inputs: a guide, not a network",
@@ -264,11 +297,11 @@ def _as_arguments(example: Any) -> tuple[Any, ...]:
     )
 
 
-def _guess_inputs(model: UserModel) -> tuple[Any, ...]:
-    """A batch of two that the module accepts, from its first layer; spatial sizes are tried in
-    turn.
+def _guess_inputs(model: UserModel, inputs: Array | None) -> tuple[Any, ...]:
+    """A batch of two that the module accepts: like the data, or from its first layer; spatial sizes
+    are tried in turn.
     """
-    for candidate in _candidates(model.module):
+    for candidate in (*_like(inputs), *_candidates(model.module)):
         try:
             with torch.no_grad(), running(samples=model.samples):
                 model.module(candidate)
@@ -280,6 +313,17 @@ def _guess_inputs(model: UserModel) -> tuple[Any, ...]:
         code="example-input-needed",
         hint="let the factory return (module, example_input)",
     )
+
+
+def _like(inputs: Array | None) -> Iterator[Tensor]:
+    """Noise in the shape of two points, then two points as indices if they may be some."""
+    if inputs is None or not len(inputs):
+        return
+    generator = torch.Generator().manual_seed(0)
+    yield torch.randn(2, *inputs.shape[1:], generator=generator, dtype=torch.float64)
+    points = torch.from_numpy(np.resize(inputs, (2, *inputs.shape[1:])))
+    if torch.equal(points, points.round()):
+        yield points.long()
 
 
 def _candidates(module: nn.Module) -> Iterator[Tensor]:
@@ -305,7 +349,7 @@ def _candidates(module: nn.Module) -> Iterator[Tensor]:
             tokens = torch.arange(10).reshape(2, 5) % vocabulary
             yield from (tokens, tokens[:, 0])
         if features or channels or vocabulary:
-            return
+            break
     first = next((p for p in module.parameters() if p.ndim > 1), None)
     for size in () if first is None else first.shape[1::-1]:  # (out, in, ...) or (in, out)
         spatial = first.ndim - 2 if first is not None else 0

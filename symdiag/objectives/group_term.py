@@ -269,9 +269,10 @@ class TermGradients:
 
 
 class _Straddling(torch.autograd.Function):
-    """log perm(exp A) averaged over draws.
+    """log perm(exp A), or what a ``term`` has in its place, averaged over draws.
 
-    All gradients are formed in the forward pass, next to the marginals that they need.
+    A term ``evaluate``s as ``GroupTerm`` does: all gradients are formed in the forward pass, next to
+    the marginals that they need.
     """
 
     @staticmethod
@@ -280,7 +281,7 @@ class _Straddling(torch.autograd.Function):
         loc: Tensor,
         scale: Tensor,
         draws: Tensor,
-        term: GroupTerm,
+        term: Any,
         generator: np.random.Generator,
     ) -> Tensor:
         found = term.evaluate(loc, scale, draws, generator)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError, UsageError
 from symdiag.network.module import ModelSource
 from symdiag.objectives.annealing import (
@@ -17,7 +18,7 @@ from symdiag.objectives.annealing import (
     STRADDLING_WEIGHT_START,
     straddling_weight,
 )
-from symdiag.objectives.group_term import GroupTerm
+from symdiag.objectives.element_term import group_term
 from symdiag.objectives.module_tensors import read_module
 from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
@@ -47,6 +48,7 @@ class StraddlingPenalty:
         model: The network, where ``source`` is not the module that computes it (for Pyro: the
             model that the guide is for): a module, or what makes one. ``source`` is traced itself
             otherwise.
+        inputs: A batch that the module takes, where its layers do not tell the shape.
         assume_chain: Take the parameters for a plain chain where the module cannot be traced and
             other networks fit them as well.
         spec: The permutation spec, known already.
@@ -73,6 +75,7 @@ class StraddlingPenalty:
         *,
         activation: str | None = None,
         model: ModelSource | None = None,
+        inputs: Tensor | None = None,
         assume_chain: bool = False,
         spec: PermutationSpec | None = None,
         scale_transform: str | None = None,
@@ -92,7 +95,8 @@ class StraddlingPenalty:
                 "the weights are correlated under this posterior", code="correlated-posterior"
             )
         if spec is None:
-            spec = _symmetry(source, model, posterior, activation, assume_chain, seed).spec
+            batch = None if inputs is None else inputs.detach().cpu().numpy()
+            spec = _symmetry(source, model, posterior, activation, assume_chain, batch, seed).spec
         # running statistics move with the units but are no random weights: H does not see them
         spec = spec.restricted(posterior.loc)
         self.spec = spec
@@ -102,7 +106,7 @@ class StraddlingPenalty:
         layout = Variational.of(posterior, device=str(self._tensors[0].loc.device))
         self._layout = layout.layout
         self._groups = tuple(
-            GroupTerm(group, layout, marginals, value_every=value_every) for group in spec
+            group_term(group, layout, marginals, value_every=value_every) for group in spec
         )
         self._calls = 0
         self._last: _Total | None = None
@@ -220,6 +224,7 @@ def _symmetry(
     posterior: Posterior,
     activation: str | None,
     assume_chain: bool,
+    inputs: Array | None,
     seed: int,
 ) -> Symmetry:
     """The groups of the module itself; of the chain its parameters form only where it tells none."""
@@ -230,6 +235,7 @@ def _symmetry(
             activation=activation,
             model=network,
             assume_chain=assume_chain,
+            inputs=inputs,
             generator=np.random.default_rng(seed),
         )
 
@@ -238,7 +244,13 @@ def _symmetry(
     try:
         return found(source)
     except InputError as error:  # a guide, or a forward that cannot be followed
-        chain = found(None)
+        hint = "give model=MODULE, spec=SPEC, or assume_chain=True if it is a plain chain"
+        if error.code == "example-input-needed":
+            hint = "give inputs=BATCH, a batch that the module takes"
+        try:
+            chain = found(None)
+        except InputError as no_chain:
+            raise type(error)(error.message, code=error.code, hint=hint) from no_chain
         try:
             chain.provenance.require_groups("StraddlingPenalty")
         except UsageError as refusal:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from symdiag.symmetry.spec import Group, Member
 from symdiag.symmetry.units import (
+    CONSTANT,
     FIXED,
     MAX_REPEATS,
     REPEATED,
@@ -198,6 +199,8 @@ class AxisTable(Units):
             kept, gone = self.variables[root], self.variables[other]
             kept.pinned, kept.unsigned = kept.pinned or gone.pinned, kept.unsigned or gone.unsigned
             kept.quiet = kept.quiet and gone.quiet
+            # a first state of zeros makes no units: what reads or writes it does
+            kept.name = gone.name if kept.name == CONSTANT else kept.name
 
     def bind(
         self, tensor: str, axis: int, label: Label | None, *, flips: bool = True, reason: str = ""

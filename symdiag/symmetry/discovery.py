@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.formats.pickled_module import pickled_modules
 from symdiag.network import (
@@ -97,6 +98,7 @@ def discover(
     model: ModelSource | None = None,
     spec_file: Path | None = None,
     assume_chain: bool = False,
+    inputs: Array | None = None,
     generator: np.random.Generator,
 ) -> Symmetry:
     """The verified symmetry group of a posterior's network.
@@ -111,6 +113,7 @@ def discover(
             ``package.module:factory``, which imports that code.
         spec_file: a hand-written spec (docs/spec-file.md).
         assume_chain: the user vouches for the chain where the file does not determine it.
+        inputs: data (N, ...), which tell what the module takes where no example comes with it.
         generator: random inputs, perturbations and group elements of the verification.
 
     Returns:
@@ -123,7 +126,7 @@ def discover(
         UsageError: an option is wrong (``unknown-activation``, ``bad-model-option``, ``bad-spec``).
     """
     if model is not None:
-        found = _from_model(posterior, activation, model, spec_file, generator)
+        found = _from_model(posterior, activation, model, spec_file, generator, inputs)
     else:
         whole = _from_pickled(posterior, activation, generator) if spec_file is None else None
         found = whole or _from_file(posterior, activation, spec_file, generator)
@@ -216,13 +219,14 @@ def _from_model(
     model: ModelSource,
     spec_file: Path | None,
     generator: np.random.Generator,
+    inputs: Array | None = None,
 ) -> _Found:
     """Groups by tracing the user's module, or from a spec file checked against it."""
     from symdiag.network.module import user_model
     from symdiag.symmetry.probing import model_probe
     from symdiag.symmetry.tracing import trace_spec
 
-    user = user_model(model, posterior)
+    user = user_model(model, posterior, inputs)
     reasons: dict[str, str] = {}
     if spec_file is not None:
         spec = read_spec(spec_file, posterior)

@@ -24,9 +24,10 @@ from symdiag.symmetry.rules_modules import ModuleCall
 from symdiag.symmetry.rules_shapes import FunctionCall, fixed, unknown
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.symmetry.tracer import ExampleTracer
-from symdiag.symmetry.units import OUTPUT
+from symdiag.symmetry.units import CONSTANT, OUTPUT
 
 _HINT = "describe the groups in a spec file (--spec); docs/spec-file.md has an example"
+_FILLED = frozenset({"new_zeros", "zeros_like", "new_ones", "ones_like", "new_full", "full_like"})
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,13 @@ class _Walk:
         """
         if value.numel() == 0 or bool((value != value.reshape(-1)[0]).any()):
             return fixed(shape)
-        new = [self.table.new("constant", size, quiet=True) if size > 1 else None for size in shape]
+        return self._filled(shape, zeros=not bool(value.any()))
+
+    def _filled(self, shape: Any, *, zeros: bool) -> Any:
+        """A tensor of one number throughout, which takes on whatever units it is combined with."""
+        new = [self.table.new(CONSTANT, size, quiet=True) if size > 1 else None for size in shape]
         # zeros are their own negative, any other constant is not
-        if bool(value.any()):
+        if not zeros:
             self.table.unsign(new, "a constant does not flip")
         return tuple(new)
 
@@ -242,6 +247,8 @@ class _Walk:
             picked = self._pick(node)
             if picked is not None:
                 return picked
+        if name in _FILLED:
+            return self._filled(shape, zeros="zeros" in name)
         labels, shapes = self._inputs(node)
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: _plain(n))
         call = FunctionCall(

@@ -13,6 +13,9 @@ SINGLE = "a single unit"
 WITHIN = "units within units"
 FIXED = "entries that stay fixed"
 REPEATED = "concatenated units are repeated along an axis"
+CONSTANT = "constant"
+"""Name of the units of a tensor of one number, until they are united with others."""
+
 SILENT = frozenset({"", OUTPUT, SINGLE, WITHIN, FIXED})
 """Reasons that need no note."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,16 +22,14 @@ from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import Elbo
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._kl_weight import read_kl_weight
+from symdiag.tasks._network_data import DataSource, forward_pass, network_data
 from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions, MeterOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig
-from symdiag.training.data import Dataset, load_data
+from symdiag.training.data import Dataset
 from symdiag.training.evaluation import Evaluation, evaluate, importance
-from symdiag.training.learning_problem import Forward, LearningProblem, Points, build_problem
+from symdiag.training.learning_problem import LearningProblem, Points, build_problem
 
 _CHUNK = 2_000_000  # weights times draws pushed through the network at a time
-
-DataSource: TypeAlias = Any
-"""A file, a ``Dataset``, or a pair (inputs, targets) of arrays or tensors."""
 
 
 def problem_of(
@@ -51,8 +48,10 @@ def problem_of(
         InputError: The data do not fit the network.
     """
     # both sets first: a misspelt file should not cost a forward pass
-    train = network_data(data, held_out.target, symmetry)
-    test = None if held_out.test is None else network_data(held_out.test, held_out.target, symmetry)
+    train = network_data(data, held_out.target, posterior, symmetry)
+    test = held_out.test
+    if test is not None:
+        test = network_data(test, held_out.target, posterior, symmetry)
     forward = forward_pass(posterior, symmetry)
     return build_problem(posterior, symmetry.spec, forward, model, train, test, device=device)
 
@@ -163,35 +162,6 @@ def measure_evidence(
     return Evidence(elbo, scores, found.coverage, found)
 
 
-def forward_pass(posterior: Posterior, symmetry: Symmetry) -> Forward:
-    """The forward pass with the checkpoint's buffers alongside the drawn weights.
-
-    Raises:
-        UsageError: ``forward-undetermined``: neither the file nor the options say what the network
-            computes.
-    """
-    forward = symmetry.forward
-    if forward is None:
-        raise UsageError(
-            "the network's outputs cannot be computed from the file alone",
-            code="forward-undetermined",
-            hint="give --activation for a plain chain, or the module with --model "
-            "package.module:factory",
-        )
-    stored = {name: torch.from_numpy(value) for name, value in posterior.buffers.items()}
-
-    def run(weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        first = next(iter(weights.values()))
-        # buffers have no draw axis: every draw of the weights sees the same ones
-        buffers = {
-            name: value.to(first).expand(len(first), *value.shape) for name, value in stored.items()
-        }
-        outputs: Tensor = forward({**buffers, **weights}, inputs)
-        return outputs
-
-    return run
-
-
 def function_setting(
     posterior: Posterior, symmetry: Symmetry, given: DataOptions, seed: int
 ) -> Setting:
@@ -200,29 +170,8 @@ def function_setting(
         return Setting(seed=seed)
     inputs = None
     if given.data is not None:
-        inputs = network_data(given.data, given.target, symmetry).inputs
+        inputs = network_data(given.data, given.target, posterior, symmetry).inputs
     return Setting(forward_pass(posterior, symmetry), symmetry.network, inputs, seed)
-
-
-def network_data(data: DataSource, target: str | None, symmetry: Symmetry) -> Dataset:
-    """The data set, flattened to rows where the network is a chain of linear layers."""
-    dataset = as_dataset(data, target)
-    if symmetry.network is not None and symmetry.network.is_mlp:
-        return dataclasses.replace(dataset, inputs=dataset.inputs.reshape(len(dataset), -1))
-    return dataset
-
-
-def as_dataset(data: DataSource, target: str | None = None) -> Dataset:
-    """The data set that ``data`` is or names."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, str | Path):
-        return load_data(data, target=target)
-    inputs, targets = (
-        np.asarray(part.detach().cpu() if isinstance(part, Tensor) else part, dtype=np.float64)
-        for part in data
-    )
-    return Dataset(inputs, targets)
 
 
 class Evaluator:

@@ -17,6 +17,7 @@ import numpy as np
 
 from symdiag import formats
 from symdiag._version import __version__
+from symdiag.arrays import Array
 from symdiag.errors import InputError, OutputError, UsageError
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import ModelInfo
@@ -70,25 +71,30 @@ def _read(source: Source, reading: ReadingOptions) -> Posterior:
     return found
 
 
-def find_symmetry(posterior: Posterior, network: NetworkOptions, seed: int) -> Symmetry:
+def find_symmetry(
+    posterior: Posterior, network: NetworkOptions, seed: int, inputs: Array | None = None
+) -> Symmetry:
     """The verified symmetry group; its verification draws the same numbers in every task.
 
     A posterior of a live object brings that object's network, unless ``network`` names another.
+    ``inputs`` are the data's (N, ...), where there are any: they show what a module takes.
     """
     live = formats.network_of(posterior) if network.model is None else None
     if live is None:
-        return _discovered(posterior, network, seed)
+        return _discovered(posterior, network, seed, inputs)
     try:
-        return _discovered(posterior, replace(network, model=live), seed)
+        return _discovered(posterior, replace(network, model=live), seed, inputs)
     except InputError as error:
         # its tensors may still form a network that can be read, as those of its file would
         log.debug("%s: %s", type(live).__name__, error.message)
-        found = _discovered(posterior, network, seed)
+        found = _discovered(posterior, network, seed, inputs)
         note = f"the module {type(live).__name__} could not be used: {error.message}"
         return replace(found, notes=(*found.notes, note))
 
 
-def _discovered(posterior: Posterior, network: NetworkOptions, seed: int) -> Symmetry:
+def _discovered(
+    posterior: Posterior, network: NetworkOptions, seed: int, inputs: Array | None
+) -> Symmetry:
     started = time.perf_counter()
     found = discover(
         posterior,
@@ -96,6 +102,7 @@ def _discovered(posterior: Posterior, network: NetworkOptions, seed: int) -> Sym
         model=network.model,
         spec_file=network.spec,
         assume_chain=network.assume_chain,
+        inputs=inputs,
         generator=np.random.default_rng([seed, 7]),
     )
     log.debug(

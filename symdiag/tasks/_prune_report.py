@@ -20,7 +20,8 @@ from symdiag.report.kinds.prune import PruneSettings, Removed, Stage
 from symdiag.report.kinds.retrain import Change, TestScores
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
-from symdiag.tasks._evidence import check_assumed_function, forward_pass, problem_of
+from symdiag.tasks._evidence import check_assumed_function, problem_of
+from symdiag.tasks._network_data import forward_pass
 from symdiag.tasks.options import DataOptions, EstimationOptions, PruneOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation, evaluate, evaluation_noise

@@ -21,7 +21,7 @@ from symdiag.report.kinds.universe import UniverseReport
 from symdiag.report.notebook import Reported
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks._align_report import align_report, on_data, universe_report
-from symdiag.tasks._evidence import Evaluator, as_dataset, relative_change
+from symdiag.tasks._evidence import Evaluator, relative_change
 from symdiag.tasks._inputs import (
     Source,
     check_output,
@@ -32,6 +32,7 @@ from symdiag.tasks._inputs import (
     read_all,
     run_info,
 )
+from symdiag.tasks._network_data import as_dataset
 from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import MatchingOptions, PathOptions, ReadingOptions, WrittenOptions
 from symdiag.training.config import ModelConfig

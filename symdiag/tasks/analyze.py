@@ -32,7 +32,11 @@ from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
 from symdiag.tasks._commands import analyze_command, prune_command, retrain_command
-from symdiag.tasks._evidence import Evidence, function_setting, measure_evidence
+from symdiag.tasks._evidence import (
+    Evidence,
+    function_setting,
+    measure_evidence,
+)
 from symdiag.tasks._inputs import (
     TOOL,
     Progress,
@@ -44,6 +48,7 @@ from symdiag.tasks._inputs import (
     read_all,
     run_info,
 )
+from symdiag.tasks._network_data import example_inputs
 from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import (
     DataOptions,
@@ -95,7 +100,8 @@ def analyze(
     read, *others = read_all(sources, reading)
     # a dense covariance too large for joint densities is analysed by its marginals, and said so
     posterior, marginals_only = tractable(read)
-    symmetry = find_symmetry(posterior, reading, estimation.seed)
+    seen = example_inputs(posterior, reading, given.data, given.target)
+    symmetry = find_symmetry(posterior, reading, estimation.seed, seen)
     # buffers move with the units, but are not random; a tied tensor is one weight, however often
     # the file has it
     weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))

@@ -22,7 +22,7 @@ from symdiag.report.kinds.prune import PruneReport
 from symdiag.report.notebook import Reported
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
-from symdiag.tasks._evidence import forward_pass, function_setting
+from symdiag.tasks._evidence import function_setting
 from symdiag.tasks._inputs import (
     TOOL,
     Source,
@@ -33,6 +33,7 @@ from symdiag.tasks._inputs import (
     read,
     run_info,
 )
+from symdiag.tasks._network_data import example_inputs, forward_pass
 from symdiag.tasks._prune_report import Comparison, kept_indices, removed_units, settings_of
 from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import DataOptions, EstimationOptions, PruneOptions, ReadingOptions
@@ -89,7 +90,8 @@ def prune(
     started = time.time()
     wide = read(source, reading)
     _check(wide, reading, given, pruning)
-    symmetry = find_symmetry(wide, reading, estimation.seed)
+    seen = example_inputs(wide, reading, given.data, given.target)
+    symmetry = find_symmetry(wide, reading, estimation.seed, seen)
     symmetry.provenance.require_function("pruning")
     setting = function_setting(wide, symmetry, given, estimation.seed)
     if setting.forward is None:

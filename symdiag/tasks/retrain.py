@@ -16,7 +16,7 @@ from symdiag.estimators.evaluator import check_device
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.retrain import RetrainReport
 from symdiag.report.notebook import Reported
-from symdiag.tasks._evidence import DataSource, check_assumed_function, problem_of
+from symdiag.tasks._evidence import check_assumed_function, problem_of
 from symdiag.tasks._inputs import (
     Source,
     check_output,
@@ -27,6 +27,7 @@ from symdiag.tasks._inputs import (
     read,
     run_info,
 )
+from symdiag.tasks._network_data import DataSource, example_inputs
 from symdiag.tasks._retrain_report import Outcome, build_report, settings_of
 from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, ReadingOptions
@@ -96,7 +97,8 @@ def retrain(
     original = read(source, reading)
     _check_files(files, original)
     # the group is that of the file's posterior, also where training starts from scratch
-    symmetry = find_symmetry(original, reading, training.seed)
+    seen = example_inputs(original, reading, data, held_out.target)
+    symmetry = find_symmetry(original, reading, training.seed, seen)
     symmetry.provenance.require_function("retraining")
     # scratch keeps only what is deterministic, shapes and the file to write back to
     start = original if runs.start == "checkpoint" else scratch(original, training.seed)

@@ -153,9 +153,9 @@ def build_problem(
 def _check_trainable(posterior: Posterior) -> None:
     if posterior.covariance is not None:
         raise UnsupportedError(
-            "retraining a posterior with correlated weights is not supported",
+            "the weights are correlated under this posterior, and training moves means and stds alone",
             code="correlated-posterior",
-            hint="Only mean-field (diagonal) Gaussians can be written back after retraining.",
+            hint="Retrain a mean-field posterior of the same network; symdiag analyze takes this one.",
         )
     if not any((scale > 0).any() for scale in posterior.scale.values()):
         raise UnsupportedError(

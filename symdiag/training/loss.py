@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from symdiag.estimators.layerwise import group_values
+from symdiag.objectives.element_term import ElementTerm
 from symdiag.objectives.terms import Objective
 from symdiag.objectives.variational import Variational, gaussian_kl
 from symdiag.permanents import Effort
@@ -130,6 +131,11 @@ class Monitor:
         generator = generator_for(self.seed, "evaluation", 1)
         total = 0.0
         for group in self.problem.spec:
+            if not group.is_matrix_permanent:
+                total += float(
+                    ElementTerm(group, q)(q.loc, q.scale, draws[:_WIDE_DRAWS], generator)
+                )
+                continue
             wide = group.width > _WIDE
             seen = {k: v[:_WIDE_DRAWS] for k, v in named.items()} if wide else named
             effort = _WIDE_EFFORT if wide else _EFFORT

@@ -140,7 +140,7 @@ def with_sigma(width=4):
 
 def small_problem(posterior):
     from symdiag.symmetry.discovery import discover
-    from symdiag.tasks._evidence import forward_pass
+    from symdiag.tasks._network_data import forward_pass
 
     found = discover(posterior, activation="tanh", generator=np.random.default_rng(0))
     rng = np.random.default_rng(1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.objectives.group_term import GroupTerm
+from symdiag.objectives.element_term import group_term
 from symdiag.objectives.terms import TermOptions
 from symdiag.objectives.variational import Variational
 from symdiag.symmetry.spec import PermutationSpec
@@ -28,7 +28,7 @@ class Symmetrized:
         value_every: int = 1,
     ) -> None:
         self.groups = tuple(
-            GroupTerm(group, q, marginals, value_every=value_every)
+            group_term(group, q, marginals, value_every=value_every)
             for group in spec
             if group.width > 1 or group.signed
         )
