@@ -11,19 +11,19 @@ from __future__ import annotations
 import copy
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
 from symdiag.arrays import Array
-from symdiag.errors import InputError, UnsupportedError, UsageError
+from symdiag.errors import UnsupportedError, UsageError
+from symdiag.network.example_inputs import as_arguments, as_taken, guessed_inputs
 from symdiag.network.library_modules import made_plain
 from symdiag.network.matching import match_names, match_posterior
 from symdiag.network.noise import running
@@ -39,7 +39,6 @@ _FACTORY_HINT = (
 _OUTPUT_HINT = (
     "its forward must return the outputs as a tensor, or a tuple, list or dict of tensors"
 )
-_SPATIAL_SIZES = (8, 16, 28, 32, 64, 96, 224)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class UserModel:
         Raises:
             UnsupportedError: ``model-mismatch`` when the module returns no tensor.
         """
-        arguments = self._arguments(inputs)
+        arguments = as_taken(inputs, self.example_inputs)
         mine = self._mine(weights)
         # one axis more than the module's own tensor has: that of the draws
         axes = {
@@ -84,12 +83,6 @@ class UserModel:
                 {k: v if axes[k] is None else v[s] for k, v in mine.items()} for s in range(count)
             ]
             return torch.stack([self._call(draw, arguments) for draw in one])
-
-    def _arguments(self, inputs: Any) -> tuple[Any, ...]:
-        """The call's arguments; whole numbers where the module takes indices (embeddings)."""
-        given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        known = (*self.example_inputs, *(None,) * len(given))
-        return tuple(_indices(g) if _is_index(k) else g for g, k in zip(given, known, strict=False))
 
     def all_outputs(self, weights: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Tensor:
         """Every number the module returns, in whichever output, as one vector; for weights without
@@ -132,27 +125,6 @@ class UserModel:
                 torch.func.functional_call(self.module, shaped, arguments, tie_weights=True)
             )
         return outputs_of_points(found, arguments) if self.samples else found
-
-
-def _is_index(argument: Any) -> bool:
-    return isinstance(argument, Tensor) and argument.dtype in (torch.int64, torch.int32)
-
-
-def _indices(inputs: Any) -> Any:
-    """Inputs as indices: data sets are read as floating-point numbers, which hold them exactly.
-
-    Raises:
-        InputError: ``bad-data`` for numbers that are no indices.
-    """
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-        return inputs
-    if not torch.equal(inputs, inputs.round()):
-        raise InputError(
-            "the module takes indices (an embedding's), but the inputs are no whole numbers",
-            code="bad-data",
-            hint="Give token indices as the array X.",
-        )
-    return inputs.long()
 
 
 def _tensors_in(result: Any) -> list[Tensor]:
@@ -223,7 +195,11 @@ def user_model(source: ModelSource, posterior: Posterior, inputs: Array | None =
     matched = match_posterior(module, posterior)
     names = match_names(module, posterior) if matched is None else matched
     model = UserModel(module, (), names, samples=samples or matched is not None)
-    found = _as_arguments(example) if example is not None else _guess_inputs(model, inputs)
+    found = (
+        as_arguments(example)
+        if example is not None
+        else guessed_inputs(module, inputs, samples=model.samples)
+    )
     model = replace(model, example_inputs=found)
     if model.samples and _ignores_inputs(model):
         raise UnsupportedError(
@@ -288,85 +264,6 @@ def _copied(module: nn.Module) -> nn.Module:
 def _as_stored(value: Tensor, own: Tensor) -> Tensor:
     """``value`` in the shape in which the module holds it: a posterior may drop axes of length one."""
     return value if value.shape == own.shape else value.reshape(own.shape)
-
-
-def _as_arguments(example: Any) -> tuple[Any, ...]:
-    arguments = tuple(example) if isinstance(example, (tuple, list)) else (example,)
-    return tuple(
-        a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments
-    )
-
-
-def _guess_inputs(model: UserModel, inputs: Array | None) -> tuple[Any, ...]:
-    """A batch of two that the module accepts: like the data, or from its first layer; spatial sizes
-    are tried in turn.
-    """
-    for candidate in (*_like(inputs), *_candidates(model.module)):
-        try:
-            with torch.no_grad(), running(samples=model.samples):
-                model.module(candidate)
-        except Exception:  # noqa: S112 - any failure means: not this shape
-            continue
-        return (candidate,)
-    raise UnsupportedError(
-        "the shape of the module's input could not be found out",
-        code="example-input-needed",
-        hint="let the factory return (module, example_input)",
-    )
-
-
-def _like(inputs: Array | None) -> Iterator[Tensor]:
-    """Noise in the shape of two points, then two points as indices if they may be some."""
-    if inputs is None or not len(inputs):
-        return
-    generator = torch.Generator().manual_seed(0)
-    yield torch.randn(2, *inputs.shape[1:], generator=generator, dtype=torch.float64)
-    points = torch.from_numpy(np.resize(inputs, (2, *inputs.shape[1:])))
-    if torch.equal(points, points.round()):
-        yield points.long()
-
-
-def _candidates(module: nn.Module) -> Iterator[Tensor]:
-    """What the first layer may take: its attributes say so, in PyTorch's layers and in everyone's
-    copies.
-    """
-    generator = torch.Generator().manual_seed(
-        0
-    )  # equal or vanishing inputs would hide dependencies
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(2, *shape, generator=generator, dtype=torch.float64)
-
-    for part in module.modules():
-        features, channels = _count(part, "in_features"), _count(part, "in_channels")
-        vocabulary = _count(part, "num_embeddings")
-        if features:
-            yield from (noise(features), noise(3, features))
-        if channels:
-            yield from (noise(channels, *(size,) * _spatial(part)) for size in _SPATIAL_SIZES)
-        if vocabulary:
-            # different indices in both rows: equal ones would hide which position matters
-            tokens = torch.arange(10).reshape(2, 5) % vocabulary
-            yield from (tokens, tokens[:, 0])
-        if features or channels or vocabulary:
-            break
-    first = next((p for p in module.parameters() if p.ndim > 1), None)
-    for size in () if first is None else first.shape[1::-1]:  # (out, in, ...) or (in, out)
-        spatial = first.ndim - 2 if first is not None else 0
-        yield from (noise(size, *(side,) * spatial) for side in _SPATIAL_SIZES[: 1 + 9 * spatial])
-
-
-def _count(module: nn.Module, name: str) -> int:
-    value = getattr(module, name, None)
-    return value if isinstance(value, int) else 0
-
-
-def _spatial(convolution: nn.Module) -> int:
-    """Axes that a convolution slides over; its kernel's size may be one number for all of them."""
-    size = getattr(convolution, "kernel_size", ())
-    if isinstance(size, tuple) and size:
-        return len(size)
-    return max((p.ndim for p in convolution.parameters()), default=4) - 2
 
 
 def outputs_of_points(found: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:

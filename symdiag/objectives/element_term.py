@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from symdiag.arrays import Array, BoolArray, IntArray
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.objectives._element_loop import element_loop
 from symdiag.objectives._moments import Moments, Slots, gradients
-from symdiag.objectives.group_term import GroupTerm, TermGradients, _Straddling
+from symdiag.objectives._straddling import TermGradients, straddling
+from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.variational import Layout, Variational
 from symdiag.symmetry.spec import Group, Member
 
@@ -83,9 +84,7 @@ class ElementTerm:
         The value sums over the elements that the chain came by, hence is a lower bound for every
         draw; 0 where none is wanted.
         """
-        function: Any = _Straddling.apply
-        value: Tensor = function(loc, scale, draws, self, generator)
-        return value
+        return straddling(loc, scale, draws, self, generator)
 
     def evaluate(
         self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator

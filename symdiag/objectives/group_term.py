@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from symdiag.estimators.densities import SlotDensity, unit_blocks
 from symdiag.estimators.layerwise import permanent_values
 from symdiag.objectives._moments import Moments, Slots, gradients, matrix_moments
 from symdiag.objectives._partners import Partners
+from symdiag.objectives._straddling import TermGradients, straddling
 from symdiag.objectives.variational import Variational
 from symdiag.permanents import (
     Effort,
@@ -131,9 +131,7 @@ class GroupTerm:
         bound, and where they are sampled an estimate whose mean is a lower bound (sequential Monte
         Carlo), that of the last call that made one.
         """
-        function: Any = _Straddling.apply
-        value: Tensor = function(loc, scale, draws, self, generator)
-        return value
+        return straddling(loc, scale, draws, self, generator)
 
     def evaluate(
         self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
@@ -252,54 +250,6 @@ class GroupTerm:
     def _masked(self, log_density: Tensor, which: int) -> Tensor:
         allowed = self.blocks.allowed[which]
         return log_density if allowed is None else log_density.masked_fill(~allowed, -torch.inf)
-
-
-@dataclass(frozen=True)
-class TermGradients:
-    """Mean over draws of log perm, nats, and its gradients at the flat positions ``index`` (n, D).
-
-    With respect to means and stds (n, D) at fixed draws, and to the S draws used (S, n, D).
-    """
-
-    value: Tensor
-    index: Tensor
-    by_mean: Tensor
-    by_std: Tensor
-    by_draw: Tensor
-
-
-class _Straddling(torch.autograd.Function):
-    """log perm(exp A), or what a ``term`` has in its place, averaged over draws.
-
-    A term ``evaluate``s as ``GroupTerm`` does: all gradients are formed in the forward pass, next to
-    the marginals that they need.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        loc: Tensor,
-        scale: Tensor,
-        draws: Tensor,
-        term: Any,
-        generator: np.random.Generator,
-    ) -> Tensor:
-        found = term.evaluate(loc, scale, draws, generator)
-        ctx.save_for_backward(found.index, found.by_mean, found.by_std, found.by_draw)
-        ctx.like = (loc, scale, draws)
-        return found.value
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        index, *saved = ctx.saved_tensors
-        spread = []
-        for like, gradient in zip(ctx.like, saved, strict=True):
-            full = torch.zeros_like(like)
-            # of the draws' gradient only those that were used have one
-            part = full if full.ndim == 1 else full[: len(gradient)]
-            part[..., index] = (gradient * grad_outputs[0]).to(like.dtype)
-            spread.append(full)
-        return (*spread, None, None)
 
 
 def _locate(group: Group, q: Variational) -> _Blocks:
