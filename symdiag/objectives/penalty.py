@@ -254,7 +254,6 @@ def _symmetry(
         try:
             chain.provenance.require_groups("StraddlingPenalty")
         except UsageError as refusal:
-            hint = "give model=MODULE, spec=SPEC, or assume_chain=True if it is a plain chain"
             raise UsageError(
                 f"{refusal.message}; {error.message}", code=refusal.code, hint=hint
             ) from error
