@@ -26,16 +26,16 @@ def elements(group: Group) -> Iterator[Element]:
             yield Element(np.array(permutation), np.array(flips))
 
 
-def log_density(posterior: Posterior, weights: Mapping[str, np.ndarray]) -> float:
-    """log q(ω) by scipy; −inf when a deterministic weight is not at its value."""
-    total = 0.0
+def log_density(posterior: Posterior, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """log q(ω) by scipy, over any leading axes; −inf where a deterministic weight is off its value."""
+    total = np.zeros(())
     for name, value in weights.items():
         loc, scale = posterior.loc[name], posterior.scale[name]
         random = scale > 0
-        if (value[~random] != loc[~random]).any():
-            return -np.inf
-        total += norm.logpdf(value[random], loc[random], scale[random]).sum()
-    return float(total)
+        total = total + norm.logpdf(value[..., random], loc[random], scale[random]).sum(-1)
+        moved = (value[..., ~random] != loc[~random]).any(-1)
+        total = np.where(moved, -np.inf, total)
+    return total
 
 
 def straddling_of(
@@ -44,10 +44,8 @@ def straddling_of(
     """log Σ_g q(g⁻¹ω)/q(ω) for one draw, all groups of ``spec`` jointly."""
     names = [g.name for g in spec]
     actions = itertools.product(*(list(elements(g)) for g in spec))
-    values = [
-        log_density(posterior, act(spec, dict(zip(names, action, strict=True)), draw))
-        for action in actions
-    ]
+    moved = [act(spec, dict(zip(names, action, strict=True)), draw) for action in actions]
+    values = log_density(posterior, {n: np.stack([m[n] for m in moved]) for n in draw})
     return float(logsumexp(values) - log_density(posterior, draw))
 
 

@@ -116,7 +116,7 @@ SAMPLED = {
 def test_sampled_bounds_enclose_the_exact_sum(name, summed, monkeypatch):
     case, closes_to = SAMPLED[name]
     posterior, spec = case()
-    count = 120
+    count = 40
     draws = to_torch(posterior.sample(np.random.default_rng(1), count))
     exact = JointSandwich(posterior, spec)(draws, 2, np.random.default_rng(0))
     assert exact.exact.all()

@@ -112,11 +112,11 @@ def test_the_whole_group_matches_enumeration(pools):
 def test_estimates_agree_with_enumeration():
     posterior, spec = concatenation(4, signed=True)
     found = estimate_straddling(posterior, spec, samples=150)
-    draws = posterior.sample(np.random.default_rng(1), 150)
+    draws = posterior.sample(np.random.default_rng(1), 50)
     values = [
-        straddling_of(posterior, spec, {n: v[s] for n, v in draws.items()}) for s in range(150)
+        straddling_of(posterior, spec, {n: v[s] for n, v in draws.items()}) for s in range(50)
     ]
-    error = 4 * np.std(values) / np.sqrt(150) + 4 * (found.total.std_error or 0.0)
+    error = 4 * np.std(values) / np.sqrt(50) + 4 * (found.total.std_error or 0.0)
     assert abs(found.total.value - np.mean(values)) < error
     assert spec.adjacent(
         *spec.groups
