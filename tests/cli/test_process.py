@@ -92,15 +92,14 @@ def test_version_is_one_line():
 
 @pytest.fixture(scope="module")
 def outputs(checkpoint):
-    """stdout of one analysis in three environments that have broken other tools."""
+    """stdout of one analysis in two environments that have broken other tools."""
     environments = (
         {"FORCE_COLOR": "1"},
-        {"NO_COLOR": "1", "TERM": "dumb"},
-        {"PYTHONIOENCODING": "cp1252"},
+        {"NO_COLOR": "1", "TERM": "dumb", "PYTHONIOENCODING": "cp1252"},
     )
     arguments = ("analyze", checkpoint, "--format", "json", "--samples", 16, "--seed", 5)
     done = [run(*arguments, env=env) for env in environments]
-    assert [d.returncode for d in done] == [0, 0, 0]
+    assert [d.returncode for d in done] == [0, 0]
     return [d.stdout for d in done]
 
 

@@ -79,11 +79,11 @@ def test_channels_and_the_columns_they_own_are_found_together():
 )
 def test_bound_is_never_below_the_joint_sum_on_average(sizes, signed, std):
     posterior, spec = mlp(sizes, seed=5, std=std, signed=signed)
-    draws = posterior.sample(np.random.default_rng(7), 80)
+    draws = posterior.sample(np.random.default_rng(7), 40)
     estimator, _ = made(posterior, spec)
     joint = GroupSum(posterior, spec, estimator.loc, estimator.scale)
     tensors = estimator.tensors(draws)
-    exact = np.array([joint.exact({n: v[s] for n, v in tensors.items()}) for s in range(80)])
+    exact = np.array([joint.exact({n: v[s] for n, v in tensors.items()}) for s in range(40)])
     upper, _ = bounded(posterior, spec, draws, 8)
     gap = upper - exact
     assert gap.mean() >= -3.0 * gap.std(ddof=1) / math.sqrt(len(gap)) - 1e-9

@@ -83,7 +83,7 @@ def stripped(report):
     return plain
 
 
-OPTIONS = {"samples": 16, "seed": 4}
+OPTIONS = {"samples": 4, "seed": 4}
 
 
 def test_module_state_dict_arrays_and_file_give_one_report(net, tmp_path, monkeypatch):
