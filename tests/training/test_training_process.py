@@ -1,4 +1,7 @@
-"""Real processes: killed, interrupted, out of disk, two at once."""
+"""Training as processes: killed, interrupted, out of disk, two at once.
+
+What must be a process is one; the runs it is compared with are made here, where torch is loaded.
+"""
 
 import json
 import os
@@ -6,65 +9,49 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
 from symdiag import formats
+from symdiag.cli.main import main
 
-OPTIONS = [
-    "--activation",
-    "relu",
-    "--noise",
-    "0.3",
-    "--prior-std",
-    "1",
-    "--patience",
-    "0",
-    "--draws",
-    "4",
-    "--budget",
-    "0.2",
-]
+OPTIONS = (
+    "--activation relu --noise 0.3 --prior-std 1 --patience 0 --draws 4 --budget 0.2 --samples 32"
+).split()
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+LAUNCHER = "-m torch.distributed.run --nproc-per-node 2 --master-port 0 --standalone".split()
 
 
-def command(checkpoint, data, output, *more, launcher=()):
-    base = launcher or (sys.executable, "-m", "symdiag")
-    return [
-        *base,
-        "retrain",
-        str(checkpoint),
-        "--data",
-        str(data),
-        "-o",
-        str(output),
-        *OPTIONS,
-        *more,
-    ]
+def arguments(checkpoint, data, output, *more):
+    given = ["retrain", str(checkpoint), "--data", str(data), "-o", str(output)]
+    return [*given, *OPTIONS, *more]
 
 
-def run(*arguments, before=None, **options):
-    return subprocess.run(
-        command(*arguments, **options),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        preexec_fn=before,
-    )
-
-
-def start(*arguments):
+def start(*given, launcher=()):
     return subprocess.Popen(
-        command(*arguments),
+        [sys.executable, *launcher, "-m", "symdiag", *arguments(*given)],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.fixture
+def run(capfd):
+    """A whole run in this process, on one thread as the processes: its code, stdout and stderr."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def call(*given):
+        code = main(arguments(*given))
+        return code, *capfd.readouterr()
+
+    yield call
+    torch.set_num_threads(threads)
 
 
 def wait_for(path, process, seconds=120):
@@ -77,89 +64,87 @@ def wait_for(path, process, seconds=120):
 
 def tensors(path):
     posterior = formats.load(path)
-    return np.concatenate(
-        [
-            *(v.ravel() for v in posterior.loc.values()),
-            *(v.ravel() for v in posterior.scale.values()),
-        ]
-    )
+    parts = (*posterior.loc.values(), *posterior.scale.values())
+    return np.concatenate([v.ravel() for v in parts])
 
 
-def test_kill_minus_nine_then_resume_is_bit_exact(checkpoint, data_files, tmp_path):
-    more = [
-        "--steps",
-        "200",
-        "--interval",
-        "10",
-        "--control-runs",
-        "1",
-        "--metrics",
-        str(tmp_path / "m.jsonl"),
-        "--keep-worse",
-    ]
-    whole = run(checkpoint, data_files[0], tmp_path / "whole.pt", *more)
-    assert whole.returncode in (0, 1), whole.stderr
-    expected = (tmp_path / "m.jsonl").read_text(encoding="utf-8")
+def test_kill_minus_nine_then_resume_is_bit_exact(run, checkpoint, data_files, tmp_path):
+    metrics = tmp_path / "m.jsonl"
+    more = "--steps 100 --interval 10 --control-runs 1 --keep-worse --metrics".split()
+    more = (*more, str(metrics))
+    code, _, stderr = run(checkpoint, data_files[0], tmp_path / "whole.pt", *more)
+    assert code in (0, 1), stderr
+    expected = metrics.read_text(encoding="utf-8")
     broken = start(checkpoint, data_files[0], tmp_path / "out.pt", *more)
     wait_for(tmp_path / "out.pt.state", broken)
     broken.kill()
     broken.communicate()
     assert not (tmp_path / "out.pt").exists()
-    resumed = run(checkpoint, data_files[0], tmp_path / "out.pt", *more, "--resume")
-    assert resumed.returncode in (0, 1), resumed.stderr
+    code, _, stderr = run(checkpoint, data_files[0], tmp_path / "out.pt", *more, "--resume")
+    assert code in (0, 1), stderr
     np.testing.assert_array_equal(tensors(tmp_path / "out.pt"), tensors(tmp_path / "whole.pt"))
     assert not (tmp_path / "out.pt.state").exists()
     lines = [
-        [json.loads(x) for x in t.splitlines()]
-        for t in (expected, (tmp_path / "m.jsonl").read_text("utf-8"))
+        [json.loads(x) for x in t.splitlines()] for t in (expected, metrics.read_text("utf-8"))
     ]
     kept = ("phase", "step", "objective", "gradient_norm")
     assert [[x[k] for k in kept] for x in lines[0]] == [[x[k] for k in kept] for x in lines[1]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_leave_a_state_and_exit_130(checkpoint, data_files, tmp_path, number):
-    process = start(
-        checkpoint, data_files[0], tmp_path / "out.pt", "--steps", "100000", "--interval", "20"
-    )
-    wait_for(tmp_path / "out.pt.state", process)
+ENDLESS = "--steps 100000 --interval 20 --no-control".split()
+
+
+def interrupted(given, number):
+    """A run stopped by a signal once its state is on disk."""
+    process, state = start(*given), given[2].with_name(given[2].name + ".state")
+    wait_for(state, process)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert (tmp_path / "out.pt.state").stat().st_size > 0
-    assert not (tmp_path / "out.pt").exists()
+    assert state.stat().st_size > 0
+    assert not given[2].exists()
+    return state
 
 
-def test_two_processes_agree_with_one(checkpoint, data_files, tmp_path):
+def test_an_interrupt_leaves_a_state_and_exits_130(checkpoint, data_files, tmp_path):
+    interrupted((checkpoint, data_files[0], tmp_path / "out.pt", *ENDLESS), signal.SIGINT)
+
+
+@contextmanager
+def files_no_larger_than(limit):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_sigterm_leaves_a_state_and_a_full_disk_leaves_that(run, checkpoint, data_files, tmp_path):
+    given = (checkpoint, data_files[0], tmp_path / "out.pt", *ENDLESS)
+    state = interrupted(given, signal.SIGTERM)
+    kept, names = state.read_bytes(), sorted(p.name for p in tmp_path.iterdir())
+    # no file may grow beyond this: writing the state fails half way through
+    with files_no_larger_than(len(kept) // 2):
+        code, _, stderr = run(*given, "--resume")
+    assert code == 2, stderr
+    assert "write-failed" in stderr
+    assert state.read_bytes() == kept
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_two_processes_agree_with_one(run, checkpoint, data_files, tmp_path):
     """Each has half of the points and of the draws; the result is that of one process within Monte Carlo error."""
     pytest.importorskip("torch.distributed")
-    more = [
-        "--steps",
-        "300",
-        "--no-control",
-        "--format",
-        "json",
-        "--draws",
-        "16",
-        "--keep-worse",
-        "-q",
-    ]
-    single = run(checkpoint, data_files[0], tmp_path / "one.pt", *more)
-    launcher = (
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "0",
-    )
-    launcher = (*launcher, "--standalone", "-m", "symdiag")
-    double = run(checkpoint, data_files[0], tmp_path / "two.pt", *more, launcher=launcher)
-    assert single.returncode in (0, 1), single.stderr
-    assert double.returncode == single.returncode, double.stderr
-    reports = [json.loads(p.stdout) for p in (single, double)]
+    more = "--steps 200 --no-control --format json --draws 16 --keep-worse -q".split()
+    double = start(checkpoint, data_files[0], tmp_path / "two.pt", *more, launcher=LAUNCHER)
+    code, stdout, stderr = run(checkpoint, data_files[0], tmp_path / "one.pt", *more)
+    assert code in (0, 1), stderr
+    other, stderr = double.communicate(timeout=240)
+    assert double.returncode == code, stderr
+    reports = [json.loads(text) for text in (stdout, other)]
     values = [r["retrained"]["symmetrized"] for r in reports]
     gain = values[0]["value"] - reports[0]["before"]["symmetrized"]["value"]
     assert gain > 30.0
@@ -171,40 +156,9 @@ def test_two_processes_agree_with_one(checkpoint, data_files, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
-def test_full_disk_for_metrics_is_an_error_of_its_own(checkpoint, data_files, tmp_path):
-    done = run(
-        checkpoint, data_files[0], tmp_path / "out.pt", "--steps", "20", "--metrics", "/dev/full"
-    )
-    assert done.returncode == 2
-    assert "write-failed" in done.stderr
-    assert not (tmp_path / "out.pt").exists()
-
-
-def test_full_disk_for_the_state_leaves_the_old_one(checkpoint, data_files, tmp_path):
-    resource = pytest.importorskip("resource")
-    options = (
-        checkpoint,
-        data_files[0],
-        tmp_path / "out.pt",
-        "--steps",
-        "400",
-        "--interval",
-        "20",
-        "--no-control",
-    )
-    process = start(*options)
-    state = tmp_path / "out.pt.state"
-    wait_for(state, process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    kept, names = state.read_bytes(), sorted(p.name for p in tmp_path.iterdir())
-    limit = len(kept) // 2  # no file may grow beyond this: writing the state fails half way through
-    full = run(
-        *options,
-        "--resume",
-        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert full.returncode == 2, full.stderr
-    assert "write-failed" in full.stderr
-    assert state.read_bytes() == kept
-    assert sorted(p.name for p in tmp_path.iterdir()) == names
+def test_full_disk_for_metrics_is_an_error_of_its_own(run, checkpoint, data_files, tmp_path):
+    out = tmp_path / "out.pt"
+    code, _, stderr = run(checkpoint, data_files[0], out, "--steps", "20", "--metrics", "/dev/full")
+    assert code == 2
+    assert "write-failed" in stderr
+    assert not out.exists()
