@@ -5,6 +5,7 @@ What must be a process is one; the runs it is compared with are made here, where
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,11 +19,11 @@ import torch
 from symdiag import formats
 from symdiag.cli.main import main
 
-OPTIONS = (
+OPTIONS = shlex.split(
     "--activation relu --noise 0.3 --prior-std 1 --patience 0 --draws 4 --budget 0.2 --samples 32"
-).split()
+)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-LAUNCHER = "-m torch.distributed.run --nproc-per-node 2 --master-port 0 --standalone".split()
+LAUNCHER = shlex.split("-m torch.distributed.run --nproc-per-node 2 --master-port 0 --standalone")
 
 
 def arguments(checkpoint, data, output, *more):
@@ -70,7 +71,7 @@ def tensors(path):
 
 def test_kill_minus_nine_then_resume_is_bit_exact(run, checkpoint, data_files, tmp_path):
     metrics = tmp_path / "m.jsonl"
-    more = "--steps 100 --interval 10 --control-runs 1 --keep-worse --metrics".split()
+    more = shlex.split("--steps 100 --interval 10 --control-runs 1 --keep-worse --metrics")
     more = (*more, str(metrics))
     code, _, stderr = run(checkpoint, data_files[0], tmp_path / "whole.pt", *more)
     assert code in (0, 1), stderr
@@ -91,7 +92,7 @@ def test_kill_minus_nine_then_resume_is_bit_exact(run, checkpoint, data_files, t
     assert [[x[k] for k in kept] for x in lines[0]] == [[x[k] for k in kept] for x in lines[1]]
 
 
-ENDLESS = "--steps 100000 --interval 20 --no-control".split()
+ENDLESS = shlex.split("--steps 100000 --interval 20 --no-control")
 
 
 def interrupted(given, number):
@@ -138,7 +139,7 @@ def test_sigterm_leaves_a_state_and_a_full_disk_leaves_that(run, checkpoint, dat
 def test_two_processes_agree_with_one(run, checkpoint, data_files, tmp_path):
     """Each has half of the points and of the draws; the result is that of one process within Monte Carlo error."""
     pytest.importorskip("torch.distributed")
-    more = "--steps 200 --no-control --format json --draws 16 --keep-worse -q".split()
+    more = shlex.split("--steps 200 --no-control --format json --draws 16 --keep-worse -q")
     double = start(checkpoint, data_files[0], tmp_path / "two.pt", *more, launcher=LAUNCHER)
     code, stdout, stderr = run(checkpoint, data_files[0], tmp_path / "one.pt", *more)
     assert code in (0, 1), stderr
