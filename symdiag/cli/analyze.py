@@ -47,7 +47,8 @@ def analyze(
 ) -> int:
     """Diagnose how weight-space symmetry has affected trained posteriors.
 
-    Exits 0 below the limit, 1 above it, 2 without a verdict.
+    Several with --data end in a table of them. Exits 0 below the limit, 1 above it, 2 without a
+    verdict.
     """
     out = resolve_output(shown, paths)
     options = dict(
@@ -57,11 +58,12 @@ def analyze(
         diagnosis=diagnosis,
         estimation=estimation,
     )
-    items = [
+    found = [
         _analyze_one(path, shown, many=len(paths) > 1, reading=own, **options)
         for path, own in zip(paths, _readings(reading, paths, diagnosis), strict=True)
     ]
-    emit(out, items)
+    items = [getattr(one, "report", one) for one in found]
+    emit(out, [*items, *_side_by_side(found)])
     return _code(items, verdict)
 
 
@@ -85,8 +87,8 @@ def _readings(
 
 
 def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any) -> Any:
-    """A report; among several files, this one's failure instead, so that the others go on."""
-    from symdiag.tasks.analyze import analyze as run
+    """An analysis; among several files, this one's failure instead, so that the others go on."""
+    from symdiag.tasks.analyze import analysis as run
 
     try:
         with progress_bar(shown) as progress:
@@ -100,6 +102,14 @@ def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any
         # at once, not with the report: a long run should say early what it leaves out
         write_stderr(error_line(failure.error, failure.path))
         return failure
+
+
+def _side_by_side(found: list[Any]) -> list[Any]:
+    """The table of the posteriors that were judged on the data, where there are several."""
+    from symdiag.tasks._evidence_table import Analysis, evidence_table
+
+    judged = [one for one in found if isinstance(one, Analysis) and one.report.elbo is not None]
+    return [evidence_table(judged)] if len(judged) > 1 else []
 
 
 def _code(items: list[Any], verdict: VerdictOptions) -> int:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -106,7 +106,11 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 def to_csv(report: Any, table: str | None = None) -> str:
     """A table as CSV text: a header, then its rows; nothing for None, ``inf`` for infinity."""
-    found = rows(report, table)
+    return csv_text(rows(report, table))
+
+
+def csv_text(found: Sequence[Row]) -> str:
+    """Rows as CSV text, with a column for every key that any of them has."""
     columns = list(dict.fromkeys(key for row in found for key in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -32,11 +32,8 @@ from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
 from symdiag.tasks._commands import analyze_command, prune_command, retrain_command
-from symdiag.tasks._evidence import (
-    Evidence,
-    function_setting,
-    measure_evidence,
-)
+from symdiag.tasks._evidence import Evidence, function_setting, measure_evidence
+from symdiag.tasks._evidence_table import Analysis
 from symdiag.tasks._inputs import (
     TOOL,
     Progress,
@@ -93,6 +90,22 @@ def analyze(
     Raises:
         SymdiagError: Bad input or options; ``code`` says which.
     """
+    options = (reading, given, model_config, meter, estimation, diagnosis)
+    return analysis(source, *options, progress=progress).report
+
+
+def analysis(
+    source: Source,
+    reading: ReadingOptions,
+    given: DataOptions,
+    model_config: ModelConfig,
+    meter: MeterOptions,
+    estimation: EstimationOptions,
+    diagnosis: DiagnosisOptions,
+    *,
+    progress: Progress | None = None,
+) -> Analysis:
+    """``analyze``, with the draws that a comparison with other posteriors needs."""
     started = time.time()
     check_device(estimation.device)
     # a reference comes last, with a companion of its own where two are given
@@ -119,7 +132,7 @@ def analyze(
         prune_command(read, symmetry, reading),
     )
     baseline = _baseline(posterior, weights, diagnosis.infonce, samples, seed)
-    return Report(
+    report = Report(
         model=info,
         groups=found.groups,
         total=found.total,
@@ -147,6 +160,7 @@ def analyze(
         alignment=aligned_to(posterior, others[0], symmetry.spec, seed=seed) if others else None,
         run=run_info(started),
     )
+    return Analysis(report, evidence)
 
 
 def _verdicts(

@@ -144,6 +144,8 @@ def subjects(report: Any) -> tuple[str, ...]:
         return tuple(report.input.paths)
     if hasattr(report, "runs"):
         return tuple(run.model.path for run in report.runs)
+    if hasattr(report, "models"):
+        return tuple(model.name for model in report.models)
     if hasattr(report, "model"):
         return (report.model.path,)
     return (report.path,) if hasattr(report, "path") else (report.before.path, report.after.path)

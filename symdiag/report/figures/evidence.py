@@ -1,15 +1,15 @@
-"""Evidence of each stage of retraining or pruning: L, L^G and H side by side, with intervals."""
+"""Evidence of each stage of retraining or pruning, or of several files: L, L^G and H."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from symdiag.estimate import Estimate
-from symdiag.report.figures._parts import Figure, Panel, Style, error_bar
+from symdiag.report.figures._parts import Figure, Panel, Style, error_bar, file_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +35,14 @@ def _panels(report: Any) -> tuple[Panel, ...]:
     panels = []
     for name, title, unit in _TERMS:
         bars = [
-            _Bar(stage.name, found.value, error_bar(found))
+            _Bar(file_label(stage.name, 20), found.value, error_bar(found))
             for stage in stages
             if isinstance(found := getattr(stage, name), Estimate) and math.isfinite(found.value)
         ]
         if bars:
             panels.append(Panel(title, partial(_draw, bars, unit), height=2.4))
-    scores = [
-        _Bar(s.name, s.test.nll) for s in stages if s.test is not None and math.isfinite(s.test.nll)
-    ]
+    tested = [(s.name, nll) for s in stages if (nll := _nll(s.test)) is not None]
+    scores = [_Bar(file_label(name, 20), nll) for name, nll in tested if math.isfinite(nll)]
     if scores:
         panels.append(Panel("test NLL", partial(_draw, scores, "nats per point"), height=2.4))
     return tuple(panels)
@@ -52,8 +51,16 @@ def _panels(report: Any) -> tuple[Panel, ...]:
 def _stages(report: Any) -> Sequence[Any]:
     if report.kind == "prune":
         return tuple(report.stages)
+    if report.kind == "evidence":
+        return tuple(report.models)
     found = (report.before, report.control, report.retrained)
     return [stage for stage in found if stage is not None]
+
+
+def _nll(test: Any) -> float | None:
+    """NLL per test point: analyses hold scores by name, the stages of a run as fields."""
+    found = test.get("nll") if isinstance(test, Mapping) else getattr(test, "nll", None)
+    return None if found is None else float(found)
 
 
 def _draw(bars: Sequence[_Bar], unit: str, axes: Axes, style: Style) -> None:
@@ -78,12 +85,12 @@ def _draw(bars: Sequence[_Bar], unit: str, axes: Axes, style: Style) -> None:
 
 
 FIGURE = Figure(
-    title="Evidence before and after",
+    title="Evidence side by side",
     reading=(
         "Higher is better in L and L^G, lower in H and test NLL. L^G is what to compare: L alone "
         "pays for straddling. Bars are the intervals of the report."
     ),
-    kinds=("prune", "retrain"),
+    kinds=("evidence", "prune", "retrain"),
     rank=50,
     panels=_panels,
 )
