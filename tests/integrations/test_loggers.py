@@ -1,8 +1,8 @@
-"""Each tracker gets every number of a report, by the signature its own documentation gives.
+"""Each tracker gets every number of a report, by the signature of the tracker's own call.
 
-TensorBoard is the real one where it is installed. Weights & Biases and MLflow are stand-ins with the signatures of
-``wandb.Run.log(data, step=None, commit=None)`` and ``mlflow.log_metrics(metrics, step=None, synchronous=None, run_id=None)``
-as documented for wandb 0.2x and MLflow 3.
+TensorBoard is the real one where it is installed. Weights & Biases and MLflow are stand-ins with the signatures that
+wandb 0.31 and MLflow 3.17 have, with which the functions were tried once: ``Run.log(data, step=None, commit=None)`` and
+``mlflow.log_metrics(metrics, step=None, synchronous=None, run_id=None)``.
 """
 
 import dataclasses
