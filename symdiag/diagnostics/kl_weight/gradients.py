@@ -29,7 +29,7 @@ REPLICATES = 24
 """Independent estimates of every gradient; their spread is its Monte Carlo error."""
 
 _WORK = 2e10  # multiplications and additions in all, a few seconds of one core
-_MOST_PASSES = 128  # per replicate; beyond that the scatter between weights is what counts
+_MOST_PASSES = 64  # per replicate; beyond that the scatter between weights is what counts
 _POINTS = 5_000  # per pass: larger data sets are sampled, anew for each replicate
 _CELLS = 2_000_000  # draws × points × width held at once
 

@@ -1,0 +1,223 @@
+"""The meter against models whose optimum at any weight of the KL is known in closed form."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from symdiag.diagnostics.kl_weight import conventions, meter
+from symdiag.diagnostics.kl_weight.conventions import CONVENTIONS, Sizes, causes
+from symdiag.diagnostics.kl_weight.gradients import Trained, measure_gradients
+from symdiag.diagnostics.kl_weight.regression import natural_slope, robust_slope
+from symdiag.network.architecture import Layer, Network
+from symdiag.network.functional import forward
+from symdiag.objectives.likelihoods import find_likelihood
+from symdiag.posterior import Covariance, GaussianPrior, Posterior
+
+POINTS, INPUTS, NOISE, PRIOR = 40, 24, 0.7, 1.5
+
+
+def problem():
+    rng = np.random.default_rng(3)
+    # inputs of different sizes: stds from far below the prior's to nearly at it
+    x = rng.standard_normal((POINTS, INPUTS)) * np.geomspace(0.02, 2.0, INPUTS)
+    return x, x @ rng.standard_normal((INPUTS, 1)) + NOISE * rng.standard_normal((POINTS, 1))
+
+
+def optimum(factors):
+    """Means and stds of the mean-field optimum of a linear model, T by weight: conjugate."""
+    x, y = problem()
+    factors = np.broadcast_to(factors, INPUTS + 1)
+    design = np.concatenate([x, np.ones((POINTS, 1))], axis=1)
+    data = design.T @ design / NOISE**2
+    pull = factors / PRIOR**2
+    loc = np.linalg.solve(data + np.diag(pull), design.T @ y[:, 0] / NOISE**2)
+    # σ² solves σ² h = T (1 − σ²/s²)
+    return loc, np.sqrt(factors / (np.diag(data) + pull))
+
+
+def trained(loc, scale, *, chain=True, noise=NOISE, covariance=None):
+    x, y = problem()
+    layer = Layer("fc", "linear", "fc.weight", "fc.bias", INPUTS, 1, (1, INPUTS))
+    network = Network((layer,))
+    named = [{"fc.weight": v[None, :INPUTS], "fc.bias": v[INPUTS:]} for v in (loc, scale)]
+    names = {"fc.weight", "fc.bias"}
+    return Trained(
+        Posterior(*named, covariance=covariance),
+        GaussianPrior({n: np.zeros(1) for n in names}, {n: np.full(1, PRIOR) for n in names}),
+        lambda weights, inputs: forward(network, weights, None, inputs),
+        network if chain else None,
+        find_likelihood("gaussian"),
+        torch.tensor(x),
+        torch.tensor(y),
+        None if noise is None else math.log(noise),
+    )
+
+
+def exact_gradients(loc, scale):
+    x, y = problem()
+    design = np.concatenate([x, np.ones((POINTS, 1))], axis=1)
+    residual = y[:, 0] - design @ loc
+    return -(scale**2) * (design**2).sum(0) / NOISE**2, scale * (design.T @ residual) / NOISE**2
+
+
+@pytest.mark.parametrize("chain", [True, False])
+def test_gradients_are_those_of_the_closed_form(chain):
+    loc, scale = optimum(3.0)
+    loc = loc + 0.1  # off the optimum, so that the means' gradients are not zero
+    found = measure_gradients(trained(loc, scale, chain=chain), seed=1)
+    assert found.method == ("local-reparametrization" if chain else "weight-draws")
+    for mine, error, exact in zip(
+        (found.fit_log_std, found.fit_mean),
+        (found.fit_log_std_error, found.fit_mean_error),
+        exact_gradients(loc, scale),
+        strict=True,
+    ):
+        z = (mine - exact) / np.maximum(error, 1e-9 * np.abs(exact).max())
+        assert np.abs(z).max() < 5.0
+        assert error.max() < 0.2 * np.abs(exact).max()
+    np.testing.assert_allclose(found.kl_log_std, scale**2 / PRIOR**2 - 1.0, rtol=1e-12)
+    np.testing.assert_allclose(found.kl_mean, scale * loc / PRIOR**2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.01, 1.0, 9.0])
+def test_the_optimum_at_a_weight_reads_as_that_weight(weight):
+    found = meter.measure(trained(*optimum(weight)))
+    assert found.status == "ok"
+    assert found.value == pytest.approx(weight, rel=0.02)
+    assert found.lower < weight < found.upper
+    assert found.differs == (weight != 1.0)
+    assert found.fit > 0.99
+    assert found.convention == "summed"
+
+
+def test_stds_on_their_way_are_not_stationary():
+    loc, scale = optimum(1.0)
+    early = np.minimum(scale, np.exp(-2.5))  # as from a start at small stds
+    found = meter.measure(trained(loc, early))
+    assert found.status == "not-stationary"
+    assert found.reasons
+    assert not found.causes
+
+
+def test_means_on_their_way_are_not_stationary():
+    loc, scale = optimum(1.0)
+    assert meter.measure(trained(0.5 * loc, scale)).status == "not-stationary"
+
+
+def test_an_average_within_tensors_is_told_from_a_sum():
+    # bias and weights under mean KL each: T = κ/24 and κ
+    kappa = 30.0
+    factors = np.append(np.full(INPUTS, kappa / INPUTS), kappa)
+    sizes = Sizes(POINTS, (INPUTS, 1), ("fc", "fc"))
+    gradients = measure_gradients(trained(*optimum(factors)))
+    # ten biases instead of one, so that they can be told apart by their number
+    repeat = np.concatenate([np.arange(INPUTS), np.full(10, INPUTS)])
+    many = gradients.take(np.ones(INPUTS + 1, dtype=bool))
+    many = dataclasses.replace(
+        many, **{k: v[repeat] for k, v in vars(many).items() if isinstance(v, np.ndarray)}
+    )
+    share = {c.name: c.share(sizes) for c in CONVENTIONS}
+    np.testing.assert_allclose(share["tensor-mean"], [1 / INPUTS, 1.0])
+    np.testing.assert_allclose(share["layer-mean"], [1 / 25, 1 / 25])
+    assert meter.measure(trained(*optimum(factors))).layers[0].value == pytest.approx(
+        kappa / INPUTS, rel=0.02
+    )
+    # with ten biases the average within that tensor divides by ten
+    shifted = dataclasses.replace(
+        many,
+        fit_log_std=np.where(many.tensor == 1, many.fit_log_std / 10.0, many.fit_log_std),
+        fit_mean=np.where(many.tensor == 1, many.fit_mean / 10.0, many.fit_mean),
+    )
+    found = meter.assess(shifted, POINTS)
+    assert found.convention == "tensor-mean"
+    assert found.status == "ok"
+    assert found.value == pytest.approx(2 * kappa / (INPUTS + 10), rel=0.02)
+
+
+def test_an_unknown_noise_scales_the_weight_and_leaves_the_squared_error_alone():
+    loc, scale = optimum(4.0)
+    known, unknown = (meter.measure(trained(loc, scale, noise=n)) for n in (NOISE, None))
+    ratio = (unknown.noise_std / NOISE) ** 2
+    assert unknown.value == pytest.approx(known.value / ratio, rel=0.02)
+    assert unknown.squared_error_weight == pytest.approx(known.squared_error_weight, rel=0.02)
+    assert known.squared_error_weight == pytest.approx(2 * NOISE**2 * 4.0 / POINTS, rel=0.02)
+
+
+def test_correlated_weights_are_read_along_their_stds():
+    """At the optimum of a full covariance, Σ⁻¹ = (data + T/s²)/T: scaling a weight balances too."""
+    x, _ = problem()
+    design = np.concatenate([x, np.ones((POINTS, 1))], axis=1)
+    weight = 2.0
+    precision = design.T @ design / NOISE**2 / weight + np.eye(INPUTS + 1) / PRIOR**2
+    covariance = np.linalg.inv(precision)
+    loc, _ = optimum(weight)
+    full = Covariance(
+        ("fc.weight", "fc.bias"), np.linalg.cholesky(covariance), np.zeros(INPUTS + 1)
+    )
+    found = meter.measure(trained(loc, np.sqrt(np.diag(covariance)), covariance=full))
+    assert found.method == "weight-draws"
+    assert found.value == pytest.approx(weight, rel=0.1)
+
+
+def test_without_anything_learned_nothing_is_said():
+    found = meter.measure(trained(np.zeros(INPUTS + 1), np.full(INPUTS + 1, PRIOR)))
+    assert (found.status, found.value) == ("undetermined", None)
+
+
+def test_slopes_of_exact_lines_are_exact():
+    x = np.linspace(-1.0, -0.1, 30)
+    for line in (robust_slope, natural_slope):
+        found = line(x, 2.5 * x, np.full(30, 1e-6))
+        assert found.slope == pytest.approx(2.5, rel=1e-9)
+    crossed = robust_slope(x, 2.5 * x + 0.3, np.full(30, 1e-6), intercept=True)
+    assert (crossed.slope, crossed.intercept) == (
+        pytest.approx(2.5, rel=1e-6),
+        pytest.approx(0.3, rel=1e-6),
+    )
+
+
+def test_a_robust_slope_is_not_drawn_off_by_a_few_unsettled_weights():
+    rng = np.random.default_rng(0)
+    x = -rng.uniform(0.5, 1.0, 60)
+    y = 2.0 * x * np.exp(0.03 * rng.standard_normal(60))
+    y[:6] = 0.1 * x[:6]
+    found = robust_slope(x, y, np.full(60, 0.01))
+    assert found.slope == pytest.approx(2.0, rel=0.02)
+    assert found.error < 0.05
+
+
+@pytest.mark.parametrize(
+    ("measured", "options", "name", "text"),
+    [
+        (9.0, {}, "full-per-batch", "minibatch of 100 of 927"),
+        (927 / 32, {"batch_size": 32}, "full-per-batch", "minibatch of 32 of 927"),
+        (927.0, {"batch_size": 100}, "not-per-point", "N = 927"),
+        (1 / 927, {"batch_size": 100}, "per-point-of-sum", "N = 927"),
+        (0.1 * 927 / 61, {"library": "torchbnn"}, "mean-over-weights", "times 0.1"),
+        (0.5, {"library": "torch-uncertainty"}, "mean-over-layers", "2 layers"),
+    ],
+)
+def test_usual_causes_are_named(measured, options, name, text):
+    sizes = Sizes(927, (20, 20, 20, 1), ("fc1", "fc1", "fc2", "fc2"))
+    keywords = {"batch_size": None, "library": None, **options}
+    found = causes(CONVENTIONS[0], sizes, measured, 0.05, **keywords)
+    assert found[0].name == name
+    assert text in found[0].text
+    assert abs(math.log(found[0].weight / measured)) <= 0.05
+
+
+def test_nothing_is_named_that_does_not_fit():
+    sizes = Sizes(927, (20, 20, 20, 1), ("fc1", "fc1", "fc2", "fc2"))
+    assert causes(CONVENTIONS[0], sizes, 3.3, 0.02, batch_size=100, library=None) == ()
+
+
+def test_weights_by_tensor_average_to_the_value():
+    found = dataclasses.replace(
+        meter.measure(trained(*optimum(1.0))), convention="tensor-mean", value=0.7
+    )
+    by_weight = conventions.tensor_weights(found, (("a.weight", (4, 3)), ("a.bias", (4,))))
+    assert by_weight.mean() == pytest.approx(0.7)
+    np.testing.assert_allclose(by_weight[:12] * 12, by_weight[12:].mean() * 4)
