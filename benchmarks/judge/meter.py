@@ -43,9 +43,11 @@ class Case:
 
     @property
     def name(self) -> str:
+        """As on the command line."""
         return f"{self.kind}-{self.activation}-{self.batch or 'full'}"
 
     def data(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets."""
         g = np.random.default_rng(5)
         if self.kind == "wave":
             x = g.uniform(-3, 3, (80, 1))
@@ -61,6 +63,7 @@ class Case:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
+        """Of the four tensors, weights as (in, out)."""
         inputs, outputs = (1, 1) if self.kind == "wave" else (13, 3)
         return [(inputs, HIDDEN), (HIDDEN,), (HIDDEN, outputs), (outputs,)]
 
@@ -131,6 +134,7 @@ class Runs:
             ).mean(0)
 
     def trained(self, run: int) -> Trained:
+        """One run, as the meter takes it."""
         case, likelihood = (
             self.case,
             find_likelihood("gaussian" if self.case.kind == "wave" else "categorical"),
@@ -187,6 +191,8 @@ def _row(runs: Runs, run: int, share: float) -> dict:
     found = measure(runs.trained(run), seed=run)
     keep = ("value", "lower", "upper", "status", "fit", "scatter", "unsettled", "std_error")
     row = {name: getattr(found, name) for name in keep}
+    row["tensors"] = [(part.value, part.std_error, part.informative) for part in found.layers]
+    row["means"] = (found.means.value, found.means.std_error)
     row.update(convention=found.convention, reasons=found.reasons, differs=found.differs)
     row.update(case=runs.case.name, weight=weight, seed=seed, share=share)
     return row

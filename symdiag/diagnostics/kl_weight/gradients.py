@@ -28,7 +28,8 @@ from symdiag.posterior import GaussianPrior, Posterior
 REPLICATES = 24
 """Independent estimates of every gradient; their spread is its Monte Carlo error."""
 
-_WORK = 2e10  # multiplications and additions in all, a few seconds of one core
+_WORK = 1e10  # multiplications and additions in all, a few seconds of one core
+_PER_UNIT = 40  # multiplications that a unit's own noise and activation cost as much as
 _MOST_PASSES = 64  # per replicate; beyond that the scatter between weights is what counts
 _POINTS = 5_000  # per pass: larger data sets are sampled, anew for each replicate
 _CELLS = 2_000_000  # draws × points × width held at once
@@ -94,7 +95,7 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
     layout = Layout.of(trained.posterior, trained.held)
     scale = layout.join(trained.posterior.scale)
     source = _source(trained, layout, np.random.default_rng([seed, 31]))
-    passes = _passes(trained, layout.size, source.cost, work)
+    passes = _passes(trained, source.cost(), work)
     log_noise = trained.log_noise
     if log_noise is None:
         log_noise = _best_log_noise(trained, source, passes)
@@ -133,11 +134,10 @@ def _mean_and_error(replicates: Array) -> tuple[Array, Array]:
     return replicates.mean(0), error
 
 
-def _passes(trained: Trained, weights: int, cost: float, work: float) -> int:
-    """Draws per replicate, even: as many as the work allows."""
-    points = min(len(trained), _POINTS)
+def _passes(trained: Trained, cost: float, work: float) -> int:
+    """Draws per replicate, even: as many as the work allows at ``cost`` per point."""
     # backward costs twice the forward pass; an addition goes with each multiplication
-    allowed = work / (REPLICATES * 6.0 * cost * points * weights)
+    allowed = work / (REPLICATES * 6.0 * cost * min(len(trained), _POINTS))
     return 2 * max(1, min(_MOST_PASSES, int(allowed)) // 2)
 
 
@@ -155,12 +155,15 @@ class _Source:
     """Draws of the network's outputs as functions of means and log stds."""
 
     method = ""
-    cost = 1.0  # multiplications per weight and point of a forward pass
 
     def __init__(self, trained: Trained, layout: Layout, generator: np.random.Generator) -> None:
         self.trained, self.layout, self.generator = trained, layout, generator
         self.dtype, self.device = trained.inputs.dtype, trained.inputs.device
         self._seed = torch.Generator().manual_seed(int(generator.integers(2**62)))
+
+    def cost(self) -> float:
+        """Multiplications of a forward pass, per point; a network's own is not known better."""
+        return float(self.layout.size)
 
     def points(self) -> Tensor:
         """Indices of the points of one pass."""
@@ -206,7 +209,7 @@ class _Source:
 class _Chain(_Source):
     """Local reparametrisation of a chain of linear layers."""
 
-    method, cost = "local-reparametrization", 2.0
+    method = "local-reparametrization"
 
     def __init__(self, trained: Trained, layout: Layout, generator: np.random.Generator) -> None:
         super().__init__(trained, layout, generator)
@@ -214,6 +217,12 @@ class _Chain(_Source):
         scale = layout.join(trained.posterior.scale)
         self._random = torch.tensor(scale > 0, dtype=self.dtype, device=self.device)
         self._log_scale = np.log(np.where(scale > 0, scale, 1.0))
+
+    def cost(self) -> float:
+        """A product for the means, one for the variances, and noise for every unit."""
+        assert self.trained.network is not None
+        units = sum(layer.out_features for layer in self.trained.network.layers)
+        return 2.0 * self.layout.size + _PER_UNIT * units
 
     def outputs(self, draws: int, index: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Layer by layer, every draw and point with noise of its own."""

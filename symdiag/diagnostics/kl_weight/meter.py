@@ -39,6 +39,8 @@ MAX_HALF_WIDTH = 0.13
 _LEAST = 6.0  # log stds that tell
 _POINTS = 200  # kept for a figure
 _BETTER = 0.5  # a convention other than the sum must halve the half-width
+_APART = 0.25  # of log T, by which tensors of one weight may differ before they settle
+_LEAST_OF_TENSOR = 3.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def assess(
     lines = [line for c in CONVENTIONS if (line := _line(gradients, c, sizes)) is not None]
     if not lines or lines[0].robust.informative < _LEAST:
         return _undetermined(gradients, assumptions)
-    line = _chosen(lines)
+    layers = _layers(gradients)
+    line = _chosen(lines, sizes, layers)
     # the average over weights of what multiplies their KL
     share = float(line.convention.share(sizes)[gradients.tensor].mean())
     value = line.slope * share
@@ -136,7 +139,7 @@ def assess(
             share,
         ),
         halves=_halves(gradients, line, share, seed),
-        layers=_layers(gradients),
+        layers=layers,
         causes=(),
     )
     if status != "ok":
@@ -154,7 +157,8 @@ def assess(
         squared=squared,
         squared_first=has_noise and not noise_known,
     )
-    return replace(found, causes=named)
+    # in the value's own terms: the mean over weights of what multiplies their KL
+    return replace(found, causes=tuple(replace(c, weight=c.weight * share) for c in named))
 
 
 def _sizes(gradients: Gradients, points: int) -> Sizes:
@@ -202,10 +206,35 @@ def _unsettled(gradients: Gradients, kl: Array, kl_mean: Array, slope: float) ->
     return math.sqrt(max(0.0, squares + math.sqrt(variance)) / scale)
 
 
-def _chosen(lines: list[_Line]) -> _Line:
-    """The sum over weights, unless another convention fits far better."""
-    best = min(lines, key=lambda line: line.half_width)
-    return best if best.half_width < _BETTER * lines[0].half_width else lines[0]
+def _chosen(lines: list[_Line], sizes: Sizes, layers: tuple[Part, ...]) -> _Line:
+    """The sum over weights, unless tensors disagree with it and agree with another convention.
+
+    Where one tensor tells nearly all, any factor on the others fits: a better fit is not enough.
+    """
+    plain = lines[0]
+    if _agree(layers, plain.convention.share(sizes)):
+        return plain
+    others = [
+        line
+        for line in lines[1:]
+        if line.half_width < _BETTER * plain.half_width
+        and _agree(layers, line.convention.share(sizes))
+    ]
+    return min(others, key=lambda line: line.half_width, default=plain)
+
+
+def _agree(layers: tuple[Part, ...], share: Array) -> bool:
+    """Whether all tensors that tell have one factor, up to their errors, on these shares."""
+    told = [
+        (math.log(part.value / share[index]), part.std_error / part.value)
+        for index, part in enumerate(layers)
+        if part.value is not None and part.value > 0.0 and part.informative >= _LEAST_OF_TENSOR
+    ]
+    return all(
+        abs(one - other) <= _APART + 2.0 * math.hypot(error, error_of_other)
+        for one, error in told
+        for other, error_of_other in told
+    )
 
 
 def _status(line: _Line) -> tuple[Status, tuple[str, ...]]:

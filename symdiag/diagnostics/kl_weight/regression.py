@@ -43,7 +43,8 @@ def robust_slope(x: Array, y: Array, error: Array, *, intercept: bool = False) -
     decide.
     """
     columns = np.stack([x, np.ones_like(x)], axis=1) if intercept else x[:, None]
-    if len(x) <= columns.shape[1] or not np.any(x):
+    # y = 0 throughout: a likelihood that the outputs do not enter (a single class)
+    if len(x) <= columns.shape[1] or not np.any(x) or not np.any(y):
         return None
     # relative to x, but never to zero: at x = 0 a slope shows in nothing
     size = np.abs(x) + 0.02
@@ -102,7 +103,7 @@ def natural_slope(x: Array, y: Array, error: Array) -> Slope | None:
     stationarity is Σ (y − slope·x)², whatever x.
     """
     power = float((x**2).sum())
-    if len(x) < 2 or power == 0.0:
+    if len(x) < 2 or power == 0.0 or not np.any(y):
         return None
     slope, spread = float((x * y).sum()) / power, 0.0
     weights = np.ones_like(x)
