@@ -15,6 +15,12 @@ from symdiag.options import Option, declared, is_options, offers
 from symdiag.report.renderers import format_names
 
 
+def _themes() -> tuple[str, ...]:
+    from symdiag.report.figures import theme_names
+
+    return theme_names()
+
+
 @dataclass(frozen=True)
 class ShownOptions:
     """How the report is shown."""
@@ -37,6 +43,10 @@ class ShownOptions:
             complete=offers(lambda: ("always", "auto", "never")),
         ),
     ] = "auto"
+    theme: Annotated[
+        str,
+        Option("Of figures: light or dark.", env=True, metavar="THEME", complete=offers(_themes)),
+    ] = "light"
     quiet: Annotated[bool, Option("The verdict and errors only.", flags=("--quiet", "-q"))] = False
     verbose: Annotated[
         int,
@@ -56,7 +66,9 @@ class OutputOptions(ShownOptions):
     output: Annotated[
         list[str] | None,
         Option(
-            "Also write FILE or FORMAT=FILE; repeatable.", flags=("--output", "-o"), metavar="FILE"
+            "Also write FILE, FORMAT=FILE, or figures to FILE.svg, .pdf, .png or FOLDER/.",
+            flags=("--output", "-o"),
+            metavar="FILE",
         ),
     ] = None
 
@@ -71,7 +83,8 @@ class ReportOptions(ShownOptions):
     """Where a command that also writes weights (to ``--output``) writes its report."""
 
     report: Annotated[
-        list[str] | None, Option("Also write the report; repeatable.", metavar="FILE")
+        list[str] | None,
+        Option("Also write the report, or its figures to FILE.svg or FOLDER/.", metavar="FILE"),
     ] = None
 
     @property

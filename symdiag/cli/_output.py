@@ -21,16 +21,23 @@ if TYPE_CHECKING:
     from symdiag.report.rendering import Renderable
     from symdiag.training.metrics import Record
 
+FOLDER = "figures"
+"""What stands for a format where ``-o`` names a folder."""
+
 _EVERY = 10  # intervals between lines where the line cannot be rewritten in place
 
 
 @dataclass(frozen=True)
 class Output:
-    """A resolved ``--format``, ``-o``, ``--color``, ``-q``, ``-v``."""
+    """A resolved ``--format``, ``-o``, ``--color``, ``--theme``, ``-q``, ``-v``.
+
+    ``files``: format and path; the format of a folder for figures is ``FOLDER``.
+    """
 
     format: str
     files: tuple[tuple[str, Path], ...]
     options: RenderOptions
+    theme: str = "light"
 
 
 def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> Output:
@@ -42,8 +49,10 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
         OutputError: The folder of a file does not exist.
     """
     from symdiag.report import RenderOptions
+    from symdiag.report.figures import style_of
     from symdiag.report.renderers import format_module
 
+    style_of(shown.theme)
     if shown.color not in ("auto", "always", "never"):
         raise UsageError(f"unknown --color {shown.color!r}", hint="auto, always or never")
     paint = wants_color(shown.color)
@@ -59,7 +68,8 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
         width=max(40, min(width, 120)),
         detail=0 if shown.quiet else 1 + min(shown.verbose, 1),
     )
-    return Output(name, _files(shown.files, [path for path in inputs if path]), options)
+    files = _files(shown.files, [path for path in inputs if path])
+    return Output(name, files, options, shown.theme)
 
 
 def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Path], ...]:
@@ -72,7 +82,8 @@ def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Pa
             raise UsageError(
                 f"{path} is an input or is written twice", hint="choose another -o FILE"
             )
-        if path.is_dir() or not Path(os.path.realpath(path)).parent.is_dir():
+        taken_by_folder = path.is_dir() if name != FOLDER else path.exists() and not path.is_dir()
+        if taken_by_folder or not Path(os.path.realpath(path)).parent.is_dir():
             raise OutputError(
                 f"{path} is a folder, or its folder does not exist", hint="create the folder first"
             )
@@ -83,11 +94,17 @@ def _files(output: Sequence[str], inputs: Sequence[Path]) -> tuple[tuple[str, Pa
 
 def _split(spec: str) -> tuple[str, Path]:
     from symdiag.report import format_names, format_of
+    from symdiag.report.pictures import PICTURE_FORMATS
 
+    if spec.endswith(("/", os.sep)) or Path(spec).is_dir():
+        return FOLDER, Path(spec)
     # FORMAT=FILE only for known formats: a file name may hold an equals sign
     prefix, equals, rest = spec.partition("=")
-    if equals and rest and prefix in format_names():
+    if equals and rest and prefix in (*format_names(), *PICTURE_FORMATS):
         return prefix, Path(rest)
+    ending = Path(spec).suffix[1:].lower()
+    if ending in PICTURE_FORMATS:
+        return ending, Path(spec)
     return format_of(spec), Path(spec)
 
 
@@ -101,21 +118,46 @@ def emit(output: Output, items: Sequence[Renderable]) -> None:
     from symdiag.report import render_all
 
     for name, path in output.files:
-        # files are for other eyes than this terminal: no colour, any character, a width of their own
-        options = replace(
-            output.options,
-            color=False,
-            ascii=False,
-            width=100,
-            detail=max(1, output.options.detail),
-        )
-        atomic_write(
-            path,
-            render_all(items, name, options).encode("utf-8", "backslashreplace"),
+        for file, content in _contents(output, name, path, items).items():
             # a report is made anew by the same command; inputs were refused above
-            overwrite=True,
-        )
+            atomic_write(file, content, overwrite=True)
+            # on a terminal alone: logs have the command that names it
+            if is_tty(sys.stderr) and output.options.detail:
+                write_stderr(f"wrote {file}\n")
     write_stdout(render_all(items, output.format, output.options))
+
+
+def _contents(
+    output: Output, name: str, path: Path, items: Sequence[Renderable]
+) -> dict[Path, bytes]:
+    """What to write where, for one ``-o``."""
+    from symdiag.report import render_all
+    from symdiag.report.pictures import PICTURE_FORMATS, gallery, picture
+    from symdiag.report.reading import Failure
+
+    # what could not be read has nothing to draw; the report on stdout says so
+    reports = [item for item in items if not isinstance(item, Failure)]
+    if name == FOLDER:
+        _make_folder(path)
+        return {path / k: v for k, v in gallery(reports, theme=output.theme).items()}
+    if name in PICTURE_FORMATS:
+        return {path: picture(reports, name, theme=output.theme)}
+    # files are for other eyes than this terminal: no colour, any character, a width of their own
+    options = replace(
+        output.options,
+        color=False,
+        ascii=False,
+        width=100,
+        detail=max(1, output.options.detail),
+    )
+    return {path: render_all(items, name, options).encode("utf-8", "backslashreplace")}
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from symdiag.errors import UsageError
@@ -71,10 +72,33 @@ def plot(
 def picture(
     reports: Sequence[Any], format: str, figure: str | None = None, *, theme: str = "light"
 ) -> bytes:
-    """The bytes of a file with a figure or the default page; the same reports, the same bytes."""
+    """The bytes of a file with a figure or the default page; the same reports, the same bytes.
+
+    A page on which there is nothing to draw says so: a file that was asked for is always written.
+    """
     style = style_of(theme)
     with _theme(style):
+        if figure is None and not names_of(reports):
+            return _saved(_words(reports, style), format)
         return _saved(_page(reports, _found(reports, figure), style), format)
+
+
+def gallery(
+    reports: Sequence[Any], format: str = "svg", *, theme: str = "light"
+) -> dict[str, bytes]:
+    """Every figure as a file by itself: name → bytes.
+
+    Of several reports: what sets them side by side, and each one's own figures after its file's
+    name.
+    """
+    files = {f"{n}.{format}": picture(reports, format, n, theme=theme) for n in names_of(reports)}
+    if len(reports) > 1:
+        for k, report in enumerate(reports, 1):
+            stem = re.sub(r"[^\w.-]+", "-", PurePath(subjects(report)[0]).stem) or "report"
+            for name in names_of([report]):
+                # numbered, for two folders may hold files of one name
+                files[f"{k}-{stem}-{name}.{format}"] = picture([report], format, name, theme=theme)
+    return files
 
 
 def names_of(reports: Sequence[Any]) -> tuple[str, ...]:
@@ -199,11 +223,21 @@ def _page(
     return page
 
 
+def _words(reports: Sequence[Any], style: Style) -> Figure:
+    """A page for reports that no figure shows anything of."""
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(1.35 * _PANEL, 1.2), dpi=_DPI)
+    page.suptitle(_subject(reports) if reports else "no report", fontsize=10, color=style.soft)
+    page.text(0.5, 0.35, "no figure shows anything of this report", ha="center")
+    return page
+
+
 def _subject(reports: Sequence[Any]) -> str:
     """The files that the figure is about."""
-    paths = [path for report in reports for path in subjects(report)]
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return file_label(paths[0], 44) + more
+    names = [file_label(path, 36) for report in reports for path in subjects(report)]
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def _saved(page: Figure, format: str) -> bytes:

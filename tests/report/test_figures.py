@@ -94,6 +94,13 @@ def test_every_kind_of_report_on_a_posterior_has_a_figure():
     assert shown == set(kind_names()) - {"doctor"}  # an installation has nothing to draw
 
 
+def test_the_gallery_in_the_docs_shows_every_figure():
+    page = (Path(__file__).parents[2] / "docs/figures.md").read_text("utf-8")
+    assert set(re.findall(r"^`(\w+)`, of ", page, re.M)) == set(figure_names())
+    for name in figure_names():
+        assert find_figure(name).reading in page, "python .ci/write_figures.py"
+
+
 def test_a_report_without_figures_says_which_there_are():
     with pytest.raises(UsageError, match="nothing that the figure") as caught:
         report().plot("rhat")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _TERMS = (
     ("elbo", "ELBO L", "nats"),
-    ("symmetrized", "symmetrised ELBO L^G", "nats"),
+    ("symmetrized", "symmetrised ELBO Lᴳ", "nats"),
     ("straddling_entropy", "straddling entropy H", "nats"),
 )
 
@@ -87,7 +87,7 @@ def _draw(bars: Sequence[_Bar], unit: str, axes: Axes, style: Style) -> None:
 FIGURE = Figure(
     title="Evidence side by side",
     reading=(
-        "Higher is better in L and L^G, lower in H and test NLL. L^G is what to compare: L alone "
+        "Higher is better in L and Lᴳ, lower in H and test NLL. Lᴳ is what to compare: L alone "
         "pays for straddling. Bars are the intervals of the report."
     ),
     kinds=("evidence", "prune", "retrain"),

@@ -84,8 +84,9 @@ def _draw(groups: list[GroupReport], axes: Axes, style: Style) -> None:
 FIGURE = Figure(
     title="Separation",
     reading=(
-        "Each mark is a unit. Left of 4.82 σ a Gaussian that has to cover two orders can be forced "
-        "between them, left of 2.93 σ it always is; low marks lose their labels."
+        "Each mark is a unit. Left of 2.93 σ a Gaussian that covers two orders is forced between "
+        "them, in however many weights the units differ; right of 4.82 σ it can hold one of them, "
+        "in however few. Low marks lose their labels."
     ),
     kinds=("analyze",),
     rank=30,

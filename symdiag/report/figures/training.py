@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _TERMS = (
     ("elbo", "ELBO L"),
-    ("symmetrized", "symmetrised ELBO L^G"),
+    ("symmetrized", "symmetrised ELBO Lᴳ"),
     ("straddling_entropy", "straddling entropy H"),
 )
 
