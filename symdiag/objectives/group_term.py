@@ -24,7 +24,6 @@ from torch import Tensor
 from symdiag.arrays import Array, IntArray
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
-from symdiag.estimators.layerwise import permanent_values
 from symdiag.objectives._moments import Moments, Slots, gradients, matrix_moments
 from symdiag.objectives._partners import Partners
 from symdiag.objectives._straddling import TermGradients, straddling
@@ -34,10 +33,12 @@ from symdiag.permanents import (
     GaussianSlots,
     bethe_functional,
     default_proposals,
+    exact_log_permanent,
     exact_marginals,
     marginals,
     swap_marginals,
     swap_moments,
+    typical_log_permanents,
 )
 from symdiag.symmetry.spec import Group
 
@@ -48,7 +49,6 @@ EXACT_LIMIT = 10  # widest group that ``auto`` evaluates exactly at every step
 _FEW_WEIGHTS = 64  # weights a unit up to which a chain works out densities as it goes
 _ALL_DRAWS_UP_TO = 128  # units up to which a gradient uses every draw of a step
 _FEWEST_DRAWS = 4
-_VALUE_EFFORT = Effort(max_exact=8, particles=16, runs=1)
 
 
 def _exact(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
@@ -166,7 +166,8 @@ class GroupTerm:
             value, kept, flipped = self._evaluate(slots, generator, self._marginals)
             return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
         if self._value_every and self._partners.calls % self._value_every == 0:
-            self._value = self._estimate(slots)
+            own = np.random.default_rng([19, self._partners.calls])
+            self._value = float(self._log_permanents(slots, own).mean())
         table = self._partners.table(self.log_weights, slots)
         if self._forms_no_matrix(slots):
             return slots.x.new_tensor(self._value), self._chain_moments(slots, table, generator)
@@ -179,16 +180,22 @@ class GroupTerm:
         value, kept, flipped = self._evaluate(slots, generator, sampled)
         return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
 
-    def _estimate(self, slots: Slots) -> float:
-        """Mean over draws of log perm, nats, by sequential Monte Carlo where blocks are large."""
-        assert self._partners is not None
-        generator = np.random.default_rng([19, self._partners.calls])
-        matrices = torch.from_numpy(self.log_weights(slots))
-        found = permanent_values(
-            matrices, generator=generator, effort=_VALUE_EFFORT, certify=False
-        ).value
+    def values(
+        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+    ) -> Array:
+        """log perm of each draw (S, D), nats: exact up to ``EXACT_LIMIT`` units, else small runs of
+        sequential Monte Carlo, whose means are lower bounds.
+        """
+        index = self.blocks.index
+        slots = Slots.of(loc[index].double(), scale[index].double(), draws[:, index].double())
+        return self._log_permanents(slots, generator)
+
+    def _log_permanents(self, slots: Slots, generator: np.random.Generator) -> Array:
+        matrices = self.log_weights(slots)
+        if self.group.width <= EXACT_LIMIT:
+            return exact_log_permanent(matrices)
         # the identity alone contributes 1 to every permanent: log perm >= 0 for each draw
-        return float(np.maximum(found, 0.0).mean())
+        return np.maximum(typical_log_permanents(matrices, generator), 0.0)
 
     def log_weights(self, slots: Slots) -> Array:
         """A of every draw, (S, n, n)."""

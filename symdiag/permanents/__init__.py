@@ -25,7 +25,11 @@ from symdiag.permanents.marginal import marginals
 from symdiag.permanents.planner import log_permanent
 from symdiag.permanents.results import DEFAULT, Effort, LogPermanent, Marginals
 from symdiag.permanents.scaling import best_assignment
-from symdiag.permanents.smc import assignment_log_prob, sample_assignments
+from symdiag.permanents.smc import (
+    assignment_log_prob,
+    sample_assignments,
+    typical_log_permanents,
+)
 from symdiag.permanents.swaps import Chain, swap_chain, swap_marginals
 
 __all__ = [
@@ -54,4 +58,5 @@ __all__ = [
     "swap_chain",
     "swap_marginals",
     "swap_moments",
+    "typical_log_permanents",
 ]

@@ -23,6 +23,7 @@ from symdiag.permanents.scaling import dual_scale
 
 _FLOOR = -200.0  # keeps the odds representable; look-ahead below e^-200 carries no information
 _CHECKS = 128  # times per run that weights are compared, about
+_UNDERFLOW = -600.0  # log weight above which exp leaves all digits and room for sums
 _RESAMPLE_BELOW = 0.5  # effective sample size, as a share of the particles
 
 
@@ -98,6 +99,29 @@ def prepare_scaled(balanced: DoublyStochastic, offset: float, columns: IntArray)
         left[t] = np.maximum(log_h, _FLOOR)
         odds[t] *= np.exp(-left[t])
     return Proposal(odds, left, rows, columns, offset + balanced.log_factor)
+
+
+def typical_log_permanents(
+    log_weights: Array, generator: np.random.Generator, particles: int = 32
+) -> Array:
+    """log Z-hat (B,) of (B, n, n) log weights with the identity typical: E of it <= log perm, nats.
+
+    For values to watch in passing: one small run each, no bounds. Where the identity is a posterior
+    draw, scaling by row and column maxima keeps it far from underflow and no assignment is solved.
+    """
+    values = []
+    for matrix in log_weights:
+        rows = matrix.max(axis=1, keepdims=True)
+        scaled = matrix - rows
+        columns = scaled.max(axis=0)
+        scaled -= columns
+        if np.diagonal(scaled).min(initial=0.0) > _UNDERFLOW:
+            offset = float(rows.sum() + columns.sum())
+            proposal = prepare_scaled(sinkhorn(np.exp(scaled)), offset, np.arange(len(matrix)))
+        else:
+            proposal = prepare(matrix)
+        values.append(run(proposal, particles, generator).log_estimate)
+    return np.array(values)
 
 
 def _entropies(weights: Array) -> Array:

@@ -31,6 +31,8 @@ _CHUNK = 4_000_000  # outputs held at once
 # draws for H, and where H is so small that few draws may miss what makes it up
 _LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
+# and where every draw holds much of it: its mean and spread are soon known
+_LEAST_COMMON, _COMMON = 16, 20.0  # draws, nats
 _LEVELS = (0.5, 0.9, 0.95)  # of predictive intervals
 
 
@@ -115,7 +117,9 @@ def certified_straddling(
     found = estimate_straddling(posterior, problem.spec, **options).total
     # a group without a permanent costs a sandwich a draw: hundreds of them would take minutes
     rare = found.value < _RARE and all(group.is_matrix_permanent for group in problem.spec)
-    least = min(_LEAST_RARE if rare else _LEAST, config.samples)
+    common = found.value > _COMMON
+    least = _LEAST_RARE if rare else _LEAST_COMMON if common else _LEAST
+    least = min(least, config.samples)
     if len(problem.spec) and found.samples < least:
         found = estimate_straddling(posterior, problem.spec, samples=least, **options).total
     return found

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.estimators.layerwise import group_values
-from symdiag.objectives.element_term import ElementTerm
+from symdiag.objectives.element_term import group_term
+from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.terms import Objective
 from symdiag.objectives.variational import Variational, gaussian_kl
-from symdiag.permanents import Effort
 from symdiag.training.config import TrainingConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.processes import Workers
@@ -20,11 +18,9 @@ from symdiag.training.randomness import batch_indices, generator_for
 
 _DRAWS = 32
 _POINTS = 2048
-_EFFORT = Effort(max_exact=8, particles=64, runs=1)
-# wide groups would cost more to watch than to train: fewer draws with fewer particles, the same in
-# every look, so that what differs between two looks is the posterior
-_WIDE_EFFORT = Effort(max_exact=8, particles=16, runs=1)
-_WIDE, _WIDE_DRAWS = 128, 4
+_ROWS = 256  # over which the permanents of one look spread, two draws at least
+_FEWEST = 2
+_OF_ELEMENTS = 4  # draws of groups without a permanent
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,8 @@ class Monitor:
         )
         self._noise = torch.from_numpy(noise).to(problem.flat_prior.loc)
         self._points, self._factor = _subset(problem.train, seed)
+        start = problem.start()
+        self._terms = tuple(group_term(group, start, "auto") for group in problem.spec)
 
     def __call__(self, q: Variational) -> Snapshot:
         """The terms for the current parameters."""
@@ -126,23 +124,17 @@ class Monitor:
         return Snapshot(float(fit), float(kl), entropy, self.problem.spec.log_order)
 
     def _entropy(self, q: Variational, draws: torch.Tensor) -> float:
-        loc, scale, named = (q.layout.split(flat.double()) for flat in (q.loc, q.scale, draws))
         # made anew at every look, so that the permanents see the same randomness each time
         generator = generator_for(self.seed, "evaluation", 1)
         total = 0.0
-        for group in self.problem.spec:
-            if not group.is_matrix_permanent:
-                total += float(
-                    ElementTerm(group, q)(q.loc, q.scale, draws[:_WIDE_DRAWS], generator)
-                )
-                continue
-            wide = group.width > _WIDE
-            seen = {k: v[:_WIDE_DRAWS] for k, v in named.items()} if wide else named
-            effort = _WIDE_EFFORT if wide else _EFFORT
-            values = group_values(
-                group, loc, scale, seen, generator=generator, effort=effort, certify=False
-            )
-            total += float(np.mean(values.rao_blackwellised))
+        for group, term in zip(self.problem.spec, self._terms, strict=True):
+            # watching must not cost more than training: fewer draws of wide groups, the same in
+            # every look, so that what differs between two looks is the posterior
+            if isinstance(term, GroupTerm):
+                seen = draws[: max(_FEWEST, _ROWS // group.width)]
+                total += float(term.values(q.loc, q.scale, seen, generator).mean())
+            else:
+                total += float(term(q.loc, q.scale, draws[:_OF_ELEMENTS], generator))
         return total
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from permanent_cases import gaussian
 
-from symdiag.permanents import assignment_log_prob, sample_assignments, smc
+from symdiag.permanents import (
+    assignment_log_prob,
+    sample_assignments,
+    smc,
+    typical_log_permanents,
+)
 from symdiag.permanents.exact import exact_log_permanent, exact_marginals
 
 
@@ -21,6 +26,23 @@ def test_estimate_of_the_permanent_is_unbiased(d, spread):
     ratio = np.exp([smc.run(proposal, 8, rng).log_estimate - exact for _ in range(1500)])
     assert abs(ratio.mean() - 1) <= _tolerance(ratio)
     assert ratio.std() <= 1.0
+
+
+def test_quick_values_of_a_typical_identity_are_unbiased_permanents():
+    rng = np.random.default_rng(3)
+    matrix = gaussian(10, 5, 1.0, rng)
+    exact = exact_log_permanent(matrix[None])[0]
+    ratio = np.exp(typical_log_permanents(np.repeat(matrix[None], 800, axis=0), rng, 8) - exact)
+    assert abs(ratio.mean() - 1) <= _tolerance(ratio)
+
+
+def test_quick_values_where_the_identity_is_far_from_typical():
+    """Its weight underflows beside the others': scaled by the best assignment instead."""
+    matrix = np.full((4, 4), -1e4)
+    matrix[range(4), range(4)] = -1500.0
+    matrix[range(4), [1, 0, 3, 2]] = -700.0
+    found = typical_log_permanents(matrix[None], np.random.default_rng(0))
+    assert found == pytest.approx(exact_log_permanent(matrix[None]), abs=1e-9)
 
 
 def test_sandwich_holds_in_expectation_and_closes():
