@@ -69,7 +69,7 @@ def guessed_inputs(module: nn.Module, data: Array | None, *, samples: bool) -> t
     raise UnsupportedError(
         "the shape of the module's input could not be found out",
         code="example-input-needed",
-        hint="let the factory return (module, example_input)",
+        hint="give --data, whose inputs show it, or let the factory return (module, example_input)",
     )
 
 

@@ -238,7 +238,7 @@ def _built(source: ModelSource) -> tuple[nn.Module, Any]:
     """The module, and the example input that came with it."""
     factory = load_factory(source) if isinstance(source, str) else source
     built: Any = factory
-    if not isinstance(factory, nn.Module):
+    if not isinstance(factory, (nn.Module, tuple)):
         try:
             built = factory()
         except Exception as error:  # the user's code may raise anything

@@ -53,7 +53,9 @@ class Symmetry:
     """What is known of a posterior's symmetry group.
 
     ``network`` is the inferred chain, None where the tensors form none (a spec file or a traced
-    module then describes the net). ``spec`` holds the groups that were seen to hold. ``notes``
+    module then describes the net). ``chain`` is that chain where ``forward`` is known to compute it
+    (of a module: it was compared), with its activation; a residual net's tensors form a chain that
+    it does not compute. ``spec`` holds the groups that were seen to hold. ``notes``
     lists every assumption and what could not be checked. ``uncovered`` lists what of the tensors is
     outside every group. ``prior_violations`` lists ``(tensor, group)`` where the stored prior is
     not invariant. ``forward(weights, inputs)`` maps torch tensors, with a leading draw axis or
@@ -74,6 +76,7 @@ class Symmetry:
     forward: Callable[..., Any] | None = None
     activation: str | None = None
     repeated: tuple[str, ...] = ()
+    chain: Network | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class _Found:
     activation: str | None
     provenance: Provenance
     repeated: tuple[str, ...] = ()
+    chain: Network | None = None
 
 
 def discover(
@@ -155,6 +159,7 @@ def discover(
         found.forward,
         found.activation,
         found.repeated,
+        found.chain,
     )
 
 
@@ -188,15 +193,17 @@ def _from_file(
             provenance = replace(
                 provenance, function=provenance.function or pickled_activation(posterior)[1]
             )
+        forward = _chain_forward(network)
         return _Found(
             network,
             spec,
             probe,
-            _chain_forward(network),
+            forward,
             {},
             (*spec.notes, *notes),
             network.activation,
             provenance,
+            chain=None if forward is None else network,
         )
     spec = read_spec(spec_file, posterior)
     given = _network_or_none(posterior, activation)
@@ -210,7 +217,8 @@ def _from_file(
     stated = replace(stated, function=chain_provenance(given.layers).function)
     notes = (*spec.notes, *notes)
     known = given.activation or _STATED
-    return _Found(given, spec, probe, forward, {}, notes, known, stated)
+    chain = None if forward is None else given
+    return _Found(given, spec, probe, forward, {}, notes, known, stated, chain=chain)
 
 
 def _from_model(
@@ -222,6 +230,7 @@ def _from_model(
     inputs: Array | None = None,
 ) -> _Found:
     """Groups by tracing the user's module, or from a spec file checked against it."""
+    from symdiag.network.computed_chain import computed_chain
     from symdiag.network.module import user_model
     from symdiag.symmetry.probing import model_probe
     from symdiag.symmetry.tracing import trace_spec
@@ -253,7 +262,16 @@ def _from_model(
     how = "traced through" if spec_file is None else f"as {spec_file.name} says, checked on"
     known = Provenance("module", f"{how} the module {type(user.module).__name__}")
     return _Found(
-        network, spec, probe, user.forward, reasons, notes, activation or _TRACED, known, repeated
+        network,
+        spec,
+        probe,
+        user.forward,
+        reasons,
+        notes,
+        activation or _TRACED,
+        known,
+        repeated,
+        computed_chain(posterior, network, user.forward),
     )
 
 

@@ -97,7 +97,7 @@ def prune_command(posterior: Posterior, symmetry: Symmetry, reading: ReadingOpti
     """Writing the narrower posterior; empty where ``prune`` would refuse the network or the file."""
     # An assumed chain may be another network: only the module settles that.
     known = symmetry.provenance.is_settled and symmetry.forward is not None
-    is_chain = symmetry.network is not None and reading.model is None
+    is_chain = symmetry.chain is not None and reading.model is None
     if posterior.source is None or posterior.covariance is not None or not (known and is_chain):
         return ""
     path = posterior.source.path

@@ -171,7 +171,7 @@ def function_setting(
     inputs = None
     if given.data is not None:
         inputs = network_data(given.data, given.target, posterior, symmetry).inputs
-    return Setting(forward_pass(posterior, symmetry), symmetry.network, inputs, seed)
+    return Setting(forward_pass(posterior, symmetry), symmetry.chain, inputs, seed)
 
 
 class Evaluator:

@@ -87,7 +87,14 @@ def find_symmetry(
     except InputError as error:
         # its tensors may still form a network that can be read, as those of its file would
         log.debug("%s: %s", type(live).__name__, error.message)
-        found = _discovered(posterior, network, seed, inputs)
+        try:
+            found = _discovered(posterior, network, seed, inputs)
+        except InputError:
+            # what keeps the module from being followed is what its owner can mend
+            raise error from None
+        guessed = found.provenance.source == "assumed" and not network.assume_chain
+        if guessed and error.code == "example-input-needed":
+            raise  # the module is at hand: asking for one input beats assuming a network
         note = f"the module {type(live).__name__} could not be used: {error.message}"
         return replace(found, notes=(*found.notes, note))
 

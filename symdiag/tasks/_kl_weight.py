@@ -34,7 +34,7 @@ def read_kl_weight(
             posterior=posterior,
             prior=problem.prior,
             forward=problem.forward,
-            network=symmetry.network,
+            network=symmetry.chain,
             likelihood=problem.likelihood,
             inputs=problem.train.inputs,
             targets=problem.train.targets,

@@ -77,7 +77,7 @@ def network_data(
     A module gets the points as they are, if it takes them.
     """
     dataset = as_dataset(data, target)
-    network = symmetry.network
+    network = symmetry.chain
     if dataset.inputs.ndim < 3 or network is None or not network.is_mlp:
         return dataset
     if symmetry.provenance.source == "module" and _takes(posterior, symmetry, dataset.inputs):

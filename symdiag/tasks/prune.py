@@ -162,7 +162,7 @@ def _narrow_symmetry(symmetry: Symmetry, units: Units) -> Symmetry:
 
     It is not inferred anew: narrower, its widths may coincide and leave open what they settled.
     """
-    network = symmetry.network
+    network = symmetry.chain
     if network is None or any(m.start is not None for g in symmetry.spec for m in g.members):
         raise UnsupportedError(
             "only a plain chain of layers can be narrowed",

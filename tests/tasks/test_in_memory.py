@@ -13,6 +13,8 @@ import symdiag
 from symdiag.errors import SymdiagError
 from symdiag.formats.objects import kinds
 from symdiag.report import render
+from symdiag.tasks._inputs import find_symmetry
+from symdiag.tasks.options import NetworkOptions
 from symdiag.training.config import EvaluationConfig, TrainingConfig
 
 
@@ -164,6 +166,48 @@ def draws(count=12):
     rng = np.random.default_rng(0)
     shapes = {"0.weight": (4, 2), "0.bias": (4,), "2.weight": (1, 4), "2.bias": (1,)}
     return {n: rng.normal(size=s) + 0.05 * rng.normal(size=(count, *s)) for n, s in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("net", "activation"), [(Plain, "tanh"), (Residual, None)], ids=["chain", "residual"]
+)
+def test_a_module_counts_as_a_chain_only_where_it_computes_one(net, activation):
+    torch.manual_seed(0)
+    module = net()
+    posterior = symdiag.load(module)
+    found = find_symmetry(posterior, NetworkOptions(), 0)
+    assert found.network is not None  # both nets' tensors form one
+    assert (None if found.chain is None else found.chain.activation) == activation
+
+
+class Recurrent(nn.Module):
+    """A hand-written cell over the middle axis: its input has three axes, which no layer shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.inp, self.back, self.out = Layer(3, 4), Layer(4, 4), Layer(4, 1)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], 4)
+        for step in range(x.shape[1]):
+            h = torch.tanh(self.inp(x[:, step]) + self.back(h))
+        return self.out(h)
+
+
+def test_a_module_whose_input_is_unknown_says_how_to_show_it():
+    torch.manual_seed(0)
+    net = Recurrent()
+    with pytest.raises(SymdiagError, match="shape of the module's input") as refused:
+        symdiag.analyze(net, samples=8)
+    assert "data=" in refused.value.hint
+    inputs = torch.randn(6, 5, 3)
+    from_data = symdiag.analyze(
+        net, samples=8, data=(inputs, torch.randn(6, 1)), noise=1.0, prior_std=1.0
+    )
+    from_example = symdiag.analyze(net, samples=8, model=(net, inputs))
+    for report in (from_data, from_example):
+        assert report.network.source == "module"
+        assert [group.width for group in report.groups] == [4]
 
 
 def test_draws_in_memory_are_the_draws_of_their_file(tmp_path):
