@@ -106,7 +106,7 @@ def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any
 
 def _side_by_side(found: list[Any]) -> list[Any]:
     """The table of the posteriors that were judged on the data, where there are several."""
-    from symdiag.tasks._evidence_table import Analysis, evidence_table
+    from symdiag.tasks.analyze import Analysis, evidence_table
 
     judged = [one for one in found if isinstance(one, Analysis) and one.report.elbo is not None]
     return [evidence_table(judged)] if len(judged) > 1 else []

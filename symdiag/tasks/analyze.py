@@ -33,7 +33,7 @@ from symdiag.symmetry.spec import PermutationSpec
 from symdiag.tasks._align_report import aligned_to
 from symdiag.tasks._commands import analyze_command, prune_command, retrain_command
 from symdiag.tasks._evidence import Evidence, function_setting, measure_evidence
-from symdiag.tasks._evidence_table import Analysis
+from symdiag.tasks._evidence_table import Analysis, evidence_table
 from symdiag.tasks._inputs import (
     TOOL,
     Progress,
@@ -56,6 +56,8 @@ from symdiag.tasks.options import (
 )
 from symdiag.training.config import ModelConfig
 from symdiag.training.evaluation import shifted
+
+__all__ = ["Analysis", "analysis", "analyze", "evidence_table"]
 
 _BASELINE_DRAWS = 64
 

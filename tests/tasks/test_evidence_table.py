@@ -12,8 +12,7 @@ from scipy import stats
 from symdiag.cli.main import main
 from symdiag.posterior import Posterior
 from symdiag.report import from_dict
-from symdiag.tasks._evidence_table import evidence_table
-from symdiag.tasks.analyze import analysis
+from symdiag.tasks.analyze import analysis, evidence_table
 from symdiag.tasks.options import (
     DataOptions,
     DiagnosisOptions,
