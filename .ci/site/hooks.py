@@ -34,6 +34,8 @@ PAGES = {
 }
 HOME = {page: source for source, page in PAGES.items()}
 FENCE = re.compile(r"(^ *(`{3,}).*?^ *\2 *$)", re.M | re.S)
+# pictures in raw HTML, such as README's for light and dark
+SOURCE = re.compile(r'\b(src|srcset)="([^":]+)"')
 LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\(([^)\s]+)\)")
 
 
@@ -89,20 +91,29 @@ def on_page_markdown(markdown, page, **_):
         path = _in_repository(uri, found[3])
         if path is None:
             return found[0]
-        anchor = found[3].partition("#")[2]
-        if path.startswith("docs/"):
-            goal = path.removeprefix("docs/")
-        elif (ROOT / path).is_dir():
+        if (ROOT / path).is_dir():
             return f"{found[2]} (`{path}`)"
-        else:
-            goal = PAGES.get(path, f"repository/{path}")
-        relative = os.path.relpath(goal, posixpath.dirname(uri) or ".")
-        return f"{found[1]}[{found[2]}]({relative}{'#' + anchor if anchor else ''})"
+        anchor = found[3].partition("#")[2]
+        return f"{found[1]}[{found[2]}]({_goal(path, uri)}{'#' + anchor if anchor else ''})"
+
+    def drawn(found):
+        path = _in_repository(uri, found[2])
+        return found[0] if path is None else f'{found[1]}="{_goal(path, uri)}"'
 
     parts = FENCE.split(markdown)
     # every third part is a fence's ticks alone, the one before it the fence
     return "".join(
-        LINK.sub(moved, p) if i % 3 == 0 else p for i, p in enumerate(parts) if i % 3 < 2
+        SOURCE.sub(drawn, LINK.sub(moved, p)) if i % 3 == 0 else p
+        for i, p in enumerate(parts)
+        if i % 3 < 2
+    )
+
+
+def _goal(path, page):
+    """Where a file of the repository is on the site, as seen from ``page``."""
+    goal = path.removeprefix("docs/") if path.startswith("docs/") else None
+    return os.path.relpath(
+        goal or PAGES.get(path, f"repository/{path}"), posixpath.dirname(page) or "."
     )
 
 
@@ -150,9 +161,17 @@ ASKED = re.compile(
 )
 
 
+LOCAL = re.compile(r'<(?:script|img|link|source)\b[^>]*?\b(?:src|srcset|href)="([^":#?]+)')
+
+
 def on_post_build(config, **_):
-    """A page that would ask another host for anything fails the build."""
+    """A page that would ask another host for anything, or for a file that is not there, fails the build."""
     for file in sorted(Path(config.site_dir).rglob("*.html")):
-        for found in ASKED.finditer(file.read_text("utf-8")):
+        text = file.read_text("utf-8")
+        for found in ASKED.finditer(text):
             if 'rel="canonical"' not in found[0]:
                 raise PluginError(f"{file.name} loads {found[1]}")
+        # the error page is served from anywhere, so its paths start at the root
+        for found in LOCAL.finditer(text) if file.name != "404.html" else ():
+            if not (file.parent / found[1]).exists():
+                raise PluginError(f"{file.name} lacks {found[1]}")
