@@ -161,7 +161,9 @@ ASKED = re.compile(
 )
 
 
-LOCAL = re.compile(r'<(?:script|img|link|source)\b[^>]*?\b(?:src|srcset|href)="([^":#?]+)')
+LOCAL = re.compile(
+    r'<(?:script|img|link|source)\b[^>]*?\b(?:src|srcset|href)="(?![a-z]+:|#)([^"#?]+)'
+)
 
 
 def on_post_build(config, **_):
