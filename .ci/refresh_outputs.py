@@ -4,6 +4,7 @@ A first line ``$ COMMAND`` in the block is for the reader and stays. ``python .c
 with ``--check`` nothing is written and a difference fails.
 """
 
+import functools
 import re
 import subprocess
 import sys
@@ -16,10 +17,22 @@ BLOCK = re.compile(
 
 def printed(match: re.Match) -> str:
     """The block with the command's present output (stdout; any exit code)."""
-    result = subprocess.run(
-        ["bash", "-c", match["command"]], capture_output=True, text=True, check=False
-    )
-    return f"{match[1]}{result.stdout.rstrip()}\n{match[4]}"
+    # several blocks of a page show parts of one report: it is made once
+    first, _, rest = match["command"].partition(" | ")
+    text = output(first)
+    if rest:
+        text = subprocess.run(
+            ["bash", "-c", rest], input=text, capture_output=True, text=True, check=False
+        ).stdout
+    return f"{match[1]}{text.rstrip()}\n{match[4]}"
+
+
+@functools.cache
+def output(command: str) -> str:
+    """What a command prints."""
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False
+    ).stdout
 
 
 def main(arguments: list) -> int:
