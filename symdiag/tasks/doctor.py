@@ -27,11 +27,11 @@ REQUIRED = {
     "typer": ("0.15", "the command line"),
     "rich": ("13.7", "the console"),
     "msgspec": ("0.19", "reports"),
+    "matplotlib": ("3.8", "figures"),
 }
 """Package → (oldest version that will do, what it is for); a test holds it to pyproject.toml."""
 
 OPTIONAL = {
-    "matplotlib": "figures",
     "pandas": "report.to_dataframe(), parquet data",
     "pyarrow": "parquet data",
     "arviz": ".to_arviz(), InferenceData in memory",
