@@ -164,6 +164,20 @@ class Posterior(Shown):
             total += 0.5 * positive.size * (1.0 + _LOG_2PI) + float(np.log(positive).sum())
         return total
 
+    def total_correlation(self) -> float:
+        """What correlations add to the KL: KL(q || product of its marginals), nats; 0 without."""
+        cov = self.covariance
+        if cov is None:
+            return 0.0
+        scale = np.concatenate([self.scale[name].ravel() for name in cov.order])
+        # rows of correlations rather than covariances: stds may range over many powers of ten
+        factor, rest = cov.factor / scale[:, None], cov.diagonal / scale**2
+        if np.all(rest > 0):
+            # determinant lemma: |FFᵀ + D| = |D| |I + Fᵀ D⁻¹ F|
+            inner = np.eye(factor.shape[1]) + factor.T @ (factor / rest[:, None])
+            return -0.5 * float(np.log(rest).sum() + np.linalg.slogdet(inner)[1])
+        return -0.5 * float(np.linalg.slogdet(factor @ factor.T + np.diag(rest))[1])
+
     def kl_to(self, prior: GaussianPrior) -> float:
         """Closed-form KL(q || prior) of the marginals, summed over random weights, nats."""
         total = 0.0

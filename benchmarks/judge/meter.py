@@ -171,6 +171,7 @@ def study(case: Case, file: Path) -> None:
         runs.train(steps - done, STEPS, done)
         done = steps
         rows = [_row(runs, r, share) for r in range(len(runs.runs))]
+        torch.save((runs.loc, runs.log_std), f"{file}.{case.name}.{steps}.pt")
         if share == 1.0:
             before = runs.level()
             runs._fresh()

@@ -18,6 +18,7 @@ from symdiag.errors import UsageError
 from symdiag.estimate import Estimate
 from symdiag.objectives.likelihoods import check_noise, find_likelihood
 from symdiag.objectives.likelihoods.interface import mixture_nll
+from symdiag.objectives.variational import Variational
 from symdiag.posterior import Posterior
 from symdiag.report.kinds.analyze import Elbo
 from symdiag.symmetry.discovery import Symmetry
@@ -26,8 +27,9 @@ from symdiag.tasks._network_data import DataSource, forward_pass, network_data
 from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions, MeterOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluation import Evaluation, evaluate, importance
+from symdiag.training.evaluation import Evaluation, evaluate, importance, shifted
 from symdiag.training.learning_problem import LearningProblem, Points, build_problem
+from symdiag.training.randomness import generator_for
 
 _CHUNK = 2_000_000  # weights times draws pushed through the network at a time
 
@@ -137,22 +139,27 @@ def measure_evidence(
     """
     if given.data is None:
         return Evidence()
-    problem = problem_of(posterior, symmetry, model, given.data, given, device=estimation.device)
+    marginals = posterior.replace(covariance=None)
+    problem = problem_of(marginals, symmetry, model, given.data, given, device=estimation.device)
     check_assumed_function(problem, symmetry)
     config = EvaluationConfig(
         seed=estimation.seed, precision=estimation.precision, budget=estimation.budget
     )
     q = problem.start()
-    found = evaluate(problem, q, config, entropy=entropy)
+    noise = None if posterior.is_mean_field else _correlated_noise(posterior, problem, q, config)
+    found = evaluate(problem, q, config, entropy=entropy, noise=noise)
+    # the evaluation's KL is that of the marginals
+    extra = posterior.total_correlation()
     elbo = Elbo(
-        standard=found.elbo,
-        symmetrized=found.symmetrized,
+        standard=shifted(found.elbo, -extra),
+        symmetrized=shifted(found.symmetrized, -extra),
         expected_log_likelihood=found.log_likelihood,
-        kl=found.kl,
+        kl=found.kl + extra,
         likelihood=model.likelihood,
         noise_std=found.noise_std,
-        importance=importance(problem, q, config, found.draws),
-        kl_weight=read_kl_weight(problem, symmetry, model, meter, estimation.seed),
+        # its densities are a mean-field posterior's
+        importance=importance(problem, q, config, found.draws) if noise is None else None,
+        kl_weight=read_kl_weight(problem, posterior, symmetry, model, meter, estimation.seed),
     )
     if found.test is None:
         return Evidence(elbo, evaluation=found)
@@ -160,6 +167,21 @@ def measure_evidence(
     scores = {"nll": found.test.nll, found.test.metric_name: found.test.metric}
     scores["calibration_error"] = found.test.calibration_error
     return Evidence(elbo, scores, found.coverage, found)
+
+
+def _correlated_noise(
+    posterior: Posterior, problem: LearningProblem, q: Variational, config: EvaluationConfig
+) -> Tensor:
+    """Draws (S, D) as multiples of the marginal stds, so that they go where independent ones go."""
+    generator = generator_for(config.seed, "evaluation", 8)
+    draws = posterior.sample(generator, config.samples)
+    flat = np.concatenate(
+        [draws[name].reshape(config.samples, -1) for name, _ in q.layout.shapes], axis=1
+    )
+    scale = q.layout.join(problem.posterior.scale)
+    moved = flat - q.layout.join(problem.posterior.loc)
+    noise = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
+    return torch.from_numpy(noise).to(problem.flat_prior.loc)
 
 
 def function_setting(

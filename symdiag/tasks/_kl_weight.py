@@ -8,6 +8,7 @@ import math
 from symdiag.diagnostics.kl_weight.gradients import Trained
 from symdiag.diagnostics.kl_weight.meter import measure
 from symdiag.diagnostics.kl_weight.result import Continuation, KlWeight
+from symdiag.errors import UnsupportedError
 from symdiag.posterior import Posterior
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks.options import MeterOptions
@@ -15,18 +16,34 @@ from symdiag.training.config import ModelConfig
 from symdiag.training.continuation import continued
 from symdiag.training.learning_problem import LearningProblem
 
+_NOT_VARIATIONAL = ("laplace", "swag")  # dialects of Gaussians around an optimum or its path
+
 
 def read_kl_weight(
     problem: LearningProblem,
+    posterior: Posterior,
     symmetry: Symmetry,
     model: ModelConfig,
     meter: MeterOptions,
     seed: int,
-) -> KlWeight:
-    """The weight at the checkpoint, and what a continuation at that weight does to the reading."""
+) -> KlWeight | None:
+    """The weight at the checkpoint, and what a continuation at that weight does to the reading.
+
+    None for approximations that no KL was minimised for.
+
+    Raises:
+        UnsupportedError: ``correlated-posterior``: only mean-field posteriors can be continued.
+    """
+    if meter.continue_steps and not posterior.is_mean_field:
+        raise UnsupportedError(
+            "training on with correlated weights is not supported",
+            code="correlated-posterior",
+            hint="Leave --continue out.",
+        )
     noise = float(model.noise) if isinstance(model.noise, int | float) else None
-    source = problem.posterior.source
-    library = source.dialect if source is not None else None
+    library = posterior.source.dialect if posterior.source is not None else None
+    if library is not None and library.startswith(_NOT_VARIATIONAL):
+        return None
     assumptions = _assumptions(problem, model, noise)
 
     def read(posterior: Posterior) -> KlWeight:
@@ -49,7 +66,7 @@ def read_kl_weight(
             assumptions=assumptions,
         )
 
-    found = read(problem.posterior)
+    found = read(posterior)
     if not meter.continue_steps or found.value is None or found.value <= 0.0:
         return found
     later, gain = continued(problem, found, steps=meter.continue_steps, seed=seed)

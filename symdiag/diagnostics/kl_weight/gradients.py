@@ -77,6 +77,7 @@ class Gradients:
     log_noise: float
     method: str
     draws: int  # forward passes over the data
+    shared_error: float = 0.0  # of a slope, relative: Monte Carlo error common to all weights
 
     def take(self, chosen: BoolArray) -> Gradients:
         """Some of the weights."""
@@ -112,6 +113,9 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
         for part in (trained.posterior.loc, trained.prior.loc, trained.prior.scale)
     )
     ratio = scale[random] / prior_scale
+    # as a slope per replicate: the outputs' noise moves the gradients of all weights together
+    along = np.stack(stds)[:, random] @ (ratio**2 - 1.0)
+    shared, shared_error = _mean_and_error(along)
     sizes = [math.prod(shape) for _, shape in layout.shapes]
     return Gradients(
         names=tuple(name for name, _ in layout.shapes),
@@ -126,6 +130,7 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
         log_noise=log_noise,
         method=source.method,
         draws=REPLICATES * passes,
+        shared_error=float(shared_error / max(abs(shared), 1e-300)),
     )
 
 

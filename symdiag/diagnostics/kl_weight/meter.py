@@ -2,7 +2,7 @@
 
 How wide the interval must be and what counts as stationary was set on 1080 posteriors with a known
 weight, 720 of them stopped early (docs/kl-weight.md): the half-width of log T is two standard
-errors, plus half of what the line leaves unexplained (the scatter of log stds, and half the
+errors, plus half of what the line leaves unexplained (the scatter of log stds, and a third of the
 distance from stationarity of means and log stds together), plus what two ways of averaging differ
 by. A reading is ``ok`` where that is at most ``MAX_HALF_WIDTH``.
 """
@@ -36,6 +36,7 @@ from symdiag.diagnostics.kl_weight.result import KlWeight, Part, Status
 MAX_HALF_WIDTH = 0.13
 """Of log T, beyond which nothing is claimed."""
 
+_OFF_BALANCE = 0.3  # share of a state's distance from balance that shows in T
 _LEAST = 6.0  # log stds that tell
 _POINTS = 200  # kept for a figure
 _BETTER = 0.5  # a convention other than the sum must halve the half-width
@@ -115,7 +116,10 @@ def assess(
     squared = None if noise_std is None else 1.0 / (2.0 * noise_std**2)
     found = KlWeight(
         value=value,
-        std_error=max(line.natural.error, line.robust.error) * share,
+        std_error=math.hypot(
+            max(line.natural.error, line.robust.error), line.slope * gradients.shared_error
+        )
+        * share,
         lower=value * math.exp(-line.half_width),
         upper=value * math.exp(line.half_width) if line.half_width < 300 else math.inf,
         method=gradients.method,
@@ -180,9 +184,10 @@ def _line(gradients: Gradients, convention: Convention, sizes: Sizes) -> _Line |
     if slope <= 0.0 or robust.slope <= 0.0:
         return _Line(convention, slope, math.inf, robust, natural, math.inf, kl, kl_mean)
     unsettled = _unsettled(gradients, kl, kl_mean, slope)
+    own = max(robust.relative_error, natural.relative_error)
     half_width = (
-        2.0 * max(robust.relative_error, natural.relative_error)
-        + 0.5 * math.hypot(robust.scatter, 0.5 * unsettled)
+        2.0 * math.hypot(own, gradients.shared_error)
+        + 0.5 * math.hypot(robust.scatter, _OFF_BALANCE * unsettled)
         + abs(math.log(natural.slope / robust.slope))
     )
     return _Line(convention, slope, half_width, robust, natural, unsettled, kl, kl_mean)

@@ -11,7 +11,9 @@ from symdiag.arrays import Array, BoolArray
 
 _DEGREES = 4.0  # of Student's t: heavy enough tails for weights that have not settled
 _STEPS = 60
-_LEAST_SCATTER = 0.01
+_LEAST_SCATTER = 0.03
+"""Also where there is less: weights by estimated errors alone would favour estimates that came out
+small, as their errors did, too."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def natural_slope(x: Array, y: Array, error: Array) -> Slope | None:
     for _ in range(5):
         # the moment estimate of the spread in excess of the measurement errors
         excess = float((weights * ((y - slope * x) ** 2 - error**2)).sum() / weights.sum())
-        spread = max(excess, 1e-12 * float((y**2).mean()))
+        spread = max(excess, (_LEAST_SCATTER * slope) ** 2 * power / len(x))
         weights = 1.0 / (error**2 + spread + 1e-300)
         slope = float((weights * x * y).sum() / (weights * x**2).sum())
     pull = weights * x * (y - slope * x)
