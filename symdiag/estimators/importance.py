@@ -17,7 +17,7 @@ of the sum (the identity is a draw of g given ω), so E w = Z still.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,6 @@ from symdiag.symmetry.spec import PermutationSpec
 _FEWEST = 5  # exceedances that a tail can be fitted to
 _PRIOR_SIZE, _PRIOR_SHAPE = 10.0, 0.5  # of k̂: worth ten exceedances (Vehtari et al. 2024, app. C)
 _ROUNDING = 1e-9  # of the largest weight: what sums of logs leave
-_CHUNK = 32  # draws between looks at the budget
 _CONFIDENCE = 20.0  # Markov: the mean of the weights exceeds this many Z in 5 % of cases at most
 
 LEAST_DRAWS = 100
@@ -130,7 +129,7 @@ def evidence_bound(log_weights: Array, tail: Tail | None, method: str) -> Estima
 def symmetrized_log_ratio(
     posterior: Posterior,
     spec: PermutationSpec,
-    draws: Mapping[str, Tensor],
+    chunks: Iterable[Mapping[str, Tensor]],
     *,
     seed: int,
     budget: float,
@@ -138,38 +137,39 @@ def symmetrized_log_ratio(
 ) -> tuple[Array, str]:
     """log q^G(ω) − log q(ω) of the first draws that the budget allows, (S',), and how it was had.
 
+    None at all, (0,), where the budget would end before ``LEAST_DRAWS``.
+
     Args:
         posterior: q.
         spec: Its verified permutation spec, on weights only.
-        draws: From q: tensor name → (S, *shape), float64.
+        chunks: Draws from q: tensor name → (s, *shape), float64. The first should hold few draws:
+            it tells what one costs.
         seed: Seed of the permanents' and the sandwich's randomness.
         budget: Nominal seconds (``budget.py``).
         device: Torch device for the slot densities.
     """
-    total = len(next(iter(draws.values())))
-    if len(spec) == 0:
-        return np.zeros(total), "trivial-group"
     estimator = StraddlingEstimator(posterior, spec, effort=budgets.effort_for(spec), device=device)
-    joint = estimator.wants_joint
-    fixed = _draw_seconds(estimator)
+    joint, fixed = estimator.wants_joint, _draw_seconds(estimator)
     parts: list[Array] = []
     methods: dict[str, None] = {}
     spent, done = 0.0, 0
-    while done < total and spent < budget:
-        chunk = {
-            name: value[done : done + _CHUNK].to("cpu" if joint else device)
-            for name, value in draws.items()
-        }
+    if fixed * LEAST_DRAWS > budget:
+        return np.zeros(0), ""
+    for chunk in chunks:
+        draws = {name: value.to("cpu" if joint else device) for name, value in chunk.items()}
         generator = np.random.default_rng([seed, 23, done])
         if joint:
-            found = estimator.joint(chunk, estimator.elements, generator)
+            found = estimator.joint(draws, estimator.elements, generator)
         else:
-            found = add([estimator.one_group(g, chunk, generator, False) for g in spec])
+            found = add([estimator.one_group(g, draws, generator, False) for g in spec])
         # exact draws have all their ends at the value
         parts.append(np.where(found.exact, found.value, found.expectation.upper))
         methods.update(dict.fromkeys(found.methods))
         done += len(found)
         spent += len(found) * fixed + budgets.seconds(float(found.operations.sum()))
+        # the permanents' own cost is known from here on
+        if spent > budget or spent / done * LEAST_DRAWS > budget:
+            break
     return np.concatenate(parts) - spec.log_order, "+".join(methods)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,10 +211,9 @@ def importance(
         config: As ``evaluate`` had it; q^G is evaluated within half of its budget.
         log_likelihood: ``Evaluation.draws`` (S,).
     """
-    noise = evaluation_noise(problem, config)
     with torch.no_grad():
-        draws = problem.draws(q, noise).double()
-        log_weights = log_likelihood + _log_prior_ratio(problem, q, draws, noise.double())
+        ratios = [_log_prior_ratio(problem, q, noise) for noise in _noise_chunks(problem, config)]
+    log_weights = log_likelihood + np.concatenate(ratios)
     plain = _fit(log_weights, "importance")
     if not len(problem.spec):
         return Importance(plain, None, "there is no symmetry")
@@ -223,24 +223,40 @@ def importance(
     ratio, method = weights.symmetrized_log_ratio(
         q.posterior(problem.posterior),
         problem.spec,
-        q.layout.split(draws),
+        (
+            q.layout.split(problem.draws(q, noise).detach().double())
+            for noise in _noise_chunks(problem, config)
+        ),
         seed=config.seed,
         budget=0.5 * (config.budget or DEFAULT_BUDGET),
         device=problem.device,
     )
-    if len(ratio) < min(weights.LEAST_DRAWS, len(log_weights)):
-        return Importance(plain, None, f"the budget allows only {len(ratio)} draws; raise --budget")
+    if len(ratio) < weights.LEAST_DRAWS:
+        least = f"{weights.LEAST_DRAWS} draws of q^G take more than half of the budget"
+        return Importance(plain, None, f"{least}; raise --budget")
     return Importance(plain, _fit(log_weights[: len(ratio)] - ratio, f"importance+{method}"))
 
 
-def _log_prior_ratio(
-    problem: LearningProblem, q: Variational, draws: Tensor, noise: Tensor
-) -> Array:
-    """log p(ω) − log q(ω) over the random weights, (S,)."""
+def _noise_chunks(problem: LearningProblem, config: EvaluationConfig) -> Iterator[Tensor]:
+    """The rows of ``evaluation_noise``, some at a time: of a large net not all of them fit twice."""
+    size = problem.flat_prior.loc.numel()
+    most = max(1, min(32, _CHUNK // size))
+    # one stream of numbers, whatever the cuts; the first tells what a draw costs
+    generator = generator_for(config.seed, "evaluation", 3)
+    left, count = config.samples, min(4, most)
+    while left > 0:
+        noise = generator.standard_normal((min(count, left), size))
+        yield torch.from_numpy(noise).to(problem.flat_prior.loc)
+        left, count = left - count, most
+
+
+def _log_prior_ratio(problem: LearningProblem, q: Variational, noise: Tensor) -> Array:
+    """log p(ω) − log q(ω) over the random weights of the draws with ``noise`` (s, D), (s,)."""
     prior, free = problem.flat_prior, 1.0 if q.free is None else q.free.double()
-    standard = (draws - prior.loc.double()) / prior.scale.double()  # (S, D)
-    log_ratio = (q.log_scale.detach() - torch.log(prior.scale)).double()
-    terms = 0.5 * (noise.square() - standard.square()) + log_ratio
+    draws = problem.draws(q, noise).double()
+    standard = (draws - prior.loc.double()) / prior.scale.double()  # (s, D)
+    log_ratio = (q.log_scale - torch.log(prior.scale)).double()
+    terms = 0.5 * (noise.double().square() - standard.square()) + log_ratio
     result: Array = (terms * free).sum(1).cpu().numpy()
     return result
 

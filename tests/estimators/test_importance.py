@@ -72,8 +72,10 @@ def test_the_threshold_falls_with_fewer_draws():
     assert reliable_below(100) == pytest.approx(0.5)
 
 
-def as_tensors(draws):
-    return {name: torch.from_numpy(value) for name, value in draws.items()}
+def chunks(draws, size=32):
+    count = len(next(iter(draws.values())))
+    for start in range(0, count, size):
+        yield {n: torch.from_numpy(value[start : start + size]) for n, value in draws.items()}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def as_tensors(draws):
 def test_the_symmetrised_density_is_the_mean_over_every_element(sizes, signed):
     posterior, spec = mlp(sizes, 3, std=0.7, signed=signed)
     draws = posterior.sample(np.random.default_rng(1), 6)
-    found, _ = symmetrized_log_ratio(posterior, spec, as_tensors(draws), seed=0, budget=5.0)
+    found, _ = symmetrized_log_ratio(posterior, spec, chunks(draws), seed=0, budget=5.0)
     for s in range(6):
         one = {name: value[s] for name, value in draws.items()}
         expected = straddling_of(posterior, spec, one) - spec.log_order
@@ -93,21 +95,23 @@ def test_the_symmetrised_density_is_the_mean_over_every_element(sizes, signed):
 def test_where_elements_are_sampled_the_inverse_density_is_unbiased(monkeypatch, count):
     """E 1/(upper end) = 1/Σ_g r(g) is what makes the mean weight Z, not only its log a bound."""
     posterior, spec = mlp((1, 3, 3, 1), 5, std=0.7)
-    draws = as_tensors(posterior.sample(np.random.default_rng(2), count))
-    exact, _ = symmetrized_log_ratio(posterior, spec, draws, seed=0, budget=60.0)
+    draws = posterior.sample(np.random.default_rng(2), count)
+    exact, _ = symmetrized_log_ratio(posterior, spec, chunks(draws), seed=0, budget=60.0)
     monkeypatch.setattr(joint, "enumerable", lambda groups: False)
     monkeypatch.setattr("symdiag.estimators.evaluator.enumerable", lambda groups: False)
     monkeypatch.setattr("symdiag.estimators.evaluator.SANDWICH_ELEMENTS", 3)
-    sampled, method = symmetrized_log_ratio(posterior, spec, draws, seed=0, budget=600.0)
+    sampled, method = symmetrized_log_ratio(posterior, spec, chunks(draws), seed=0, budget=600.0)
     assert method == "sandwich-K3"
     ratio = np.exp(exact - sampled)
     assert ratio.std() > 0.01
     assert ratio.mean() == pytest.approx(1.0, abs=4 * ratio.std() / math.sqrt(len(ratio)))
 
 
-def test_a_budget_ends_the_draws_not_the_clock(monkeypatch):
+@pytest.mark.parametrize(("seconds", "expected"), [(0.02, 160), (0.1, 0)])
+def test_a_budget_ends_the_draws_not_the_clock(monkeypatch, seconds, expected):
+    """Chunks of 32 cost 0.64 nominal seconds of 3; where 100 draws would cost 10, none is made."""
     posterior, spec = mlp((2, 3, 1), 3)
-    draws = as_tensors(posterior.sample(np.random.default_rng(1), 200))
-    monkeypatch.setattr(importance, "_draw_seconds", lambda estimator: 0.1)
-    found, _ = symmetrized_log_ratio(posterior, spec, draws, seed=0, budget=5.0)
-    assert len(found) == 64  # two chunks of 32 cost 6.4 nominal seconds
+    draws = posterior.sample(np.random.default_rng(1), 200)
+    monkeypatch.setattr(importance, "_draw_seconds", lambda estimator: seconds)
+    found, _ = symmetrized_log_ratio(posterior, spec, chunks(draws), seed=0, budget=3.0)
+    assert len(found) == expected
