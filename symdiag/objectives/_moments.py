@@ -1,7 +1,8 @@
 """What a permanent's gradient needs of draws and marginals: moments of what each slot holds.
 
 Slot i is q's density q_i of the i-th unit's weights, as opposed to the unit whose draw is put into
-it. Everything is float64: the gradient lives on differences of nearly equal moments.
+it. Everything is float64, as the gradient lives on differences of nearly equal moments, unless weights
+are trained in float32 themselves and many of them make products dear (``GroupTerm``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Slots:
-    """Slot parameters (n, D) and the units' draws (S, n, D), float64.
+    """Slot parameters (n, D) and the units' draws (S, n, D).
 
     Slot i is q's density q_i of the i-th unit's weights, as opposed to the unit whose draw is
     put into it. Deterministic entries have precision 0: they forbid exchanges or say nothing.
@@ -38,7 +39,7 @@ class Slots:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of what the slots hold, signs of flipped shares included: see ``SwapMoments`` (float64)."""
+    """Of what the slots hold, signs of flipped shares included: see ``SwapMoments``."""
 
     first: Tensor  # (n, D) mean over draws of P x
     second: Tensor  # (n, D) mean over draws of P x²

@@ -49,6 +49,7 @@ EXACT_LIMIT = 10  # widest group that ``auto`` evaluates exactly at every step
 _FEW_WEIGHTS = 64  # weights a unit up to which a chain works out densities as it goes
 _ALL_DRAWS_UP_TO = 128  # units up to which a gradient uses every draw of a step
 _FEWEST_DRAWS = 4
+_FEWEST_OF_MATRICES = 2  # where a draw costs matrix products of many weights
 
 
 def _exact(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
@@ -138,9 +139,8 @@ class GroupTerm:
     ) -> TermGradients:
         """Value and gradients without autograd: by μ (n, D), by σ (n, D), by the draws used."""
         index = self.blocks.index
-        std = scale[index].double()
         used = draws[: self.draws_used(len(draws))]
-        slots = Slots.of(loc[index].double(), std, used[:, index].double())
+        slots, std = self._slots(loc, scale, used)
         value, found = self._moments(slots, generator)
         return TermGradients(value, index, *gradients(slots, std, found))
 
@@ -157,20 +157,46 @@ class GroupTerm:
         """How many of ``count`` draws the term looks at: all, fewer where it is wide and sampled."""
         if self._partners is None:
             return count
-        return min(count, max(_FEWEST_DRAWS, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
+        few = self.blocks.index.shape[1] <= _FEW_WEIGHTS
+        fewest = _FEWEST_DRAWS if few else _FEWEST_OF_MATRICES
+        return min(count, max(fewest, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
+
+    def _slots(self, loc: Tensor, scale: Tensor, draws: Tensor) -> tuple[Slots, Tensor]:
+        """Slots and stds (n, D) at flat vectors and draws (S, D).
+
+        In float32 only where training is, where marginals are sampled and a unit has many weights:
+        matrix products then are all the cost, and densities carry rounding of 1e-4 nats.
+        """
+        index = self.blocks.index
+        single = (
+            loc.dtype == torch.float32
+            and self._partners is not None
+            and index.shape[1] > _FEW_WEIGHTS
+        )
+        kind = torch.float32 if single else torch.float64
+        mean, std, x = (part.to(kind) for part in (loc[index], scale[index], draws[:, index]))
+        if single:
+            # densities see differences x − μ alone: without what units have in common, products
+            # are small and so is their rounding; a column that flips has its origin at 0
+            common = mean.mean(0)
+            if self.group.signed:
+                common = torch.where(self.blocks.sign < 0, 0.0, common)
+            mean, x = mean - common, x - common
+        return Slots.of(mean, std, x), std
 
     def _moments(self, slots: Slots, generator: np.random.Generator) -> tuple[Tensor, Moments]:
         """Mean value over the draws, and the moments that the gradient needs."""
         if self._partners is None:
             assert self._marginals is not None
             value, kept, flipped = self._evaluate(slots, generator, self._marginals)
-            return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
+            return value, self._matrix_moments(slots, kept, flipped)
         if self._value_every and self._partners.calls % self._value_every == 0:
             own = np.random.default_rng([19, self._partners.calls])
             self._value = float(self._log_permanents(slots, own).mean())
         table = self._partners.table(self.log_weights, slots)
         if self._forms_no_matrix(slots):
-            return slots.x.new_tensor(self._value), self._chain_moments(slots, table, generator)
+            value = torch.tensor(self._value, dtype=torch.float64, device=slots.x.device)
+            return value, self._chain_moments(slots, table, generator)
 
         def sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
             steps = default_proposals(self.group.width)
@@ -178,7 +204,10 @@ class GroupTerm:
             return np.full(len(log_weights), self._value), found
 
         value, kept, flipped = self._evaluate(slots, generator, sampled)
-        return value, matrix_moments(slots, kept, flipped, self.blocks.sign)
+        return value, self._matrix_moments(slots, kept, flipped)
+
+    def _matrix_moments(self, slots: Slots, kept: Tensor, flipped: Tensor | None) -> Moments:
+        return matrix_moments(slots, kept, flipped, self.blocks.sign.to(slots.x.dtype))
 
     def values(
         self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
@@ -186,9 +215,7 @@ class GroupTerm:
         """log perm of each draw (S, D), nats: exact up to ``EXACT_LIMIT`` units, else small runs of
         sequential Monte Carlo, whose means are lower bounds.
         """
-        index = self.blocks.index
-        slots = Slots.of(loc[index].double(), scale[index].double(), draws[:, index].double())
-        return self._log_permanents(slots, generator)
+        return self._log_permanents(self._slots(loc, scale, draws)[0], generator)
 
     def _log_permanents(self, slots: Slots, generator: np.random.Generator) -> Array:
         matrices = self.log_weights(slots)
@@ -231,19 +258,19 @@ class GroupTerm:
         share = torch.from_numpy(found).to(both.device)
         value = torch.from_numpy(values).to(both.device).mean()
         if flipped is None:
-            return value, share, None
+            return value, share.to(slots.x.dtype), None
         # a pair's share splits over its two signs as their densities do
         turned = torch.where(share > 0, share * torch.exp(flipped - both), 0.0)
-        return value, share - turned, turned
+        return value, (share - turned).to(slots.x.dtype), turned.to(slots.x.dtype)
 
     def _signed_log_weights(self, slots: Slots) -> tuple[Tensor, Tensor | None]:
         """log q_i(±x_j) − log q_j(x_j), (S, n, n) for either sign; None for flips if unsigned."""
         # log q_i(x_j) up to a constant common to all i: −½ Σ (x² − 2 μ x + μ²)/σ² − Σ log σ
-        constant = (
-            0.5 * (slots.precision * slots.mean**2).sum(-1) - slots.half_log_precision
-        )  # (n,)
-        squares = 0.5 * slots.precision @ slots.square.mT  # (n, D) @ (S, D, n) → (S, n, n)
-        kept = slots.weighted_mean @ slots.x.mT - squares - constant[:, None]  # (S, n, n)
+        precision, mean = slots.precision.double(), slots.mean.double()
+        constant = 0.5 * (precision * mean**2).sum(-1) - slots.half_log_precision.double()  # (n,)
+        # (n, D) @ (S, D, n) → (S, n, n); everything after the products is float64
+        squares = (0.5 * slots.precision @ slots.square.mT).double()
+        kept = (slots.weighted_mean @ slots.x.mT).double() - squares - constant[:, None]
         # columns are divided by the own density q_j(x_j): the permanent becomes Σ_g q(g⁻¹ω)/q(ω),
         # and the identity's weight is exactly 1 whatever the rounding
         own = kept.diagonal(dim1=1, dim2=2).clone()
@@ -251,7 +278,8 @@ class GroupTerm:
         kept.diagonal(dim1=1, dim2=2).zero_()
         if not self.group.signed:
             return kept, None
-        turned = (slots.weighted_mean * self.blocks.sign) @ slots.x.mT - squares
+        flipped = slots.weighted_mean * self.blocks.sign.to(slots.x.dtype)
+        turned = (flipped @ slots.x.mT).double() - squares
         return kept, self._masked(turned - constant[:, None] - own[:, None, :], 1)
 
     def _masked(self, log_density: Tensor, which: int) -> Tensor:

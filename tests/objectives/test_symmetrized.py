@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.special import logsumexp
 
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.objectives import group_term
+from symdiag.objectives._moments import gradients
 from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.terms.symmetrized import Symmetrized
 from symdiag.objectives.variational import Variational
@@ -233,6 +235,40 @@ def test_wide_groups_use_fewer_draws_and_leave_the_others_without_gradient():
     used = draws.grad.abs().sum(1) > 0
     assert used.tolist() == [True] * term.draws_used(8) + [False] * (8 - term.draws_used(8))
     assert 0 < term.draws_used(8) < 8
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_single_precision_keeps_densities_and_gradients(signed):
+    """Units of many weights, trained in float32, their means far from 0 together."""
+    rng = np.random.default_rng(0)
+    width, inputs = 12, 400
+    shapes = {"w1": (width, inputs), "b1": (width,), "w2": (1, width)}
+    posterior = Posterior(
+        {n: 1.0 * (not signed) + 0.02 * rng.standard_normal(s) for n, s in shapes.items()},
+        {n: 0.02 * np.exp(0.1 * rng.standard_normal(s)) for n, s in shapes.items()},
+    )
+    members = (Member("b1", 0), Member("w1", 0), Member("w2", 1))
+    group = Group("h", width, tuple(replace(m, flips=signed) for m in members), signed)
+    noise = noise_for(posterior, 3)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        q = Variational.of(posterior, dtype=dtype)
+        term = GroupTerm(group, q, "mcmc", value_every=0)
+        draws = (q.loc + q.scale * noise.to(dtype)).detach()
+        slots, std = term._slots(q.loc.detach(), q.scale.detach(), draws)
+        assert slots.x.dtype == dtype
+        matrices = term.log_weights(slots)
+        # any doubly stochastic shares: these mix the identity with two cyclic shifts
+        shares = sum(np.roll(np.eye(width), k, axis=1) for k in (0, 1, 5)) / 3.0
+        shares = torch.from_numpy(np.repeat(shares[None], 3, axis=0)).to(dtype)
+        moments = term._matrix_moments(slots, shares, 0.1 * shares if signed else None)
+        found.append((matrices, *gradients(slots, std, moments)))
+    single, double = found
+    assert single[0].dtype == np.float64
+    np.testing.assert_allclose(single[0], double[0], atol=2e-3)
+    for mine, exact in zip(single[1:], double[1:], strict=True):
+        error = (mine.double() - exact).norm() / exact.norm()
+        assert float(error) < 1e-3
 
 
 def test_partners_follow_the_odds_of_a_swap():
