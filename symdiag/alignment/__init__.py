@@ -2,7 +2,13 @@
 
 from symdiag.alignment.align import Alignment, align, move_posterior
 from symdiag.alignment.certificate import Certificate, Matches
-from symdiag.alignment.chance import Chance, chance_of_draws, chance_of_pair, relabelled_share
+from symdiag.alignment.chance import (
+    Chance,
+    chance_of_draws,
+    chance_of_pair,
+    chance_of_universe,
+    relabelled_share,
+)
 from symdiag.alignment.comparison import (
     FunctionGap,
     LogLikelihood,
@@ -35,6 +41,7 @@ __all__ = [
     "available_costs",
     "chance_of_draws",
     "chance_of_pair",
+    "chance_of_universe",
     "closeness",
     "draw",
     "function_gap",

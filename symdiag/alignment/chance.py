@@ -22,15 +22,17 @@ from symdiag.alignment.draws import make_pool
 from symdiag.alignment.samples import align_samples
 from symdiag.alignment.search import descent_work
 from symdiag.alignment.switching import variance_sum
+from symdiag.alignment.universe import align_many
 from symdiag.arrays import Array
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
 
-DRAWS_REPLICATES, PAIR_REPLICATES, LEAST_REPLICATES = 6, 24, 3
+DRAWS_REPLICATES, PAIR_REPLICATES, UNIVERSE_REPLICATES, LEAST_REPLICATES = 6, 24, 12, 3
 FALSE_ALARM = 0.002
 """Probability that independent networks exceed the limit of chance."""
 
 _MOST_DRAWS = 32
+_USUAL_ROUNDS = 5  # of the barycentre, the last of which finds that nothing moves
 _WORK = 4e11  # multiply-adds that all replicates together may take: tens of seconds
 
 
@@ -116,7 +118,7 @@ def chance_of_pair(
         return None
     shares = []
     for _ in range(count):
-        first, second = (_unrelated(model, reference, generator) for _ in range(2))
+        first, second = (_unrelated([model, reference], generator) for _ in range(2))
         found = align(
             first,
             second,
@@ -130,12 +132,37 @@ def chance_of_pair(
     return chance_of(shares)
 
 
-def _unrelated(model: Posterior, reference: Posterior, generator: np.random.Generator) -> Posterior:
-    """A posterior whose entries are drawn, mean and std together, from both of the given ones."""
-    loc, scale = {}, {}
+def chance_of_universe(
+    posteriors: Sequence[Posterior],
+    spec: PermutationSpec,
+    *,
+    cost: str,
+    restarts: int | None = None,
+    generator: np.random.Generator,
+) -> Chance | None:
+    """For the between-run variance of several posteriors; None where it would take too long."""
+    problem = build_assignment(posteriors[0], posteriors[1], spec, get_cost(cost))
+    starts = 1 + (default_restarts(problem) if restarts is None else restarts)
+    alignments = _USUAL_ROUNDS * len(posteriors)
+    count = _affordable(descent_work(problem) * starts * alignments, UNIVERSE_REPLICATES)
+    if not count:
+        return None
+    shares = []
+    for _ in range(count):
+        unrelated = [_unrelated(posteriors, generator) for _ in posteriors]
+        found = align_many(
+            unrelated, spec, cost=cost, restarts=restarts, generator=generator, certify=False
+        )
+        shares.append(found.relabelling_share)
+    return chance_of(shares)
+
+
+def _unrelated(posteriors: Sequence[Posterior], generator: np.random.Generator) -> Posterior:
+    """A posterior whose entries are drawn, mean and std together, from all of the given ones."""
+    model, loc, scale = posteriors[0], {}, {}
     for name, shape in model.shapes.items():
-        means = np.concatenate([model.loc[name].ravel(), reference.loc[name].ravel()])
-        stds = np.concatenate([model.scale[name].ravel(), reference.scale[name].ravel()])
+        means = np.concatenate([p.loc[name].ravel() for p in posteriors])
+        stds = np.concatenate([p.scale[name].ravel() for p in posteriors])
         # A mean keeps its std: costs weigh one by the other.
         chosen = generator.integers(len(means), size=shape)
         loc[name], scale[name] = means[chosen], stds[chosen]

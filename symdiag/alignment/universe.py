@@ -60,6 +60,13 @@ class Universe:
         """The aligned runs."""
         return tuple(a.posterior for a in self.alignments)
 
+    @property
+    def relabelling_share(self) -> float:
+        """The part of the between-run variance, summed over weights, that relabelling removed."""
+        if self.before.between <= 0:
+            return 0.0
+        return max(0.0, 1.0 - self.after.between / self.before.between)
+
     def between(self, first: int, second: int) -> dict[str, Element]:
         """The action that brings run ``first`` to run ``second``'s own labelling."""
         # first → universe → second: composing through one place is what makes circles close
@@ -74,6 +81,7 @@ def align_many(
     cost: str = "w2",
     restarts: int | None = None,
     generator: np.random.Generator | None = None,
+    certify: bool = True,
 ) -> Universe:
     """Cycle-consistent alignment of several posteriors to a common universe.
 
@@ -83,6 +91,7 @@ def align_many(
         cost: as for ``align``.
         restarts: as for ``align``.
         generator: of the restarts.
+        certify: as for ``align``, of the final alignments.
 
     Raises:
         UsageError: fewer than two posteriors, or as for ``align``.
@@ -113,7 +122,7 @@ def align_many(
         if rounds > 1 and now >= total * (1.0 - 1e-9):
             break
         total = now
-    final = tuple(to(centre, p, certify=True) for p in posteriors)
+    final = tuple(to(centre, p, certify=certify) for p in posteriors)
     runs = [a.posterior for a in final]
     return Universe(final, barycentre(runs), spread(posteriors), spread(runs), rounds)
 

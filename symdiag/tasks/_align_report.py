@@ -17,6 +17,7 @@ from symdiag.alignment import (
     Universe,
     align,
     chance_of_pair,
+    chance_of_universe,
     closeness,
     draw,
     function_gap,
@@ -246,6 +247,15 @@ def universe_report(
     # all pairs: "same mode" is no equivalence when every difference is just below the limit
     pairs = [closeness(a, b) for a, b in itertools.combinations(universe.posteriors, 2)]
     same = all(judge(pair) == "same mode up to symmetry" for pair in pairs)
+    share, chance = universe.relabelling_share, None
+    if share > 0:
+        chance = chance_of_universe(
+            models,
+            universe.alignments[0].spec,
+            cost=settings.cost,
+            restarts=settings.restarts,
+            generator=np.random.default_rng([settings.seed, 13]),
+        )
     differences = [p.standard_difference for p in pairs if p.standard_difference is not None]
     return UniverseReport(
         runs=tuple(_run(a, m) for a, m in zip(universe.alignments, models, strict=True)),
@@ -255,6 +265,8 @@ def universe_report(
         verdict="same mode up to symmetry" if same else "different",
         settings=settings,
         tool=TOOL,
+        relabelling_share=share,
+        chance=None if chance is None else ChanceShare(**vars(chance)),
         assumptions=tuple(assumptions),
         network=network,
         run=run,

@@ -8,9 +8,11 @@ from alignment_examples import mlp_spec, planted, random_posterior
 
 from symdiag.alignment import (
     align,
+    align_many,
     align_samples,
     chance_of_draws,
     chance_of_pair,
+    chance_of_universe,
     relabelled,
     relabelled_share,
 )
@@ -89,8 +91,29 @@ def test_a_relabelled_posterior_is_told_from_an_unrelated_one(seed):
         assert (found.relabelling_share <= chance.upper) == is_chance
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_relabelled_runs_are_told_from_unrelated_ones_in_one_universe(seed):
+    generator = np.random.default_rng(seed)
+    spec, shapes = mlp_spec([3, 6, 1])
+    reference = random_posterior(shapes, generator)
+    copies = [planted(reference, spec, generator, noise=0.05)[0] for _ in range(3)]
+    unrelated = [random_posterior(shapes, generator) for _ in range(3)]
+    for runs, is_chance in ((copies, False), (unrelated, True)):
+        found = align_many(runs, spec, restarts=1, generator=np.random.default_rng(0))
+        chance = chance_of_universe(
+            runs, spec, cost="w2", restarts=1, generator=np.random.default_rng(1)
+        )
+        total = sum(np.var([p.loc[n] for p in runs], axis=0).sum() for n in shapes)
+        left = sum(np.var([p.loc[n] for p in found.posteriors], axis=0).sum() for n in shapes)
+        assert found.relabelling_share == pytest.approx(1.0 - left / total)
+        assert (found.relabelling_share <= chance.upper) == is_chance
+
+
 def test_too_much_work_gives_no_answer_rather_than_a_wait(monkeypatch):
     monkeypatch.setattr("symdiag.alignment.chance._WORK", 1.0)
     spec, shapes = mlp_spec([3, 8, 1])
     draws = untrained(shapes, 4, np.random.default_rng(0))
     assert chance_of_draws(draws, spec, generator=np.random.default_rng(0)) is None
+    runs = [random_posterior(shapes, np.random.default_rng(k)) for k in range(3)]
+    generator = np.random.default_rng(0)
+    assert chance_of_universe(runs, spec, cost="w2", generator=generator) is None

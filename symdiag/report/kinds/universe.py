@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from symdiag.estimate import LATER
 from symdiag.report.kinds.align import AlignSettings, CertificateStatus
-from symdiag.report.parts import NetworkReport, Side
+from symdiag.report.parts import ChanceShare, NetworkReport, Side
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class UniverseReport(NetworkReport):
     ]
     verdict: Literal["same mode up to symmetry", "different"]
     settings: AlignSettings
+    relabelling_share: Annotated[
+        float, LATER, Meta(description="part of the between-run variance that relabelling removes")
+    ] = 0.0
+    chance: Annotated[
+        ChanceShare | None,
+        LATER,
+        Meta(
+            description="the same for independent networks; null: too much work, or nothing removed"
+        ),
+    ] = None
     assumptions: tuple[str, ...] = ()
     kind: Literal["universe"] = "universe"
 

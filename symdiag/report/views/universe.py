@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symdiag.report.document import Bullets, Column, Document, Facts, Section, Table
 from symdiag.report.kinds.universe import RunAlignment, SpreadReport, UniverseReport
-from symdiag.report.text import number
+from symdiag.report.text import by_chance, number, percent
 
 _CAPTION = (
     "distance: to the barycentre of all runs, before and after. swaps: transpositions over all "
@@ -32,10 +32,14 @@ def document(report: UniverseReport) -> Document:
 
 
 def headline(report: UniverseReport) -> str:
-    """Verdict and R̂ modulo symmetry."""
+    """Verdict, R̂ modulo symmetry, and what relabelling removed beside what it would by chance."""
+    share = report.relabelling_share
+    chance = by_chance(share, report.chance)
+    removed = f" Relabelling removed {percent(share, 1.0)} of the between-run variance ({chance})."
     return (
         f"{report.verdict.upper()}{report.condition}: R-hat modulo symmetry {number(report.after.rhat)} "
         f"(as labelled: {number(report.before.rhat)}) over {len(report.runs)} runs."
+        f"{removed if chance else ''}"
     )
 
 
@@ -62,6 +66,7 @@ def _facts(report: UniverseReport) -> tuple[tuple[str, str], ...]:
     return (
         *(("network", line.partition(" ")[2]) for line in report.network_lines),
         ("between-run variance", pair("between")),
+        ("by chance", by_chance(report.relabelling_share, report.chance) or "not computed"),
         ("within-run variance", pair("within")),
         ("R-hat, all weights", pair("rhat")),
         ("R-hat, worst weight", pair("worst")),

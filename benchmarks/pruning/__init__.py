@@ -1,0 +1,1 @@
+"""What leaving units out is worth: studies of ``symdiag prune``."""
