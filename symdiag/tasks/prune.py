@@ -18,7 +18,7 @@ from symdiag.errors import UnsupportedError, UsageError
 from symdiag.formats.narrowing import narrowed
 from symdiag.network import forward
 from symdiag.posterior import Posterior
-from symdiag.report.kinds.prune import PruneReport
+from symdiag.report.kinds.prune import PruneReport, Stage
 from symdiag.report.notebook import Reported
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.symmetry.spec import PermutationSpec
@@ -129,7 +129,7 @@ def prune(
         stages=stages,
         changes=changes,
         changes_polished=polished,
-        statement=_STATEMENT,
+        statement=_STATEMENT + _taken_up(stages, model_config),
         output=None if written is None else str(written),
         verdict="pruned" if removed else "nothing to prune",
         settings=settings_of(given, model_config, estimation, pruning),
@@ -137,6 +137,16 @@ def prune(
         run=run_info(started),
     )
     return Pruned(report, final)
+
+
+def _taken_up(stages: Sequence[Stage], model_config: ModelConfig) -> str:
+    """The noise std that leaves the predictive variance as it was, where the noise std is fixed."""
+    if len(stages) < 2 or not isinstance(model_config.noise, float):
+        return ""
+    before, after = stages[:2]
+    gone = before.predictive_std**2 - after.predictive_std**2
+    noise = float(np.sqrt(model_config.noise**2 + max(gone, 0.0)))
+    return f" --noise {noise:.3g} in the place of {model_config.noise:.3g} stands in for it."
 
 
 def _check(

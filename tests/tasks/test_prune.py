@@ -47,6 +47,9 @@ def test_the_straddled_wave_loses_most_of_its_units_and_gains_evidence(pruned):
     # what is said beside the gain: the noise of the removed units is gone
     assert after.predictive_std < before.predictive_std
     assert "another model" in report.statement
+    # Var before = 0.3² + that of the weights; the noise std that is named makes up for the rest
+    gone = before.predictive_std**2 - after.predictive_std**2
+    assert f"--noise {math.sqrt(0.09 + gone):.3g} in the place of 0.3 " in report.statement
 
 
 def test_differences_are_those_of_the_stages(pruned):
