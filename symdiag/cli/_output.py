@@ -50,6 +50,7 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
     """
     from symdiag.report import RenderOptions
     from symdiag.report.figures import style_of
+    from symdiag.report.pictures import ON_A_PAGE
     from symdiag.report.renderers import format_module
 
     style_of(shown.theme)
@@ -67,6 +68,7 @@ def resolve_output(shown: ShownOptions, inputs: Sequence[Path | None] = ()) -> O
         # narrower, tables break up; wider, lines get hard to follow
         width=max(40, min(width, 120)),
         detail=0 if shown.quiet else 1 + min(shown.verbose, 1),
+        figures=ON_A_PAGE,
     )
     files = _files(shown.files, [path for path in inputs if path])
     return Output(name, files, options, shown.theme)

@@ -158,12 +158,16 @@ class Document:
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How to show it. ``detail``: 0 the verdict only, 1 normal, 2 everything."""
+    """How to show it. ``detail``: 0 the verdict only, 1 normal, 2 everything.
+
+    ``figures``: at most so many of each report, in formats that can draw; they load matplotlib.
+    """
 
     color: bool = False
     ascii: bool = False
     width: int = 80
     detail: int = 1
+    figures: int = 0
 
 
 def step(hint: str) -> Command | Paragraph:

@@ -20,6 +20,8 @@ _STYLE = """
 .symdiag .scroll{overflow-x:auto}.symdiag .n{text-align:right;white-space:nowrap}
 .symdiag table{font-variant-numeric:tabular-nums}
 .symdiag th,.symdiag td{text-align:left;overflow-wrap:normal}
+.symdiag summary h2{display:inline}.symdiag dd{margin:0}
+.symdiag dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1em 1em}
 .symdiag .caption,.symdiag small{opacity:.75;font-size:.88em}
 .symdiag .good,.symdiag .info{color:#1f9d4d}.symdiag .warn,.symdiag .warning{color:#b07a00}
 .symdiag .bad,.symdiag .error{color:#d83a3a}.symdiag .muted{color:#7d8794}

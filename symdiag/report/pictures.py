@@ -127,24 +127,24 @@ def overview(before: Any, after: Any, *, theme: str = "light") -> bytes:
 def inline_svg(reports: Sequence[Any], figure: str, prefix: str) -> str:
     """A figure as an ``<svg>`` element for a page of HTML, in the page's own colours.
 
-    They become the style sheet's variables ``--fg``, ``--soft``, ``--line``, ``--bg``, ``--data0``
-    and so on.
-    Identifiers get ``prefix``, as several figures share one page.
+    It has a ``viewBox`` (points) and no size. Colours become the style sheet's variables ``--fg``,
+    ``--soft``, ``--line``, ``--bg``, ``--data0`` and so on; identifiers get ``prefix``, as several
+    figures share one page.
     """
     style = style_of("light")
     with _theme(style):
         found = [(figure, panels_of(figure, reports))]
         drawn = _saved(_page(reports, found, style, titled=False), "svg").decode("utf-8")
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn[drawn.index("<svg") :], flags=re.S)
+    # HTML needs no namespaces; a style in the figure would be the whole page's
+    tag, _, inner = drawn[drawn.index("<svg") :].partition(">")
+    tag = re.sub(r' (?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", tag)
+    inner = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", inner, flags=re.S)
+    svg = f"{tag}>{inner}".replace("xlink:href", "href")
     svg = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\1{prefix}-", svg)
-    for color, variable in (
-        (style.ink, "fg"),
-        (style.soft, "soft"),
-        (style.line, "line"),
-        (style.paper, "bg"),
-        *((color, f"data{k}") for k, color in enumerate(style.data)),
-    ):
+    variables = {style.ink: "fg", style.soft: "soft", style.line: "line", style.paper: "bg"}
+    variables |= {color: f"data{k}" for k, color in enumerate(style.data)}
+    for color, variable in variables.items():
         svg = svg.replace(color, f"var(--{variable})")
     return svg.strip()
 

@@ -16,10 +16,11 @@ from symdiag.report.renderers import format_module
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing to render: its JSON object and what it says."""
+    """One thing to render: its JSON object, what it says, and the report itself if it is one."""
 
     data: dict[str, Any]
     document: Document
+    report: Any = None
 
 
 Renderable: TypeAlias = Any
@@ -43,7 +44,7 @@ def entry(item: Renderable) -> Entry:
     # A JSON object is shown as it came: fields of a later version survive re-rendering.
     model = from_dict(item) if isinstance(item, Mapping) else item
     data = dict(item) if isinstance(item, Mapping) else to_object(model)
-    return Entry(data, document_of(model))
+    return Entry(data, document_of(model), model)
 
 
 def _failure_entry(failure: Failure) -> Entry:

@@ -173,7 +173,7 @@ def test_an_ascii_locale_shows_everything(saved, format):
 
 
 def test_rendering_a_report_imports_nothing_heavy(saved):
-    done = run("report", saved, "--format", "html", code=LIGHT)
+    done = run("report", saved, "--format", "markdown", code=LIGHT)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
