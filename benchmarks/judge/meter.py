@@ -1,4 +1,5 @@
-"""Does the meter find a planted weight of the KL? ``python -m benchmarks.judge.meter run ROWS [CASE]``, then ``... table ROWS``.
+"""Does the meter find a planted weight of the KL? ``python -m benchmarks.judge.meter run ROWS [CASE]``, then
+``... table ROWS``; ``... reread ROWS NEW`` reads the same posteriors again.
 
 Mean-field nets of one hidden layer of 20 are trained with Adam on E[log p] − T·KL, T from .01 to 100, on a wave (regression, known noise .3) and on the
 wine data (three classes), with ReLU and tanh, full batch and minibatches of 20, three seeds each; the rate falls to 0 by a cosine. Each run is read at
@@ -199,9 +200,27 @@ def _row(runs: Runs, run: int, share: float) -> dict:
     return row
 
 
+def reread(file: Path, out: Path) -> None:
+    """The readings of posteriors that ``run`` has left beside ``file``, anew."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for case in CASES:
+        runs = Runs(case)
+        for share in (0.1, 1 / 3, 1.0):
+            chosen = [r for r in rows if r["case"] == case.name and r["share"] == share]
+            if not chosen:
+                continue
+            runs.loc, runs.log_std = torch.load(f"{file}.{case.name}.{round(share * STEPS)}.pt")
+            for run, row in enumerate(chosen):
+                row.update(_row(runs, run, share))
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def main() -> None:
     torch.set_num_threads(1)
     command, file, *names = sys.argv[1:]
+    if command == "reread":
+        reread(Path(file), Path(names[0]))
+        return
     if command == "run":
         for case in CASES:
             if not names or case.name in names:

@@ -93,3 +93,30 @@ def test_the_documented_loss_is_named(tmp_path, library, data, name):
     assert (found.causes[0].name, found.causes[0].library) == (cause, name)
     assert found.causes[0].weight == pytest.approx(average, rel=1e-6)
     assert [f.message for f in report.findings if f.code == "SYM301"]
+
+
+def test_torch_uncertainty_averages_over_layers_and_shifts_the_value_only(library):
+    """KLDiv is the mean over layers of a sampled KL, less ½ per weight: its gradient is KL's / layers."""
+    layer = library("torch_uncertainty.layers.bayesian").BayesLinear
+    torch.manual_seed(0)
+    prior = {"prior_sigma_1": 1.0, "prior_sigma_2": 1.0, "prior_pi": 1.0}
+    model = torch.nn.Sequential(layer(3, 2, **prior), layer(2, 2, **prior)).double()
+    kl = library("torch_uncertainty.losses").KLDiv(model)
+    means = [p for name, p in model.named_parameters() if name.split(".")[1].endswith("_mu")]
+    stored = [p for name, p in model.named_parameters() if name.split(".")[1].endswith("_sigma")]
+    draws, inputs = 1500, torch.zeros(1, 3, dtype=torch.float64)
+    total, values = 0.0, []
+    for _ in range(draws):
+        model(inputs)
+        values.append(float(kl()))
+        total = total + kl().sum() / draws
+    stds = [torch.nn.functional.softplus(s) for s in stored]
+    exact = sum(
+        (0.5 * (s**2 + m**2 - 1) - torch.log(s)).sum() for m, s in zip(means, stds, strict=True)
+    )
+    weights = sum(m.numel() for m in means)
+    error = np.std(values) / np.sqrt(draws)
+    assert np.mean(values) == pytest.approx(float(exact - 0.5 * weights) / 2, abs=4 * error)
+    theirs = torch.cat([g.flatten() for g in torch.autograd.grad(total, stored)])
+    ours = torch.cat([g.flatten() for g in torch.autograd.grad(exact, stored)]) / 2
+    assert float((theirs @ ours) / (ours @ ours)) == pytest.approx(1.0, abs=0.02)

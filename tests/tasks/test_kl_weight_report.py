@@ -29,7 +29,7 @@ def design(data):
     return np.concatenate([data.inputs, np.ones((POINTS, 1))], axis=1)
 
 
-def posterior(data, weight, correlated=False):
+def posterior(data, weight, correlated=""):
     """The optimum of E[log p] − T·KL among mean-field or among all Gaussians."""
     z = design(data)
     precision = z.T @ z / NOISE**2 / weight + np.eye(INPUTS + 1) / PRIOR**2
@@ -39,14 +39,16 @@ def posterior(data, weight, correlated=False):
     parts = [{"fc.weight": v[None, :INPUTS], "fc.bias": v[INPUTS:]} for v in (loc, scale)]
     if not correlated:
         return Posterior(*parts)
-    # half of the variance on the diagonal, half of it as a factor: low rank plus diagonal
-    rest = 0.5 * np.linalg.eigvalsh(covariance).min() * np.ones(INPUTS + 1)
+    # a factor plus a diagonal, or the Cholesky factor alone
+    least = np.linalg.eigvalsh(covariance).min()
+    rest = np.full(INPUTS + 1, 0.5 * least if correlated == "factor" else 0.0)
     factor = np.linalg.cholesky(covariance - np.diag(rest))
     return Posterior(*parts, covariance=Covariance(("fc.weight", "fc.bias"), factor, rest))
 
 
-def test_the_elbo_of_the_exact_correlated_posterior_is_the_log_evidence(data):
-    report = analyze(posterior(data, 1.0, correlated=True), data=data, **OPTIONS)
+@pytest.mark.parametrize("kind", ["factor", "full"])
+def test_the_elbo_of_the_exact_correlated_posterior_is_the_log_evidence(data, kind):
+    report = analyze(posterior(data, 1.0, correlated=kind), data=data, **OPTIONS)
     z = design(data)
     marginal = stats.multivariate_normal(
         np.zeros(POINTS), PRIOR**2 * z @ z.T + NOISE**2 * np.eye(POINTS)
@@ -96,5 +98,5 @@ def test_training_that_had_not_finished_gains(data):
 
 def test_correlated_weights_are_not_trained_on(data):
     with pytest.raises(UnsupportedError) as caught:
-        analyze(posterior(data, 1.0, correlated=True), data=data, continue_steps=5, **OPTIONS)
+        analyze(posterior(data, 1.0, correlated="full"), data=data, continue_steps=5, **OPTIONS)
     assert caught.value.code == "correlated-posterior"

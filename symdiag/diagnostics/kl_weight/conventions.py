@@ -156,7 +156,7 @@ _SPREADS = (
     _Factor(
         "mean-over-layers",
         lambda s, b: 1.0 / s.layer_count,
-        "averaged over {L} layers, then weighed as it should be",
+        "averaged over {L} layers, then weighed as it should be (−½ per weight shifts its value only)",
         libraries=("torch-uncertainty",),
     ),
     _Factor(

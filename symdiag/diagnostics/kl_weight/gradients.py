@@ -115,7 +115,7 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
     ratio = scale[random] / prior_scale
     # as a slope per replicate: the outputs' noise moves the gradients of all weights together
     along = np.stack(stds)[:, random] @ (ratio**2 - 1.0)
-    shared, shared_error = _mean_and_error(along)
+    shared, shared_error = (float(v[0]) for v in _mean_and_error(along[:, None]))
     sizes = [math.prod(shape) for _, shape in layout.shapes]
     return Gradients(
         names=tuple(name for name, _ in layout.shapes),
@@ -130,7 +130,7 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
         log_noise=log_noise,
         method=source.method,
         draws=REPLICATES * passes,
-        shared_error=float(shared_error / max(abs(shared), 1e-300)),
+        shared_error=shared_error / max(abs(shared), 1e-300),
     )
 
 

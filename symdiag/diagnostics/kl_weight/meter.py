@@ -33,7 +33,7 @@ from symdiag.diagnostics.kl_weight.regression import (
 )
 from symdiag.diagnostics.kl_weight.result import KlWeight, Part, Status
 
-MAX_HALF_WIDTH = 0.13
+MAX_HALF_WIDTH = 0.15
 """Of log T, beyond which nothing is claimed."""
 
 _OFF_BALANCE = 0.3  # share of a state's distance from balance that shows in T
