@@ -1,0 +1,1 @@
+"""Wide mean-field networks: plain variational inference against the symmetrised objective."""

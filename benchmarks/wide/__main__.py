@@ -1,0 +1,62 @@
+"""Train the cells and print the tables: ``python -m benchmarks.wide run|tables``.
+
+``run --tasks two_dim sin100 --widths 125 250 500 --seeds 3 --steps 2000`` appends one line of JSON for each route to
+``benchmarks/wide/results.jsonl`` and skips what is there; ``tables`` writes ``results.md`` from it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.wide.study import Cell, Routes, figures
+
+RESULTS = Path(__file__).parent / "results.jsonl"
+
+
+def rows() -> list[dict]:
+    """All lines of results so far."""
+    return (
+        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    )
+
+
+def run(options) -> None:
+    """Every cell that has no results yet, seeds outermost: an early stop leaves paired figures."""
+    done = {(r["task"], r["activation"], r["width"], r["seed"]) for r in rows()}
+    for seed in range(options.seeds):
+        for task in options.tasks:
+            for width in options.widths:
+                for activation in options.activations:
+                    if (task, activation, width, seed) not in done:
+                        one_cell(Cell(task, activation, width, seed), options.steps)
+
+
+def one_cell(cell: Cell, steps: int) -> None:
+    """All routes of a cell; their lines are written together at its end."""
+    lines = []
+    for route, problem, q, seconds in Routes(cell, steps).all():
+        row = vars(cell) | {"route": route, "steps": 2 * steps, "seconds": seconds}
+        row |= figures(problem, q, cell.seed)
+        lines.append(
+            json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+        )
+        print(lines[-1], flush=True)
+    with RESULTS.open("a") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=("run", "tables"))
+    parser.add_argument("--tasks", nargs="+", default=["two_dim", "sin100"])
+    parser.add_argument("--activations", nargs="+", default=["tanh", "relu"])
+    parser.add_argument("--widths", nargs="+", type=int, default=[125, 500, 250])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2000)
+    options = parser.parse_args()
+    if options.action == "run":
+        run(options)
+    else:
+        from benchmarks.wide.tables import write
+
+        write(rows())
