@@ -1,0 +1,128 @@
+"""The tables of the wide study, and its figure, from the lines of results."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+ROUTES = (
+    "plain",
+    "best plain recipe",
+    "symmetrised",
+    "recipe, then symmetrised",
+    "symmetrised from scratch",
+)
+CONTROLS = ROUTES[:2]
+FIELDS = (
+    ("L", ".0f"),
+    ("LG", ".0f"),
+    ("LG_lower", ".0f"),
+    ("H", ".0f"),
+    ("active", ".0f"),
+    ("rmse", ".3f"),
+    ("nll", ".2f"),
+    ("seconds", ".0f"),
+)
+COLOURS = ("#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito
+
+
+def write(rows: list[dict]) -> None:
+    """``results.md`` and ``wide.svg`` beside this file."""
+    steps = sorted({row["steps"] for row in rows})
+    parts = [
+        "# Wide networks: figures",
+        "",
+        "Coker et al.'s one-hidden-layer tasks (standard normal prior, 1/√width in the network, noise "
+        f"variance .025, 100 points), every route with {', '.join(map(str, steps))} full-batch steps of 8 "
+        "draws in all. Means over seeds, their standard deviation in brackets; L^G with H by the certified "
+        "estimator on 16 draws, `L^G, lower end` with H's upper end. `python -m benchmarks.wide tables`.",
+        "",
+    ]
+    for (task, activation), group in cells(rows, "task", "activation").items():
+        parts += [f"## {task}, {activation}", "", *table(group), "", *gains(group), ""]
+    (HERE / "results.md").write_text("\n".join(parts))
+    draw(rows)
+
+
+def cells(rows: list[dict], *keys: str) -> dict[tuple, list[dict]]:
+    """Rows by the values of ``keys``, in order of first appearance."""
+    found: dict[tuple, list[dict]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[key] for key in keys)].append(row)
+    return found
+
+
+def table(rows: list[dict]) -> list[str]:
+    """One line for each width and route."""
+    head = ("width", "route", "seeds", "L", "L^G", "L^G, lower end", "H", "active", "test RMSE")
+    lines = ["| " + " | ".join((*head, "test NLL", "CPU s")) + " |", "|---" * 11 + "|"]
+    by_width = cells(rows, "width", "route")
+    for (width, route), group in sorted(by_width.items(), key=_order):
+        texts = []
+        for field, form in FIELDS:
+            values = np.array([row[field] for row in group])
+            spread = f" ({values.std(ddof=1):{form}})" if len(values) > 1 else ""
+            texts.append(f"{values.mean():{form}}{spread}")
+        lines.append(f"| {width} | {route} | {len(group)} | " + " | ".join(texts) + " |")
+    return lines
+
+
+def _order(item: tuple[tuple, list[dict]]) -> tuple[int, int]:
+    (width, route), _ = item
+    return width, ROUTES.index(route)
+
+
+def gains(rows: list[dict]) -> list[str]:
+    """Each symmetrised route against the best plain one of the same seed, by L^G."""
+    lines = ["Against the plain route with the better L^G of the same seed:", ""]
+    for (width,), group in sorted(cells(rows, "width").items()):
+        seeds = cells(group, "seed").values()
+        for route in ROUTES[2:]:
+            pairs = [pair for pair in (_pair(seed, route) for seed in seeds) if pair]
+            if pairs:
+                lg, rmse, nll = (
+                    ", ".join(f"{new[f] - old[f]:+{form}}" for old, new in pairs)
+                    for f, form in (("LG", ".0f"), ("rmse", ".3f"), ("nll", ".2f"))
+                )
+                lines.append(f"- {width}, {route}: L^G {lg}; RMSE {rmse}; NLL {nll}")
+    return lines
+
+
+def _pair(seed: list[dict], route: str) -> tuple[dict, dict] | None:
+    by_route = {row["route"]: row for row in seed}
+    if route not in by_route or not all(name in by_route for name in CONTROLS):
+        return None
+    return max((by_route[name] for name in CONTROLS), key=lambda row: row["LG"]), by_route[route]
+
+
+def draw(rows: list[dict]) -> None:
+    """L^G, test RMSE and test NLL against width."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "wide"})
+    groups = cells(rows, "task", "activation")
+    figure = Figure(figsize=(10, 2.8 * len(groups)), layout="constrained")
+    axes = figure.subplots(len(groups), 3, squeeze=False)
+    measures = (("LG", "L^G (nats)"), ("rmse", "test RMSE"), ("nll", "test NLL (nats)"))
+    for line, ((task, activation), group) in zip(axes, groups.items(), strict=True):
+        for ax, (field, label) in zip(line, measures, strict=True):
+            for route, colour in zip(ROUTES, COLOURS, strict=True):
+                points = cells([r for r in group if r["route"] == route], "width")
+                widths = sorted(width for (width,) in points)
+                values = [[r[field] for r in points[(width,)]] for width in widths]
+                ax.errorbar(
+                    widths,
+                    [np.mean(v) for v in values],
+                    [np.std(v) for v in values],
+                    label=route,
+                    color=colour,
+                    marker="o",
+                    ms=3,
+                )
+            ax.set(xscale="log", xlabel="units", ylabel=label, title=f"{task}, {activation}")
+    axes[0, 0].legend(fontsize=7)
+    figure.savefig(HERE / "wide.svg", metadata={"Date": None})
