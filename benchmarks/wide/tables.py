@@ -31,18 +31,23 @@ COLOURS = ("#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")  # Okabe and I
 
 def write(rows: list[dict]) -> None:
     """``results.md`` and ``wide.svg`` beside this file."""
-    steps = sorted({row["steps"] for row in rows})
     parts = [
         "# Wide networks: figures",
         "",
         "Coker et al.'s one-hidden-layer tasks (standard normal prior, 1/√width in the network, noise "
-        f"variance .025, 100 points), every route with {', '.join(map(str, steps))} full-batch steps of 8 "
-        "draws in all. Means over seeds, their standard deviation in brackets; L^G with H by the certified "
+        "variance .025, 100 points), every route with equally many full-batch steps of 8 draws in all. Means over seeds, their standard deviation in brackets; L^G with H by the certified "
         "estimator on 16 draws, `L^G, lower end` with H's upper end. `python -m benchmarks.wide tables`.",
         "",
     ]
-    for (task, activation), group in cells(rows, "task", "activation").items():
-        parts += [f"## {task}, {activation}", "", *table(group), "", *gains(group), ""]
+    for (task, activation, steps), group in cells(rows, "task", "activation", "steps").items():
+        parts += [
+            f"## {task}, {activation}, {steps} steps",
+            "",
+            *table(group),
+            "",
+            *gains(group),
+            "",
+        ]
     (HERE / "results.md").write_text("\n".join(parts))
     draw(rows)
 
@@ -104,7 +109,8 @@ def draw(rows: list[dict]) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "wide"})
-    groups = cells(rows, "task", "activation")
+    most = cells(rows, "steps")[(min(row["steps"] for row in rows),)]
+    groups = cells(most, "task", "activation")
     figure = Figure(figsize=(10, 2.8 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 3, squeeze=False)
     measures = (("LG", "L^G (nats)"), ("rmse", "test RMSE"), ("nll", "test NLL (nats)"))
