@@ -113,8 +113,8 @@ def test_an_average_within_tensors_is_told_from_a_sum():
     factors = np.append(np.full(INPUTS, kappa / INPUTS), kappa)
     sizes = Sizes(POINTS, (INPUTS, 1), ("fc", "fc"))
     gradients = measure_gradients(trained(*optimum(factors)))
-    # ten biases instead of one, so that they can be told apart by their number
-    repeat = np.concatenate([np.arange(INPUTS), np.full(10, INPUTS)])
+    # four biases instead of one, so that they can be told apart by their number
+    repeat = np.concatenate([np.arange(INPUTS), np.full(4, INPUTS)])
     many = gradients.take(np.ones(INPUTS + 1, dtype=bool))
     many = dataclasses.replace(
         many, **{k: v[repeat] for k, v in vars(many).items() if isinstance(v, np.ndarray)}
@@ -125,16 +125,39 @@ def test_an_average_within_tensors_is_told_from_a_sum():
     assert meter.measure(trained(*optimum(factors))).layers[0].value == pytest.approx(
         kappa / INPUTS, rel=0.02
     )
-    # with ten biases the average within that tensor divides by ten
+    # with four biases the average within that tensor divides by four
     shifted = dataclasses.replace(
         many,
-        fit_log_std=np.where(many.tensor == 1, many.fit_log_std / 10.0, many.fit_log_std),
-        fit_mean=np.where(many.tensor == 1, many.fit_mean / 10.0, many.fit_mean),
+        fit_log_std=np.where(many.tensor == 1, many.fit_log_std / 4.0, many.fit_log_std),
+        fit_mean=np.where(many.tensor == 1, many.fit_mean / 4.0, many.fit_mean),
     )
     found = meter.assess(shifted, POINTS)
     assert found.convention == "tensor-mean"
     assert found.status == "ok"
-    assert found.value == pytest.approx(2 * kappa / (INPUTS + 10), rel=0.02)
+    assert found.value == pytest.approx(2 * kappa / (INPUTS + 4), rel=0.02)
+
+
+def test_layers_that_differ_by_two_are_not_settled_rather_than_averaged():
+    """Means over layers of sizes 25 and 12 would give it, and so would one that lags behind."""
+    gradients = measure_gradients(trained(*optimum(1.0)))
+    both = gradients.take(np.ones(INPUTS + 1, dtype=bool))
+    twice = np.tile(np.arange(INPUTS + 1), 2)[: INPUTS + 13]
+    both = dataclasses.replace(
+        both, **{k: v[twice] for k, v in vars(both).items() if isinstance(v, np.ndarray)}
+    )
+    second = np.arange(len(twice)) > INPUTS
+    factor = np.where(second, 25.0 / 12.0, 1.0)
+    found = meter.assess(
+        dataclasses.replace(
+            both,
+            names=("a.weight", "b.weight"),
+            tensor=second.astype(int),
+            fit_log_std=both.fit_log_std * factor,
+            fit_mean=both.fit_mean * factor,
+        ),
+        POINTS,
+    )
+    assert (found.status, found.convention) == ("not-stationary", "summed")
 
 
 def test_an_unknown_noise_scales_the_weight_and_leaves_the_squared_error_alone():

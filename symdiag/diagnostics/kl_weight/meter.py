@@ -42,6 +42,7 @@ _POINTS = 200  # kept for a figure
 _BETTER = 0.5  # a convention other than the sum must halve the half-width
 _APART = 0.25  # of log T, by which tensors of one weight may differ before they settle
 _LEAST_OF_TENSOR = 3.0
+_LEAST_SPAN = 4.0  # layers that have not settled may well differ by a factor of two
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,20 @@ def _chosen(lines: list[_Line], sizes: Sizes, layers: tuple[Part, ...]) -> _Line
         for line in lines[1:]
         if line.half_width < _BETTER * plain.half_width
         and _agree(layers, line.convention.share(sizes))
+        and _span(layers, line.convention.share(sizes)) >= _LEAST_SPAN
     ]
     return min(others, key=lambda line: line.half_width, default=plain)
+
+
+def _tells(part: Part) -> bool:
+    known = part.value is not None and part.value > 0.0
+    return known and part.informative >= _LEAST_OF_TENSOR
+
+
+def _span(layers: tuple[Part, ...], share: Array) -> float:
+    """By how much the factors of tensors that tell differ: largest over smallest."""
+    told = [share[index] for index, part in enumerate(layers) if _tells(part)]
+    return float(max(told) / min(told)) if told else 1.0
 
 
 def _agree(layers: tuple[Part, ...], share: Array) -> bool:
@@ -233,7 +246,7 @@ def _agree(layers: tuple[Part, ...], share: Array) -> bool:
     told = [
         (math.log(part.value / share[index]), part.std_error / part.value)
         for index, part in enumerate(layers)
-        if part.value is not None and part.value > 0.0 and part.informative >= _LEAST_OF_TENSOR
+        if part.value is not None and _tells(part)
     ]
     return all(
         abs(one - other) <= _APART + 2.0 * math.hypot(error, error_of_other)
