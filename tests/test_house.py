@@ -49,7 +49,7 @@ def test_files_are_few_and_full():
     lengths = [len(text.splitlines()) for text in sources().values()]
     assert len(lengths) <= sum(lengths) / 130
     assert statistics.median(lengths) >= 100
-    assert max(lengths) <= 370
+    assert max(lengths) <= 350
 
 
 def test_functions_fit_on_a_screen():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from symdiag.network import (
     states_chain,
 )
 from symdiag.posterior import Posterior
-from symdiag.symmetry.axes import distinct
+from symdiag.symmetry.file_names import module_names, renamed
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import Member, PermutationSpec
 from symdiag.symmetry.specfile import read_spec
@@ -242,7 +241,7 @@ def _from_model(
     else:
         trace = trace_spec(user.module, user.example_inputs, samples=user.samples)
         spec = renamed(trace.spec, user.names)
-        modules = _module_names(user.names)
+        modules = module_names(user.names)
         for name, why in trace.reasons.items():
             if name in user.names:
                 owner, _, rest = why.partition(": ")
@@ -293,31 +292,6 @@ def _from_pickled(
         return None
     known = Provenance("pickled-module", whole.why, function=whole.doubts)
     return replace(found, provenance=known, activation=activation or whole.activation or _IN_FILE)
-
-
-def renamed(spec: PermutationSpec, names: Mapping[str, str]) -> PermutationSpec:
-    """``spec`` in the file's tensor names; members the file lacks are dropped, and groups follow
-    their module.
-    """
-    modules = _module_names(names)
-    groups = []
-    for group in spec:
-        members = (replace(m, tensor=names[m.tensor]) for m in group.members if m.tensor in names)
-        kept = tuple(dict.fromkeys(members))  # several names of one mean (blitz) are one member
-        if kept:
-            own = re.sub(r" \(\d+\)$", "", group.name)
-            name = modules.get(own, names.get(own, own))
-            groups.append(replace(group, name=name, members=kept))
-    return PermutationSpec(distinct(groups), spec.notes)
-
-
-def _module_names(names: Mapping[str, str]) -> dict[str, str]:
-    """Module that owns a tensor → what the file calls that module."""
-    return {
-        own.rpartition(".")[0]: theirs.rpartition(".")[0]
-        for own, theirs in names.items()
-        if "." in theirs
-    }
 
 
 def _network_or_none(posterior: Posterior, activation: str | None) -> Network | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from symdiag.errors import UsageError
 from symdiag.objectives.likelihoods import likelihood_names
 from symdiag.options import Budget, Device, Option, Precision, Samples, Seed, check, offers
+from symdiag.tasks._completions import activations, costs, transforms
 
 __all__ = [
     "ComparisonOptions",
@@ -32,24 +33,6 @@ __all__ = [
 _LIKELIHOODS = f"{', '.join(likelihood_names())}."
 
 
-def _activations() -> Iterable[str]:
-    from symdiag.network.architecture import ACTIVATIONS
-
-    return ACTIVATIONS
-
-
-def _transforms() -> Iterable[str]:
-    from symdiag.formats.transforms import BY_NAME
-
-    return BY_NAME
-
-
-def _costs() -> Iterable[str]:
-    # by the files of the room: importing its package takes scipy, and a second of waiting
-    folder = Path(__file__).parents[1] / "alignment" / "costs"
-    return (path.stem for path in folder.glob("[!_]*.py"))
-
-
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """What a file may not say about its network."""
@@ -60,7 +43,7 @@ class NetworkOptions:
             "Hidden activation, such as relu or tanh. Odd ones add sign flips; "
             "unknown: permutations only.",
             env=True,
-            complete=offers(_activations),
+            complete=offers(activations),
         ),
     ] = None
     model: Annotated[
@@ -86,7 +69,7 @@ class ReadingOptions(NetworkOptions):
         Option(
             "What an ambiguous scale parameter means: softplus, exp, identity, exp-half or sqrt.",
             env=True,
-            complete=offers(_transforms),
+            complete=offers(transforms),
         ),
     ] = None
     companion: Annotated[
@@ -200,7 +183,7 @@ class MatchingOptions:
 
     cost: Annotated[
         str,
-        Option("w2 (means and stds), kl, hellinger or mean.", env=True, complete=offers(_costs)),
+        Option("w2 (means and stds), kl, hellinger or mean.", env=True, complete=offers(costs)),
     ] = "w2"
     restarts: Annotated[
         int | None, Option("Random starts. Default: as many as are cheap, up to 48.", least=0)
