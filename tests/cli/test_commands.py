@@ -17,6 +17,7 @@ from symdiag.cli.main import build_app, main
 from symdiag.errors import SymdiagError, UnreadableError
 from symdiag.report import Failure, RenderOptions, format_names, render, render_all
 from symdiag.report.comparison import compare_reports, difference
+from symdiag.report.pictures import ON_A_PAGE
 from symdiag.report.schemas import schema_names, schema_text
 
 # ---------------------------------------------------------------- help
@@ -63,10 +64,11 @@ def test_a_report_with_an_absurd_count_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["text", "markdown", "html", "junit", "github", "json"])
 def test_report_renders_as_the_analysis_would_have(tmp_path, capsys, name):
+    options = RenderOptions(figures=ON_A_PAGE)  # as the command line does; only HTML has any
     for made in (report(), hostile_report()):
         (tmp_path / "r.json").write_text(render(made, "json"))
         assert main(["report", "r.json", "--format", name]) == 0
-        assert capsys.readouterr().out == render(made, name)
+        assert capsys.readouterr().out == render(made, name, options)
 
 
 def test_report_of_several_keeps_the_failures(tmp_path, capsys):

@@ -17,7 +17,7 @@ def used(monkeypatch):
             options.update(getattr(concern, "__dict__", {}))
         return report("ok", findings=())
 
-    monkeypatch.setattr("symdiag.tasks.analyze.analyze", analyze)
+    monkeypatch.setattr("symdiag.tasks.analyze.analysis", analyze)
     return options
 
 

@@ -31,7 +31,7 @@ def outcomes(monkeypatch):
             raise outcome
         return outcome
 
-    monkeypatch.setattr("symdiag.tasks.analyze.analyze", analyze)
+    monkeypatch.setattr("symdiag.tasks.analyze.analysis", analyze)
     made.update(
         ok=report("ok", findings=()),
         bad=report("straddling"),
@@ -78,7 +78,7 @@ TABLE = [
     ("ok --sedd 1", 2),
     ("ok --format pdf", 2),
     ("ok --color blue", 2),
-    ("ok -o report.pdf", 2),
+    ("ok -o report.docx", 2),
     ("ok -o missing/report.json", 2),
     ("", 2),
 ]
@@ -115,7 +115,7 @@ def test_stdout_is_one_json_object_in_json_mode(outcomes, arguments, code, capsy
         ("missing", "unreadable"),
         ("stopped", "interrupted"),
         ("ok --sedd 1", "usage"),
-        ("ok -o report.pdf", "usage"),
+        ("ok -o report.docx", "usage"),
         ("ok -o missing/report.json", "write-failed"),
     ],
 )

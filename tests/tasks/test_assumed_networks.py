@@ -110,10 +110,6 @@ def test_all_ways_to_give_the_module_find_the_same(case, tmp_path):
     assert all(found == groups[0] for found in groups)
     values = [r.total.straddling_entropy.value for r in ways]
     assert values == [values[0]] * len(values)
-    if cls is NETWORKS["shared"]:  # two axes of one tensor: no permanent, no penalty
-        with pytest.raises(SymdiagError, match="two axes"):
-            StraddlingPenalty(module)
-        return
     spec = {g.name: (g.width, g.signed) for g in StraddlingPenalty(module).spec}
     assert spec == {name: (width, signed) for name, width, signed, _ in groups[0]}
 
@@ -148,10 +144,6 @@ def test_an_aligned_file_is_the_same_function_in_the_module_itself(case, tmp_pat
 
 def test_a_retrained_file_predicts_in_the_module_itself_what_the_report_says(case, tmp_path):
     cls, module, path, train = case
-    if cls is NETWORKS["shared"]:
-        with pytest.raises(SymdiagError, match="two axes"):
-            symdiag.retrain(path, train, model=cls, noise=0.3, prior_std=1.0, steps=1, anyway=True)
-        return
     x, y = (torch.tensor(np.load(train)[name]).float() for name in ("X", "y"))
     out = tmp_path / "fixed.pt"
     done = symdiag.retrain(

@@ -145,7 +145,7 @@ CALLS = {
     "compare": symdiag.compare,
     "doctor": symdiag.doctor,
 }
-SHOWN = {"format", "color", "quiet", "verbose", "report", "exit_zero", "strict", "help"}
+SHOWN = {"format", "color", "theme", "quiet", "verbose", "report", "exit_zero", "strict", "help"}
 
 
 @pytest.mark.parametrize("name", CALLS)
