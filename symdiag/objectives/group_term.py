@@ -213,7 +213,7 @@ class GroupTerm:
         self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
     ) -> Array:
         """log perm of each draw (S, D), nats: exact up to ``EXACT_LIMIT`` units, else small runs of
-        sequential Monte Carlo, whose means are lower bounds.
+        sequential Monte Carlo, each of which is a lower bound in expectation.
         """
         return self._log_permanents(self._slots(loc, scale, draws)[0], generator)
 
@@ -221,8 +221,9 @@ class GroupTerm:
         matrices = self.log_weights(slots)
         if self.group.width <= EXACT_LIMIT:
             return exact_log_permanent(matrices)
-        # the identity alone contributes 1 to every permanent: log perm >= 0 for each draw
-        return np.maximum(typical_log_permanents(matrices, generator), 0.0)
+        # log perm >= 0, as the identity alone contributes 1; but its estimate, cut off at 0, would be
+        # a lower bound in expectation no more
+        return typical_log_permanents(matrices, generator)
 
     def log_weights(self, slots: Slots) -> Array:
         """A of every draw, (S, n, n)."""

@@ -122,8 +122,8 @@ class StraddlingPenalty:
             A mean over the draws. In groups of up to 10 units (``marginals="exact"``: any) value and
             gradient are exact for these draws. In wider ones the gradient is unbiased up to mixing, and
             the value that of the last ``value_every``-th call: an estimate whose mean is a *lower bound*
-            on H, never negative (the identity alone makes every permanent at least 1). With
-            ``marginals="bethe"`` it is the Bethe functional, a lower bound that may be negative.
+            on H. Near 0 its noise, and with ``marginals="bethe"`` the Bethe functional (a lower bound,
+            too), may fall below 0, where H never is.
             For figures to report use ``symdiag.analyze``.
         """
         # float64 whatever the module's dtype: the matrix holds differences of large log densities

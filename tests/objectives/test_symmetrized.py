@@ -17,6 +17,7 @@ from symdiag.objectives.terms.symmetrized import Symmetrized
 from symdiag.objectives.variational import Variational
 from symdiag.permanents import (
     bethe_functional,
+    exact_log_permanent,
     exact_marginals,
     partner_table,
     swap_marginals,
@@ -333,8 +334,25 @@ def test_sampled_values_are_those_of_the_exact_permanents(spread):
     assert exact > 1.0
 
 
-def test_values_are_renewed_as_often_as_asked_and_never_negative():
-    """Between two values the last one is returned; far apart units leave log perm at 0, not below."""
+def test_a_sampled_value_is_a_lower_bound_in_expectation_near_zero_too():
+    """exp of it is unbiased for the permanent; cut off at 0, where log perm ends, it would exceed it."""
+    posterior = make_posterior(12, seed=2, inputs=4, spread=1.0)
+    q = Variational.of(posterior)
+    term = GroupTerm(mlp_group(12), q)
+    with torch.no_grad():
+        draw = (q.loc + q.scale * noise_for(posterior, 11))[10:]  # whose units are told apart
+        exact = exact_log_permanent(term.log_weights(term._slots(q.loc, q.scale, draw)[0]))
+        values = term.values(q.loc, q.scale, draw.expand(600, -1), np.random.default_rng(1))
+    ratio = np.exp(values - exact)
+    error = ratio.std() / math.sqrt(len(values))
+    assert exact < 0.01
+    assert abs(ratio.mean() - 1.0) < 4.0 * error
+    # the test can tell: what a cut at 0 adds is out of the interval
+    assert np.maximum(ratio, np.exp(-exact)).mean() - 1.0 > 6.0 * error
+
+
+def test_values_are_renewed_as_often_as_asked():
+    """Between two values the last one is returned; far apart units leave log perm at 0."""
     posterior = make_posterior(12)
     q = Variational.of(posterior)
     term = GroupTerm(mlp_group(12), q, value_every=3)
@@ -347,7 +365,9 @@ def test_values_are_renewed_as_often_as_asked_and_never_negative():
     assert values[3] == values[4] == values[5]
     q.log_scale.data -= 8.0
     still = GroupTerm(mlp_group(12), q)
-    assert still(q.loc, q.scale, q.loc + q.scale * noise_for(posterior, 2), rng).item() == 0.0
+    assert still(
+        q.loc, q.scale, q.loc + q.scale * noise_for(posterior, 2), rng
+    ).item() == pytest.approx(0.0, abs=1e-9)
 
 
 def test_bethe_functional_of_known_cases():
