@@ -93,19 +93,38 @@ def collapse_cause(report: Report) -> str:
     off = sum(neuron.collapsed for group in report.groups for neuron in group.neurons)
     if weight is None or not off or weight.status != "ok" or weight.value is None:
         return ""
-    straddles = report.total.straddling_entropy.lower > report.settings.max_straddling
+    factor = figure(weight) + _if_estimated(weight)
+    straddling, limit = report.total.straddling_entropy, report.settings.max_straddling
+    straddles, little = straddling.lower > limit, straddling.upper <= limit
     units = plural(off, "collapsed unit")
     if weight.lower > _HEAVY:
-        share = f"the KL is weighted {figure(weight)} times"
+        share = f"the KL is weighted {factor} times"
         if straddles:
             return f"{units}: {share}, and straddling is rewarded besides: both draw them off."
-        return f"{units}: {share}, and little straddling is left to reward: the KL's factor."
+        if little:
+            return f"{units}: {share}, and little straddling is left to reward: because of the KL."
+        return f"{units}: {share}; whether straddling draws them off too is open."
     if straddles:
         return (
-            f"{units}: not for the KL's factor ({figure(weight)}); the ELBO's reward for straddling "
+            f"{units}: not because of the KL's factor ({factor}); the ELBO's reward for straddling "
             "or the data, which the control run of `symdiag retrain` tells apart."
         )
+    if little:
+        return (
+            f"{units}: neither because of the KL's factor ({factor}) nor because of straddling: "
+            "that leaves the data and the prior."
+        )
     return (
-        f"{units}: neither for the KL's factor ({figure(weight)}) nor for straddling: the data and "
-        "the prior ask for no more units."
+        f"{units}: not because of the KL's factor ({factor}); whether straddling draws them off "
+        "is open."
     )
+
+
+def _if_estimated(weight: KlWeight) -> str:
+    """The condition that T stands under where the noise std was not given.
+
+    A net that has collapsed has large residuals: with these for the noise, any factor looks small.
+    """
+    if weight.noise_std is None or not any("estimated" in text for text in weight.assumptions):
+        return ""
+    return f", if training had learned the noise std: {weight.noise_std:.3g}"
