@@ -12,7 +12,11 @@ from symdiag.estimators.sensitivity import Sensitivity
 from symdiag.permanents import Effort, log_permanent
 
 LINK = 0.05
-"""Two units belong together when one takes the other's place with at least this probability."""
+"""Two units belong together when one takes the other's place with at least this probability.
+
+Of many units that take one another's places none does so this often with any one of the others: a unit
+that loses its label this often is linked to its commonest partners, too.
+"""
 
 _EFFORT = Effort(particles=64, runs=2)  # a side figure: the group's own entropy is worked on harder
 
@@ -63,9 +67,13 @@ def _finite(value: float) -> float | None:
 
 def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
     """Connected sets of two or more units, largest first, from P(π(i) = j | ω), (n, n)."""
+    others = np.array(confusion, dtype=float)
+    np.fill_diagonal(others, 0.0)
+    lost, common = others.sum(1) >= LINK, others.max(1, initial=0.0)
+    often = lost[:, None] & (others > 0.0) & (others >= 0.5 * common[:, None])
     # (n, n); symmetric, because one unit in the other's place is a link whichever way round.
-    linked = np.maximum(confusion, confusion.T) >= LINK
-    np.fill_diagonal(linked, True)
+    linked = (others >= LINK) | often
+    linked |= linked.T
     count, labels = connected_components(csr_matrix(linked.astype(np.int8)), directed=False)
     sets = [tuple(int(i) for i in np.flatnonzero(labels == k)) for k in range(count)]
     return sorted((s for s in sets if len(s) > 1), key=lambda s: (-len(s), s))

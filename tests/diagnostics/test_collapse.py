@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import symdiag
 from symdiag.diagnostics.collapse import Setting, collapsed, removable, signal_bound
 from symdiag.diagnostics.diagnosis import Cluster
-from symdiag.diagnostics.findings.collapse import exchanging
+from symdiag.diagnostics.findings.collapse import _held, exchanging
 from symdiag.diagnostics.function_change import MomentChange, SampledChange, keep_masks
 from symdiag.estimate import Estimate
 from symdiag.network import forward, infer_network
@@ -209,3 +210,28 @@ def test_log_k_factorial_counts_units_that_exchange():
     clusters = (Cluster((0, 1, 5), False, 1.0), Cluster((2, 4), False, 0.1))
     report = GroupReport("g", 6, False, 6.0, estimate, estimate, 1.0, neurons, clusters)
     assert exchanging(report) == (2,)
+    assert "2 of them exchange labels and can hold up to log 2! = 0.69 nats" in _held(report)
+    alone = dataclasses.replace(
+        report, clusters=(Cluster((0, 4), False, 0.1), Cluster((1, 5), False, 0.1))
+    )
+    assert _held(alone).startswith("2 of them exchange labels with units that stay")
+    assert "keep their labels" in _held(dataclasses.replace(report, clusters=()))
+
+
+def test_a_wide_layer_of_units_like_the_prior_is_said_to_exchange_them():
+    """No two of 37 such units exchange often; all of the straddling is theirs, log 37! nats."""
+    width, off = 40, 37
+    loc = {"fc1.weight": np.zeros((width, 1)), "fc1.bias": np.zeros(width)}
+    loc |= {"fc2.weight": np.zeros((1, width)), "fc2.bias": np.zeros(1)}
+    scale = {n: np.ones(v.shape) for n, v in loc.items()}
+    scale["fc2.weight"] *= 0.03
+    for unit in range(width - off):
+        loc["fc1.weight"][unit], loc["fc1.bias"][unit] = 2.0 * unit - 1.5, unit
+        loc["fc2.weight"][:, unit] = 1.5 - unit
+        scale["fc1.weight"][unit] = scale["fc1.bias"][unit] = 0.05
+    report = symdiag.analyze(Posterior(loc, scale), activation="relu", samples=16)
+    held = next(f.message for f in report.findings if f.code == "SYM003")
+    assert f"{off} of {width} units" in held
+    assert f"{off} of them exchange labels and can hold up to log {off}!" in held
+    entropy = report.total.straddling_entropy.value
+    assert entropy == pytest.approx(math.lgamma(off + 1), abs=0.01)

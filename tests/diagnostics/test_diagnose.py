@@ -78,6 +78,17 @@ def test_components_link_through_common_neighbours_and_leave_out_loners():
     assert components(confusion) == [(0, 1, 2)]
 
 
+@pytest.mark.parametrize("many", [3, 37, 400])
+def test_many_units_that_exchange_are_one_cluster_however_rarely_any_two_do(many):
+    """Each takes each other's place with probability 1/k, as prior-like units do; two more keep theirs."""
+    confusion = np.eye(many + 2)
+    confusion[:many, :many] = 1.0 / many
+    assert components(confusion) == [tuple(range(many))]
+    # draws of permanents' marginals are noisy, and units that keep their labels stay alone
+    noisy = confusion * np.random.default_rng(0).uniform(0.5, 1.5, confusion.shape)
+    assert components(noisy) == [tuple(range(many))]
+
+
 def test_no_clusters_when_nothing_exchanges():
     generator = np.random.default_rng(0)
     assert find_clusters(np.eye(6), np.zeros((1, 6, 6)), generator=generator) == ()
