@@ -1,37 +1,98 @@
 """Mutation score of a room, from a random sample of its mutants.
 
-``python .ci/mutation.py symdiag.permanents --sample 150 --seed 0``: mutmut makes the mutants and runs, for each of
-the sample, the tests that reach it (configuration in pyproject.toml). Prints killed, survived, and the score with its
-95 % Wilson interval; ``--score`` only counts what has been run. ``mutmut show NAME`` prints a survivor.
+``python .ci/mutation.py symdiag.permanents --sample 50 --seed 0``: mutmut makes the mutants and learns which tests reach
+which function (configuration in pyproject.toml; minutes, once). Each mutant of the sample then runs in a fork of one
+process that has torch and numba loaded, against the tests that reach it: the room's own first, the quickest first,
+up to ``--seconds`` of tests. Cutting the list short can only lower the score. ``--tests`` runs named mutants
+(``--only``) against given tests, copied anew. Prints survivors and the score with its 95 % Wilson interval, equivalent
+mutants (benchmarks/mutation/equivalent.txt) counted apart; ``mutmut show NAME`` prints a mutant.
 """
 
 import argparse
 import collections
+import importlib
 import json
 import math
+import os
+import pkgutil
 import random
+import resource
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-KILLED, SURVIVED, UNTESTED = {1, 3}, {0}, {5, 33}
-TIMEOUT = {-24, -14, 24, 36, 37, 152, 255}
+MUTANTS = Path("mutants").resolve()
+EQUIVALENT = Path("benchmarks/mutation/equivalent.txt").resolve()
+REACHES_NONE, TESTS_FAILED = 33, (1, 2, 3)  # our code and pytest's
 
 
-def verdicts(room: str) -> dict:
-    """Mutant name → exit code of its tests, None where it was not run."""
-    found = {}
-    for path in sorted(Path("mutants").rglob("*.meta")):
+def names_of(room: str) -> list:
+    """Names of all mutants of a room, a package or a module."""
+    found = []
+    for path in sorted(MUTANTS.rglob("*.meta")):
         codes = next(v for k, v in json.loads(path.read_text()).items() if "exit_code" in k)
-        found.update({name: code for name, code in codes.items() if name.startswith(f"{room}.")})
-    return found
+        found += [name for name in codes if name.startswith(f"{room}.")]
+    return sorted(found)
 
 
-def kind(code: int) -> str:
+def tests_of(name: str, stats: dict, seconds: float) -> list:
+    """The tests that reach a mutant, as far as ``seconds`` go."""
+    function = name.rpartition("__mutmut_")[0]
+    reach = stats["tests_by_mangled_function_name"].get(function, [])
+    durations = stats["duration_by_test"]
+    room = f"tests/{name.split('.')[1]}/"
+    chosen, spent = [], 0.0
+    for test in sorted(reach, key=lambda t: (not t.startswith(room), durations.get(t, 0.0))):
+        spent += durations.get(test, 0.0)
+        if chosen and spent > seconds:
+            break
+        chosen.append(test)
+    return chosen
+
+
+def preload() -> None:
+    """Everything slow to import, so that forks have it."""
+    os.chdir(MUTANTS)
+    sys.path[:0] = [str(MUTANTS)]
+    os.environ["MUTANT_UNDER_TEST"] = ""
+    import symdiag
+
+    for module in pkgutil.walk_packages(symdiag.__path__, "symdiag."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def outcome(name: str, tests: list, cpu_seconds: float) -> int:
+    """Exit code of the tests with one mutant active; negative where a signal ended them."""
+    import pytest
+
+    pid = os.fork()
+    if pid == 0:
+        os.environ["MUTANT_UNDER_TEST"] = name
+        spent = int(time.process_time())
+        limit = spent + int(cpu_seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+        code = 3
+        try:
+            code = int(pytest.main([*options, "--rootdir=.", *tests]))
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def verdict(code: int) -> str:
     """What an exit code says; a mutant that no test reaches survives, one that hangs is noticed."""
-    if code in SURVIVED or code in UNTESTED:
-        return "survived" if code in SURVIVED else "untested"
-    return "timeout" if code in TIMEOUT else "killed"
+    if code == REACHES_NONE:
+        return "untested"
+    if code in TESTS_FAILED:
+        return "killed"
+    return "timeout" if code < 0 else "survived"
 
 
 def wilson(hits: int, count: int) -> tuple:
@@ -42,36 +103,61 @@ def wilson(hits: int, count: int) -> tuple:
     return centre - half, centre + half
 
 
-def main() -> None:
-    """Sample, run, count."""
+def summary(room: str, results: dict, total: int) -> str:
+    """Score of a sample, with and without the mutants that are known to be equivalent."""
+    lines = EQUIVALENT.read_text().splitlines() if EQUIVALENT.exists() else []
+    equivalent = {line.split()[0] for line in lines if line.strip()}
+    parts = []
+    for what, names in (
+        ("all", list(results)),
+        ("without equivalent", [n for n in results if n not in equivalent]),
+    ):
+        caught = sum(results[n] in ("killed", "timeout") for n in names)
+        low, high = wilson(caught, len(names))
+        parts.append(f"{what}: {caught} of {len(names)} caught, {100 * caught / len(names):.0f} % "
+                     f"[{100 * low:.0f}, {100 * high:.0f}]")  # fmt: skip
+    return f"{room}, {total} mutants; {'; '.join(parts)}; {dict(collections.Counter(results.values()))}"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("room")
-    parser.add_argument("--sample", type=int, default=150)
+    parser.add_argument("--sample", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--score", action="store_true")
-    given = parser.parse_args()
-    if not given.score:
-        if not verdicts(
-            given.room
-        ):  # makes mutants and learns which tests reach what; matches none
-            subprocess.run(["mutmut", "run", "no.such.mutant"], check=False, capture_output=True)
-        names = sorted(verdicts(given.room))
-        random.Random(given.seed).shuffle(names)
-        subprocess.run(
-            ["mutmut", "run", "--max-children", "1", *names[: given.sample]], check=False
-        )
-    run = {name: kind(code) for name, code in verdicts(given.room).items() if code is not None}
-    counts = collections.Counter(run.values())
-    for name, verdict in sorted(run.items()):
-        if verdict in ("survived", "untested"):
-            print(verdict, name)
-    if not run:
-        sys.exit("nothing was run")
-    caught = counts["killed"] + counts["timeout"]
-    low, high = wilson(caught, len(run))
-    total = len(verdicts(given.room))
-    print(f"{given.room}: {caught} of {len(run)} caught ({100 * caught / len(run):.0f} %, 95 % interval "
-          f"{100 * low:.0f} to {100 * high:.0f}), {total} mutants in all; {dict(counts)}")  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=20.0, help="of tests per mutant")
+    parser.add_argument("--only", nargs="*", help="these mutants in the place of a sample")
+    parser.add_argument("--survivors", action="store_true", help="run those kept from before again")
+    parser.add_argument("--tests", nargs="*", help="against these tests")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Sample, run, count."""
+    given = arguments()
+    if not (MUTANTS / "mutmut-stats.json").exists():  # no.such.mutant: makes them, runs none
+        subprocess.run(["mutmut", "run", "no.such.mutant"], check=False)
+    stats = json.loads((MUTANTS / "mutmut-stats.json").read_text())
+    kept = MUTANTS / f"outcomes-{given.room}-{given.seed}.json"
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    every = names_of(given.room)
+    names = given.only or random.Random(given.seed).sample(every, min(given.sample, len(every)))
+    if given.survivors:
+        names = [n for n, v in results.items() if v in ("survived", "untested")]
+    if given.tests:
+        shutil.copytree("tests", MUTANTS / "tests", dirs_exist_ok=True)
+    preload()
+    for name in names:
+        tests = given.tests or tests_of(name, stats, given.seconds)
+        nominal = 60.0 if given.tests else sum(stats["duration_by_test"].get(t, 0.0) for t in tests)
+        code = outcome(name, tests, 20.0 + 4.0 * nominal) if tests else REACHES_NONE
+        results[name] = verdict(code)
+        kept.write_text(json.dumps(results, indent=1))
+        print(results[name], code, name, flush=True)
+    control = next((tests_of(n, stats, given.seconds) for n in names if results[n] == "killed"), [])
+    if control and outcome("", given.tests or control, 600.0) != 0:
+        sys.exit("the tests fail without any mutant: nothing of this counts")
+    print(summary(given.room, results, len(every)))
 
 
 if __name__ == "__main__":
