@@ -16,7 +16,7 @@ from symdiag.formats.interface import Dialect, RawCheckpoint, ReadOptions, Tree
 from symdiag.formats.keyed import KeyedDialect
 from symdiag.formats.members import Member, chosen, members, part
 from symdiag.formats.sidecar import PREFIX, settled
-from symdiag.formats.state_dict import find_state_dict
+from symdiag.formats.state_dict import find_state_dict, is_matrix
 from symdiag.formats.transforms import transform_named
 from symdiag.formats.tree import dotted, walk
 from symdiag.posterior import Ignored, Posterior
@@ -162,8 +162,10 @@ def _no_scales(arrays: Arrays) -> UnsupportedError:
         )
     keys = list(arrays)
     seen = ", ".join(map(shown, keys[:6])) + (f", … ({len(keys)} keys)" if len(keys) > 6 else "")
-    # running_var is no scale of a weight
-    likely = next((key for key in keys if _SCALE_LIKE.search(key.rsplit(".", 1)[-1])), None)
+    # beside matrices a vector's scale is more likely one of the data; running_var is no weight's
+    least = int(any(is_matrix(array) for array in arrays.values()))
+    scales = (key for key in keys if _SCALE_LIKE.search(key.rsplit(".", 1)[-1]))
+    likely = next((k for k in scales if is_matrix(arrays[k]) >= least), None) or _doubled(arrays)
     what = (
         f"{shown(likely)} fits no known pattern"
         if likely
@@ -175,6 +177,21 @@ def _no_scales(arrays: Arrays) -> UnsupportedError:
         hint="symdiag reads posteriors: a mean and a scale per weight. Nearest known pattern: "
         f"{_nearest(keys)}. {_RENAME if likely else _ELSEWHERE}",
     )
+
+
+def _doubled(arrays: Arrays) -> str | None:
+    """A key of a file whose matrices come in twos: one shape, one layer, two names.
+
+    Means and scales would, under words of the author's own.
+    """
+    groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for key, array in arrays.items():
+        if is_matrix(array):
+            # fc1.w_m and fc1.w_s, or fc1_w_m and fc1_w_s
+            head = re.match(r"(?:.*[._])?", key)
+            groups.setdefault((head[0] if head else "", array.shape), []).append(key)
+    twos = [keys for keys in groups.values() if len(keys) == 2]
+    return twos[0][1] if groups and len(twos) == len(groups) else None
 
 
 def _nearest(keys: Iterable[str]) -> str:

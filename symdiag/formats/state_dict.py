@@ -166,3 +166,8 @@ def is_weight_like(base: str) -> bool:
     """Whether a name is one people give to weights and biases."""
     leaf = tidy(base).rpartition(".")[2]
     return leaf in ("weight", "bias") or _NUMBERED.match(leaf) is not None
+
+
+def is_matrix(array: np.ndarray) -> bool:
+    """Whether an array has more than one row or column: no vector, however it is laid out."""
+    return array.ndim > 1 and array.size > max(array.shape)

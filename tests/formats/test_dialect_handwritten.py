@@ -44,6 +44,17 @@ SETTLED = [
     ("l.weight_mu", "l.weight_log_sigma2", np.sqrt(LOG)),
     ("l.weight_mu", "l.weight_std_dev", STORED),
     ("l.weight_loc", "l.weight_untransformed_scale", np.log1p(np.exp(STORED))),
+    ("l.weightMu", "l.weightLogSigma", LOG),
+    ("l.muWeight", "l.logVarWeight", np.sqrt(LOG)),
+    ("l.wmu", "l.wlogsig", LOG),
+    ("l.Wmu", "l.Wrho", np.log1p(np.exp(STORED))),
+    ("l.muW", "l.stdW", STORED),
+    ("l_mu_w", "l_logvar_w", np.sqrt(LOG)),
+    ("l_wmu", "l_wstd", STORED),
+    ("l.weight_means", "l.weight_stds", STORED),
+    ("l.weight_mu", "l.weight_ln_var", np.sqrt(LOG)),
+    ("l.weight", "l.weight_std", STORED),
+    ("l.W", "l.W_rho", np.log1p(np.exp(STORED))),
 ]
 
 
@@ -244,3 +255,70 @@ def test_words_like_a_library_s_over_tensors_its_layers_lack_leave_nothing_unrea
     )
     weights_only = {key: value for key, value in tree.items() if key.startswith("fc.")}
     assert read(weights_only).source.dialect == "torchbnn"
+
+
+def test_a_whole_layer_in_one_loose_spelling():
+    """Weights and biases pair up each with its own scale, vectors too."""
+    for weight, bias in (
+        ("w{}", "b{}"),
+        ("weight{}", "bias{}"),
+        ("{}W", "{}B"),
+        ("l_{}_w", "l_{}_b"),
+    ):
+        words = ("Mu", "Rho") if weight[0] != "l" else ("mu", "rho")
+        keys = [part.format(word) for part in (weight, bias) for word in words]
+        values = (MEAN, STORED, MEAN[0], STORED[0])
+        prefix = "" if weight[0] == "l" else "l."
+        posterior = read({f"{prefix}{k}": v for k, v in zip(keys, values, strict=True)})
+        assert posterior.names == ("l.weight", "l.bias"), keys
+        np.testing.assert_array_equal(posterior.loc["l.bias"], MEAN[0])
+
+
+@pytest.mark.parametrize("word", ["scale", "var"])
+def test_a_gain_or_a_running_square_beside_a_plain_weight_is_no_scale(word):
+    with pytest.raises(InputError, match="no scales found"):
+        read({"l.weight": MEAN, f"l.weight_{word}": STORED})
+
+
+def test_a_vector_beside_a_plain_vector_is_no_scale_by_itself():
+    """LayerNorms have a ``bias``; somebody's ``bias_std`` alone makes no posterior."""
+    with pytest.raises(InputError, match="no scales found"):
+        read({"l.weight": MEAN, "l.bias": MEAN[0], "l.bias_std": STORED[0]})
+
+
+LAYERS = {
+    f"fc{k}.{part}_{word}": np.full(shape if part == "weight" else shape[:1], value)
+    for k, shape in ((1, (5, 3)), (2, (2, 5)))
+    for part in ("weight", "bias")
+    for word, value in (("mu", 1.0), ("rho", -3.0))
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_mean", "x_std"),
+        ("scaler.mean", "scaler.scale"),
+        ("normalizer._mean", "normalizer._std"),
+        ("xMeans", "xStds"),
+        ("y_mu", "y_sigma"),
+        ("norm.mean", "norm.var"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(3,), (1, 3), ()])
+def test_mean_and_std_of_the_data_are_no_layer(names, shape):
+    data = {names[0]: np.ones(shape), names[1]: np.ones(shape)}
+    posterior = read(LAYERS | data)
+    assert set(posterior.names) == {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"}
+    assert {item.key for item in posterior.source.ignored} >= set(names)
+    written = to_raw(posterior).tree
+    assert set(written) == set(LAYERS | data)
+    plain = {key.replace("_mu", ""): v for key, v in LAYERS.items() if key.endswith("_mu")}
+    with pytest.raises(InputError, match="deterministic"):
+        read(plain | data)
+
+
+def test_mean_and_std_of_the_data_in_the_words_of_the_weights():
+    tree = {"w_mean": MEAN, "w_std": STORED, "b_mean": MEAN[0], "b_std": STORED[0]}
+    data = {"x_mean": MEAN[1], "x_std": STORED[1], "y_mean": np.array(0.0), "y_std": np.array(1.0)}
+    assert set(read(tree | data).names) == {"weight", "bias"}

@@ -25,14 +25,26 @@ def code_of(tree):
 def test_scales_of_an_unknown_pattern_are_not_called_a_deterministic_network():
     error = code_of(
         {
-            "fc.weightMu": np.ones((3, 2)),
-            "fc.weightRho": np.ones((3, 2)),
+            "fc.weightC": np.ones((3, 2)),
+            "fc.weightAlpha": np.ones((3, 2)),
             "bn.running_var": np.ones(3),
         }
     )
     assert error.code == "no-scales-found"
-    assert "fc.weightRho" in error.message
+    assert "fc.weightAlpha" in error.message
     assert "deterministic" not in error.message
+
+
+@pytest.mark.parametrize(("loc", "scale"), [("w_m", "w_s"), ("mW", "vW")])
+def test_matrices_in_twos_are_not_called_a_deterministic_network(loc, scale):
+    """Fully connected layers have one matrix each; here each has two of one shape."""
+    tree = {f"fc{k}.{word}": np.ones((3, 2)) for k in (1, 2) for word in (loc, scale)}
+    error = code_of(tree)
+    assert "deterministic" not in error.message
+    assert scale in error.message
+    assert "LAYER.weight_mu" in error.hint
+    del tree[f"fc2.{scale}"]
+    assert "deterministic" in code_of(tree).message
 
 
 def test_the_pattern_named_as_nearest_is_one_that_is_read():

@@ -20,15 +20,26 @@ from symdiag.formats.dialects._words import LOC, SCALE, SCALE_WORDS, meaning, sp
 from symdiag.formats.fields import Field, Slot, check_finite, written
 from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float64
 from symdiag.formats.keyed import check_pair
-from symdiag.formats.state_dict import find_state_dict, is_weight_like, tidy
+from symdiag.formats.state_dict import find_state_dict, is_matrix, is_weight_like, tidy
 from symdiag.formats.transforms import (
     EXP,
     EXP_HALF,
+    IDENTITY,
+    SQRT,
     Transform,
     stored_transform,
     transform_named,
 )
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import GaussianPrior, Ignored, Posterior
+
+_GAINS = ("scale", "var", "variance")
+"""Words that stand beside a plain weight for other things: a layer's gain, a running square."""
+
+_DATA = re.compile(
+    r"(^|[._])(x|y|in|out|inputs?|outputs?|features?|targets?|labels?|data|obs|state|scaler|norm\w*)$",
+    re.IGNORECASE,
+)
+"""Names of mean and std of what goes into a network or comes out of it."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +51,61 @@ class _Found:
     scale: str
     word: str
 
+    @property
+    def layer(self) -> str:
+        """The part of the name before the tensor's own."""
+        return tidy(self.base).rpartition(".")[0]
 
-def _pairs(arrays: Arrays) -> list[_Found]:
+
+def _pairs(arrays: Arrays) -> tuple[list[_Found], list[_Found]]:
+    """Pairs of weights, and pairs that describe the data."""
     means = {name: key for key in arrays if (name := _base(key, LOC))}
     scales = {name: key for key in arrays if (name := _base(key, SCALE))}
     words = {key: parted[1] for key in scales.values() if (parted := split(key, SCALE))}
     found = [_Found(n, key, scales[n], words[scales[n]]) for n, key in means.items() if n in scales]
-    for base, key in scales.items():
-        # only a log can stand beside a plain weight: `weight_scale` may well be a layer's gain
-        log = SCALE_WORDS[words[key]] in (EXP, EXP_HALF)
-        if base not in means and log and base in arrays and arrays[base].shape == arrays[key].shape:
-            found.append(_Found(base, base, key, words[key]))
-    return found
+    beside = [
+        _Found(base, base, key, words[key])
+        for base, key in scales.items()
+        if base not in means and words[key] not in _GAINS
+        if base in arrays and arrays[base].shape == arrays[key].shape
+    ]
+    # a vector beside a vector may be anything; one for each entry of a matrix is its scale
+    matrices = {pair.word for pair in beside if arrays[pair.loc].ndim > 1}
+    found += [pair for pair in beside if pair.word in matrices or _is_log(pair.word)]
+    data = [pair for pair in found if _describes_data(pair, found, arrays)]
+    return [pair for pair in found if pair not in data], data
+
+
+def _describes_data(pair: _Found, found: list[_Found], arrays: Arrays) -> bool:
+    """Whether these are the mean and std of inputs or targets, kept beside the network.
+
+    They are vectors or numbers, of no layer, and spelt otherwise than the weights are or called
+    after what they describe.
+    """
+    shape = arrays[pair.loc].shape
+    plain = SCALE_WORDS[pair.word] in (IDENTITY, SQRT, None)  # nobody stores the log of a data std
+    if not plain or is_weight_like(pair.base) or arrays[pair.loc].size != max(shape, default=1):
+        return False
+    weights = [other for other in found if is_matrix(arrays[other.loc])]
+    if any(other.layer == tidy(pair.base) for other in weights):
+        return False  # the bias of a layer whose weight is called like the layer
+    if any(pair.layer and other.layer == pair.layer for other in weights):
+        return False
+    if not weights:
+        # of a plain network, or else all that there is
+        return any(is_matrix(array) for array in arrays.values())
+    alike = {(_word(other, LOC), other.word) for other in weights}
+    named = len(shape) < 2 and _DATA.search(pair.base) is not None
+    return named or (_word(pair, LOC), pair.word) not in alike
+
+
+def _word(pair: _Found, pattern: re.Pattern[str]) -> str:
+    found = split(pair.loc, pattern)
+    return found[1] if found else ""
+
+
+def _is_log(word: str) -> bool:
+    return SCALE_WORDS[word] in (EXP, EXP_HALF)
 
 
 def _base(key: str, pattern: re.Pattern[str]) -> str:
@@ -68,7 +122,7 @@ class Handwritten:
 
     def matches(self, raw: RawCheckpoint, arrays: Arrays) -> bool:
         """Whether any mean has a scale beside it."""
-        return bool(_pairs(arrays))
+        return bool(_pairs(arrays)[0])
 
     def read(self, raw: RawCheckpoint, arrays: Arrays, options: ReadOptions) -> Posterior:
         """The posterior.
@@ -77,7 +131,7 @@ class Handwritten:
             UnsupportedError: ``ambiguous-scale-transform`` when the words leave the transform open.
             InputError: ``missing-scale``, ``shape-mismatch``, ``non-finite``, ``bad-scale``.
         """
-        found = _pairs(arrays)
+        found, data = _pairs(arrays)
         _check_lonely(arrays, found)
         for key in (key for pair in found for key in (pair.loc, pair.scale)):
             check_finite(to_float64(arrays[key]), key)
@@ -91,8 +145,15 @@ class Handwritten:
             stored = None if options.scale_transform else stored_transform(raw.tree, scale.path)
             fields.append(Field(tidy(pair.base), loc, scale, stored or meanings.of(pair.word)))
         used = [key for pair in found for key in (pair.loc, pair.scale)]
+        known = [key for pair in data for key in (pair.loc, pair.scale)]
         draft = draft_from_pairs(
-            raw, arrays, fields, used, prior=_global_prior(arrays, fields), notes=meanings.notes
+            raw,
+            arrays,
+            fields,
+            [*used, *known],
+            prior=_global_prior(arrays, fields),
+            notes=meanings.notes,
+            ignored=tuple(Ignored(key, "mean or std of the data, no weight") for key in known),
         )
         return assemble(raw, self.name, draft)
 
@@ -135,12 +196,10 @@ def _check_lonely(arrays: Arrays, found: list[_Found]) -> None:
 
 def _partner(key: str, model: _Found) -> str:
     """The scale key ``key`` should have had, by analogy with a pair that is complete."""
-    loc_word = split(model.loc, LOC)
-    return (
-        re.sub(rf"\b_?{loc_word[1]}\b|(?<=_){loc_word[1]}|{loc_word[1]}(?=_)", model.word, key)
-        if loc_word
-        else key
-    )
+    found = split(key, LOC)
+    assert found is not None
+    word = found[1]
+    return re.sub(rf"{word}(?!.*{word})", model.word, key, flags=re.IGNORECASE)
 
 
 def _global_prior(arrays: Arrays, fields: list[Field]) -> GaussianPrior | None:

@@ -7,7 +7,6 @@ hand-written classes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,12 +42,12 @@ def _pairs(tree: Tree, path: Path = ()) -> Iterator[_Pair]:
     """Every pair of entries of one dict that are named as mean and scale and built alike."""
     if not isinstance(tree, Mapping):
         return
-    words = {key: _named(key, SCALE) for key in tree if isinstance(key, str)}
+    words = {key: split(key, SCALE) for key in tree if isinstance(key, str)}
     scales = {named[0]: (key, named[1]) for key, named in words.items() if named}
     for key, value in tree.items():
         if not isinstance(key, str) or is_training_state(key):
             continue
-        named = _named(key, LOC)
+        named = split(key, LOC)
         if named and named[0] in scales:
             scale, word = scales[named[0]]
             if _is_tree(value) and _is_tree(tree[scale]):
@@ -59,11 +58,6 @@ def _pairs(tree: Tree, path: Path = ()) -> Iterator[_Pair]:
                 yield _Pair((*path, key), (*path, scale), word)
                 continue
         yield from _pairs(value, (*path, key))
-
-
-def _named(key: str, pattern: re.Pattern[str]) -> tuple[str, str] | None:
-    """What ``key`` is called besides the word, and the word; ``means`` and ``stds`` as well."""
-    return split(key, pattern) or split(key.removesuffix("s"), pattern)
 
 
 def _is_tree(node: Any) -> bool:
