@@ -14,6 +14,7 @@ Array: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 ByteArray: TypeAlias = NDArray[np.uint8]
+SeedArray: TypeAlias = NDArray[np.uint64]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 """Key or tensor name → array of any dtype, as a file holds them."""

@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symdiag.arrays import SeedArray
+from symdiag.permanents.swaps import chain_seeds
+from symdiag.workers import Share
+
 
 @dataclass(frozen=True)
 class TermGradients:
@@ -28,9 +32,18 @@ class Term(Protocol):
     """What makes value and gradients of one group, by permanents or otherwise."""
 
     def evaluate(
-        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
     ) -> TermGradients:
-        """At flat vectors μ, σ (D,) and draws (S, D)."""
+        """At flat vectors μ, σ (D,) and draws (S, D), the ``share`` of them that is here."""
+        ...
+
+    def draws_used(self, count: int, world: int = 1) -> int:
+        """How many of ``count`` draws over all processes the term looks at."""
         ...
 
 
@@ -48,8 +61,9 @@ class _Straddling(torch.autograd.Function):
         draws: Tensor,
         term: Term,
         generator: np.random.Generator,
+        share: Share,
     ) -> Tensor:
-        found = term.evaluate(loc, scale, draws, generator)
+        found = term.evaluate(loc, scale, draws, generator, share)
         ctx.save_for_backward(found.index, found.by_mean, found.by_std, found.by_draw)
         ctx.like = (loc, scale, draws)
         return found.value
@@ -64,13 +78,30 @@ class _Straddling(torch.autograd.Function):
             part = full if full.ndim == 1 else full[: len(gradient)]
             part[..., index] = (gradient * grad_outputs[0]).to(like.dtype)
             spread.append(full)
-        return (*spread, None, None)
+        return (*spread, None, None, None)
 
 
 def straddling(
-    loc: Tensor, scale: Tensor, draws: Tensor, term: Term, generator: np.random.Generator
+    loc: Tensor,
+    scale: Tensor,
+    draws: Tensor,
+    term: Term,
+    generator: np.random.Generator,
+    share: Share | None = None,
 ) -> Tensor:
-    """The term's value at flat vectors μ, σ (D,) and draws (S, D), with its gradients."""
+    """The term's value at flat vectors μ, σ (D,) and draws (S, D), with its gradients.
+
+    Of draws that several processes share, a value whose mean over processes is that of all draws.
+    """
+    share = share or Share(len(draws))
     function: Any = _Straddling.apply
-    value: Tensor = function(loc, scale, draws, term, generator)
-    return value
+    value: Tensor = function(loc, scale, draws, term, generator, share)
+    return value * share.weight(term.draws_used(share.total, share.world))
+
+
+def own_seeds(generator: np.random.Generator, used: int, share: Share) -> SeedArray:
+    """Seeds of the chains of this process's draws, among those of all ``used`` draws.
+
+    One chain a draw, so that a draw's marginals do not depend on how many processes there are.
+    """
+    return chain_seeds(generator, used)[share.picked]

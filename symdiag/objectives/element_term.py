@@ -20,14 +20,15 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from symdiag.arrays import Array, BoolArray, IntArray
+from symdiag.arrays import Array, BoolArray, IntArray, SeedArray
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.objectives._element_loop import element_loop
 from symdiag.objectives._moments import Moments, Slots, gradients
-from symdiag.objectives._straddling import TermGradients, straddling
+from symdiag.objectives._straddling import TermGradients, own_seeds, straddling
 from symdiag.objectives.group_term import GroupTerm
 from symdiag.objectives.variational import Layout, Variational
 from symdiag.symmetry.spec import Group, Member
+from symdiag.workers import Share
 
 _Codes: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
@@ -77,23 +78,35 @@ class ElementTerm:
         self._keys = keys.astype(np.uint64)
 
     def __call__(
-        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
     ) -> Tensor:
         """Mean over draws (S, D) of log Σ_g q(gω)/q(ω), nats, with its gradient.
 
         The value sums over the elements that the chain came by, hence is a lower bound for every
         draw; 0 where none is wanted.
         """
-        return straddling(loc, scale, draws, self, generator)
+        return straddling(loc, scale, draws, self, generator, share)
 
     def evaluate(
-        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
     ) -> TermGradients:
         """Value and gradients without autograd: by μ (1, P), by σ (1, P), by the draws used."""
         std = scale[self.index].double()
-        used = draws[: self.draws_used(len(draws))]
+        share = share or Share(len(draws))
+        count = self.draws_used(share.total, share.world)
+        used = draws[: share.here(count)]
         slots = Slots.of(loc[self.index].double(), std, used[:, self.index].double())
-        value, found = self._moments(slots, generator)
+        value, found = self._moments(slots, own_seeds(generator, count, share))
         return TermGradients(value, self.index, *gradients(slots, std, found))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -103,13 +116,17 @@ class ElementTerm:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Nothing to go on from."""
 
-    def draws_used(self, count: int) -> int:
-        """How many of ``count`` draws the term looks at: all, fewer of wide groups in training."""
+    def draws_used(self, count: int, world: int = 1) -> int:
+        """How many of ``count`` draws the term looks at: all, fewer of wide groups in training.
+
+        One for each of ``world`` processes at least: none would be done sooner without.
+        """
         if self._value:
             return count
-        return min(count, max(_FEWEST_DRAWS, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
+        fewest = max(_FEWEST_DRAWS, world)
+        return min(count, max(fewest, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
 
-    def _moments(self, slots: Slots, generator: np.random.Generator) -> tuple[Tensor, Moments]:
+    def _moments(self, slots: Slots, seeds: SeedArray) -> tuple[Tensor, Moments]:
         """Mean value over the draws, and the moments that the gradient needs."""
         n, x = self.group.width, slots.x[:, 0].cpu().numpy()  # (S, P)
         steps = max(_FEWEST_STEPS, (1 + self.group.signed) * n * n)
@@ -130,7 +147,7 @@ class ElementTerm:
             0.5 * slots.precision[0].cpu().numpy(),
             slots.mean[0].cpu().numpy(),
             np.ascontiguousarray(x),
-            np.asarray(generator.integers(1, 1 << 63, size=count), dtype=np.uint64),
+            seeds,
             steps,
             burn,
             self._keys,

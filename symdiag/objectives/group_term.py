@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symdiag.arrays import Array, IntArray
+from symdiag.arrays import Array, IntArray, SeedArray
 from symdiag.errors import UnsupportedError, UsageError
 from symdiag.estimators.densities import SlotDensity, unit_blocks
 from symdiag.objectives._moments import Moments, Slots, gradients, matrix_moments
 from symdiag.objectives._partners import Partners
-from symdiag.objectives._straddling import TermGradients, straddling
+from symdiag.objectives._straddling import TermGradients, own_seeds, straddling
 from symdiag.objectives.variational import Variational
 from symdiag.permanents import (
     Effort,
@@ -41,9 +41,10 @@ from symdiag.permanents import (
     typical_log_permanents,
 )
 from symdiag.symmetry.spec import Group
+from symdiag.workers import Share
 
-Marginals = Callable[[Array, np.random.Generator], tuple[Array, Array]]
-"""(log weights (B, n, n), generator) → (log-permanents or bounds (B,), marginals (B, n, n))."""
+Marginals = Callable[[Array, SeedArray], tuple[Array, Array]]
+"""(log weights (B, n, n), seeds (B,)) → (log-permanents or bounds (B,), marginals (B, n, n))."""
 
 EXACT_LIMIT = 10  # widest group that ``auto`` evaluates exactly at every step
 _FEW_WEIGHTS = 64  # weights a unit up to which a chain works out densities as it goes
@@ -52,13 +53,16 @@ _FEWEST_DRAWS = 4
 _FEWEST_OF_MATRICES = 2  # where a draw costs matrix products of many weights
 
 
-def _exact(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+def _exact(log_weights: Array, seeds: SeedArray) -> tuple[Array, Array]:
     return exact_marginals(log_weights)
 
 
-def _bethe(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+def _bethe(log_weights: Array, seeds: SeedArray) -> tuple[Array, Array]:
     found = marginals(
-        log_weights, generator=generator, method="bethe", effort=Effort(max_exact=8)
+        log_weights,
+        generator=np.random.default_rng(seeds),
+        method="bethe",
+        effort=Effort(max_exact=8),
     ).probabilities
     return bethe_functional(log_weights, found), found
 
@@ -124,24 +128,36 @@ class GroupTerm:
         self._value_every, self._value = value_every, 0.0
 
     def __call__(
-        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
     ) -> Tensor:
         """Mean over draws (S, D) of log perm(exp A), nats, with the permanent's gradient.
 
         The value is exact where the marginals are, with ``bethe`` the Bethe functional, a lower
         bound, and where they are sampled an estimate whose mean is a lower bound (sequential Monte
-        Carlo), that of the last call that made one.
+        Carlo), that of the last call that made one. ``share`` tells which draws these are of those
+        that several processes have.
         """
-        return straddling(loc, scale, draws, self, generator)
+        return straddling(loc, scale, draws, self, generator, share)
 
     def evaluate(
-        self, loc: Tensor, scale: Tensor, draws: Tensor, generator: np.random.Generator
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
     ) -> TermGradients:
         """Value and gradients without autograd: by μ (n, D), by σ (n, D), by the draws used."""
         index = self.blocks.index
-        used = draws[: self.draws_used(len(draws))]
-        slots, std = self._slots(loc, scale, used)
-        value, found = self._moments(slots, generator)
+        share = share or Share(len(draws))
+        count = self.draws_used(share.total, share.world)
+        slots, std = self._slots(loc, scale, draws[: share.here(count)])
+        value, found = self._moments(slots, own_seeds(generator, count, share))
         return TermGradients(value, index, *gradients(slots, std, found))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -153,12 +169,15 @@ class GroupTerm:
         if self._partners is not None and tensors:
             self._partners.load(tensors)
 
-    def draws_used(self, count: int) -> int:
-        """How many of ``count`` draws the term looks at: all, fewer where it is wide and sampled."""
+    def draws_used(self, count: int, world: int = 1) -> int:
+        """How many of ``count`` draws the term looks at: all, fewer where it is wide and sampled.
+
+        One for each of ``world`` processes at least: none would be done sooner without.
+        """
         if self._partners is None:
             return count
         few = self.blocks.index.shape[1] <= _FEW_WEIGHTS
-        fewest = _FEWEST_DRAWS if few else _FEWEST_OF_MATRICES
+        fewest = max(_FEWEST_DRAWS if few else _FEWEST_OF_MATRICES, world)
         return min(count, max(fewest, round(count * _ALL_DRAWS_UP_TO / self.group.width)))
 
     def _slots(self, loc: Tensor, scale: Tensor, draws: Tensor) -> tuple[Slots, Tensor]:
@@ -184,11 +203,11 @@ class GroupTerm:
             mean, x = mean - common, x - common
         return Slots.of(mean, std, x), std
 
-    def _moments(self, slots: Slots, generator: np.random.Generator) -> tuple[Tensor, Moments]:
+    def _moments(self, slots: Slots, seeds: SeedArray) -> tuple[Tensor, Moments]:
         """Mean value over the draws, and the moments that the gradient needs."""
         if self._partners is None:
             assert self._marginals is not None
-            value, kept, flipped = self._evaluate(slots, generator, self._marginals)
+            value, kept, flipped = self._evaluate(slots, seeds, self._marginals)
             return value, self._matrix_moments(slots, kept, flipped)
         if self._value_every and self._partners.calls % self._value_every == 0:
             own = np.random.default_rng([19, self._partners.calls])
@@ -196,14 +215,14 @@ class GroupTerm:
         table = self._partners.table(self.log_weights, slots)
         if self._forms_no_matrix(slots):
             value = torch.tensor(self._value, dtype=torch.float64, device=slots.x.device)
-            return value, self._chain_moments(slots, table, generator)
+            return value, self._chain_moments(slots, table, seeds)
 
-        def sampled(log_weights: Array, generator: np.random.Generator) -> tuple[Array, Array]:
+        def sampled(log_weights: Array, seeds: SeedArray) -> tuple[Array, Array]:
             steps = default_proposals(self.group.width)
-            found = swap_marginals(log_weights, generator, steps=steps, partners=table)
+            found = swap_marginals(log_weights, seeds, steps=steps, partners=table)
             return np.full(len(log_weights), self._value), found
 
-        value, kept, flipped = self._evaluate(slots, generator, sampled)
+        value, kept, flipped = self._evaluate(slots, seeds, sampled)
         return value, self._matrix_moments(slots, kept, flipped)
 
     def _matrix_moments(self, slots: Slots, kept: Tensor, flipped: Tensor | None) -> Moments:
@@ -235,9 +254,7 @@ class GroupTerm:
         free = all(allowed is None for allowed in self.blocks.allowed)
         return free and slots.x.shape[-1] <= _FEW_WEIGHTS and slots.x.device.type == "cpu"
 
-    def _chain_moments(
-        self, slots: Slots, table: IntArray, generator: np.random.Generator
-    ) -> Moments:
+    def _chain_moments(self, slots: Slots, table: IntArray, seeds: SeedArray) -> Moments:
         constant = -0.5 * (slots.precision * slots.mean**2).sum(-1) + slots.half_log_precision
         natural = GaussianSlots(
             slots.weighted_mean.contiguous().numpy(),
@@ -245,17 +262,17 @@ class GroupTerm:
             constant.numpy(),
             int((self.blocks.sign < 0).sum()) if self.group.signed else None,
         )
-        found = swap_moments(natural, slots.x.numpy(), table, generator)
+        found = swap_moments(natural, slots.x.numpy(), table, seeds)
         parts = (found.first, found.second, found.weighted, 2.0 * found.half_precision)
         return Moments(*(torch.from_numpy(part) for part in parts))
 
     def _evaluate(
-        self, slots: Slots, generator: np.random.Generator, find: Marginals
+        self, slots: Slots, seeds: SeedArray, find: Marginals
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Mean value, and marginals (S, n, n) of kept and of flipped signs (None if unsigned)."""
         kept, flipped = self._signed_log_weights(slots)
         both = kept if flipped is None else torch.logaddexp(kept, flipped)
-        values, found = find(both.cpu().numpy(), generator)
+        values, found = find(both.cpu().numpy(), seeds)
         share = torch.from_numpy(found).to(both.device)
         value = torch.from_numpy(values).to(both.device).mean()
         if flipped is None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symdiag.arrays import Array, IntArray
+from symdiag.arrays import Array, IntArray, SeedArray
 from symdiag.permanents.swap_loops import gaussian_swap_loop
+from symdiag.permanents.swaps import chain_seeds
 
 PARTNERS = 64
 """Entries of a slot's list of partners: shares are kept to 1 in 64."""
@@ -113,7 +114,7 @@ def swap_moments(
     slots: GaussianSlots,
     draws: Array,
     partners: IntArray,
-    generator: np.random.Generator,
+    generator: np.random.Generator | SeedArray,
     *,
     proposals: int | None = None,
 ) -> SwapMoments:
@@ -126,7 +127,7 @@ def swap_moments(
         slots: The n slots.
         draws: (S, n, D) the units' draws, columns as in ``slots``.
         partners: (n, L) as ``partner_table`` makes them.
-        generator: Seeds the chains.
+        generator: Seeds the chains; or their seeds (S,).
         proposals: Swaps proposed per draw, 60 % of them burn-in; default ``default_proposals(n)``.
     """
     count, n, size = draws.shape
@@ -142,7 +143,7 @@ def swap_moments(
         -1 if slots.flips is None else slots.flips,
         np.ascontiguousarray(draws),
         partners,
-        np.asarray(generator.integers(1, 1 << 63, size=count), dtype=np.uint64),
+        chain_seeds(generator, count),
         steps,
         burn,
         found.first,

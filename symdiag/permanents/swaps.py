@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symdiag.arrays import Array, IntArray
+from symdiag.arrays import Array, IntArray, SeedArray
 from symdiag.permanents.swap_loops import swap_loop
 
 
@@ -36,7 +36,7 @@ def swap_chain(
     log_weights: Array,
     *,
     steps: int,
-    generator: np.random.Generator,
+    generator: np.random.Generator | SeedArray,
     start: IntArray | None = None,
     burn: int | None = None,
     proposal: Array | None = None,
@@ -47,7 +47,7 @@ def swap_chain(
     Args:
         log_weights: (n, n), -inf forbids.
         steps: proposals made.
-        generator: seeds the chain.
+        generator: seeds the chain; or its seed (1,).
         start: (n,) first state, of positive weight; the identity when None.
         burn: steps left out of the marginals; a tenth when None.
         proposal: (n, n) positive weights to propose row i -> column j by, Sinkhorn marginals best;
@@ -62,7 +62,7 @@ def swap_chain(
         return Chain(state, np.ones((1, 1)), 0.0)
     skip = steps // 10 if burn is None else burn
     weights = np.empty((0, n)) if proposal is None else proposal
-    seed = np.uint64(generator.integers(1, 1 << 63))
+    seed = chain_seeds(generator, 1)[0]
     running = np.cumsum(weights, axis=1)
     matrix = np.ascontiguousarray(log_weights)
     lists = np.empty((n, 0), dtype=np.int64) if partners is None else partners
@@ -70,9 +70,16 @@ def swap_chain(
     return Chain(state, occupation / max(steps - skip, 1), accepted / max(steps, 1))
 
 
+def chain_seeds(generator: np.random.Generator | SeedArray, count: int) -> SeedArray:
+    """Seeds of ``count`` chains, drawn from a generator or given already."""
+    if isinstance(generator, np.random.Generator):
+        return np.asarray(generator.integers(1, 1 << 63, size=count), dtype=np.uint64)
+    return generator
+
+
 def swap_marginals(
     log_weights: Array,
-    generator: np.random.Generator,
+    generator: np.random.Generator | SeedArray,
     *,
     steps: int | None = None,
     partners: IntArray | None = None,
@@ -82,14 +89,15 @@ def swap_marginals(
     Args:
         log_weights: (B, n, n) relative log densities with the identity typical (ω ~ q); −inf
             forbids.
-        generator: Seeds the chains.
+        generator: Seeds the chains; or their seeds (B,).
         steps: Proposed swaps per matrix, half of which are burn-in; default ``default_steps(n)``.
         partners: (n, L) rows to propose each row's swaps with; every pair alike when None.
     """
     wanted = steps or default_steps(log_weights.shape[1])
+    seeds = chain_seeds(generator, len(log_weights))[:, None]
     chains = [
-        swap_chain(matrix, steps=wanted, generator=generator, burn=wanted // 2, partners=partners)
-        for matrix in log_weights
+        swap_chain(matrix, steps=wanted, generator=seed, burn=wanted // 2, partners=partners)
+        for matrix, seed in zip(log_weights, seeds, strict=True)
     ]
     return np.array([chain.marginals for chain in chains]).reshape(log_weights.shape)
 

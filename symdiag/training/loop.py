@@ -107,7 +107,7 @@ class _Run:
             TermOptions(config.marginals, config.num_elements),
         )
         self.optimiser = Optimiser(self.q, learn_noise=problem.learn_noise)
-        self.monitor = Monitor(problem, seed=0)  # one seed in all runs, so that they compare
+        self.monitor = Monitor(problem, 0, settings.workers)  # one seed in all runs: they compare
         if start is not None:
             self.optimiser.load(start.tensors)
             self.objective.load(start.tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,14 +14,15 @@ from symdiag.objectives.terms import Objective
 from symdiag.objectives.variational import Variational, gaussian_kl
 from symdiag.training.config import TrainingConfig
 from symdiag.training.learning_problem import LearningProblem, Points
-from symdiag.training.processes import Workers
 from symdiag.training.randomness import batch_indices, generator_for
+from symdiag.workers import Workers
 
 _DRAWS = 32
 _POINTS = 2048
 _ROWS = 256  # over which the permanents of one look spread, two draws at least
 _FEWEST = 2
 _OF_ELEMENTS = 4  # draws of groups without a permanent
+_OWN_STREAM = 10_000  # weights from which a draw's noise costs more than a stream of its own
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,20 @@ class LossTerms:
 def step_noise(
     problem: LearningProblem, config: TrainingConfig, step: int, workers: Workers
 ) -> Tensor:
-    """Standard normal noise for this process's share of the step's draws, (S / world, D)."""
+    """Standard normal noise for this process's share of the step's draws, (S / world, D).
+
+    Draw s is the same one whatever the number of processes.
+    """
     assert config.draws is not None
-    share = max(1, config.draws // workers.world)
-    generator = generator_for(config.seed, "noise", step, workers.rank)
+    share, size = workers.share(config.draws), problem.flat_prior.loc.numel()
     # float64 on the CPU, then cast: the same numbers for every dtype and device
-    noise = generator.standard_normal((share, problem.flat_prior.loc.numel()))
+    if size < _OWN_STREAM:
+        generator = generator_for(config.seed, "noise", step)
+        noise = generator.standard_normal((share.total, size))[share.picked]
+    else:
+        own = range(share.total)[share.picked]
+        streams = (generator_for(config.seed, "noise", step, draw) for draw in own)
+        noise = np.stack([stream.standard_normal(size) for stream in streams])
     return torch.from_numpy(noise).to(problem.flat_prior.loc)
 
 
@@ -53,25 +63,22 @@ def loss_terms(
     step: int,
     workers: Workers,
 ) -> LossTerms:
-    """The loss of one step on this process's batch and draws; averaged over them it is −L^G."""
+    """The loss of one step on its batch and this process's draws, weighted by their share.
+
+    Its mean over processes is −L^G by all draws of the step: that of one process.
+    """
     assert config.batch_size is not None
-    index = batch_indices(
-        len(problem.train),
-        config.batch_size,
-        config.seed,
-        step,
-        rank=workers.rank,
-        world=workers.world,
-    )
+    assert config.draws is not None
+    index = batch_indices(len(problem.train), config.batch_size, config.seed, step)
     points = problem.train.take(
         None if index is None else torch.from_numpy(index).to(problem.device)
     )
-    # N/B of the whole batch, as each process sees it: its shard of the points times the processes
-    shard = len(range(workers.rank, len(problem.train), workers.world))
+    share = workers.share(config.draws)
     draws = problem.draws(q, step_noise(problem, config, step, workers))
-    fit = problem.log_likelihood(q, draws, points).mean() * (shard * workers.world / len(points))
+    scale = share.weight(share.total) * len(problem.train) / len(points)
+    fit = problem.log_likelihood(q, draws, points).mean() * scale
     kl = gaussian_kl(q, problem.flat_prior)
-    term = objective.term(q, draws, generator_for(config.seed, "marginals", step, workers.rank))
+    term = objective.term(q, draws, generator_for(config.seed, "marginals", step), share)
     loss = config.kl_weight(step) * (kl + config.straddling_weight(step) * term) - fit
     return LossTerms(loss, fit, kl, term)
 
@@ -103,13 +110,15 @@ class Monitor:
     stop, and nothing that is reported.
     """
 
-    def __init__(self, problem: LearningProblem, seed: int) -> None:
+    def __init__(self, problem: LearningProblem, seed: int, workers: Workers | None = None) -> None:
         self.problem = problem
         self.seed = seed
+        self.workers = workers or Workers()
+        self._share = self.workers.share(_DRAWS)
         noise = generator_for(seed, "evaluation").standard_normal(
-            (_DRAWS, problem.flat_prior.loc.numel())
+            (self._share.total, problem.flat_prior.loc.numel())
         )
-        self._noise = torch.from_numpy(noise).to(problem.flat_prior.loc)
+        self._noise = torch.from_numpy(noise[self._share.picked]).to(problem.flat_prior.loc)
         self._points, self._factor = _subset(problem.train, seed)
         start = problem.start()
         self._terms = tuple(group_term(group, start, "auto") for group in problem.spec)
@@ -118,23 +127,31 @@ class Monitor:
         """The terms for the current parameters."""
         with torch.no_grad():
             draws = self.problem.draws(q, self._noise)
-            fit = self.problem.log_likelihood(q, draws, self._points).mean() * self._factor
+            fit = self.problem.log_likelihood(q, draws, self._points).sum()
             kl = gaussian_kl(q, self.problem.flat_prior)
             entropy = self._entropy(q, draws)
-        return Snapshot(float(fit), float(kl), entropy, self.problem.spec.log_order)
+        # summed over processes: all see the same numbers, hence stop at the same step
+        own = (float(fit) / self._share.total, entropy, float(kl) / self.workers.world)
+        mean, entropy, kl_value = self.workers.sum(own)
+        return Snapshot(mean * self._factor, kl_value, entropy, self.problem.spec.log_order)
 
     def _entropy(self, q: Variational, draws: torch.Tensor) -> float:
+        """This process's part of the sum over groups of means over draws."""
         # made anew at every look, so that the permanents see the same randomness each time
-        generator = generator_for(self.seed, "evaluation", 1)
+        generator = generator_for(self.seed, "evaluation", 1, self._share.rank)
         total = 0.0
         for group, term in zip(self.problem.spec, self._terms, strict=True):
             # watching must not cost more than training: fewer draws of wide groups, the same in
             # every look, so that what differs between two looks is the posterior
-            if isinstance(term, GroupTerm):
-                seen = draws[: max(_FEWEST, _ROWS // group.width)]
-                total += float(term.values(q.loc, q.scale, seen, generator).mean())
-            else:
-                total += float(term(q.loc, q.scale, draws[:_OF_ELEMENTS], generator))
+            sampled = isinstance(term, GroupTerm)
+            most = max(_FEWEST, _ROWS // group.width) if sampled else _OF_ELEMENTS
+            count = min(most, self._share.total)
+            seen = draws[: self._share.here(count)]
+            if isinstance(term, GroupTerm) and len(seen):
+                total += float(term.values(q.loc, q.scale, seen, generator).sum()) / count
+            elif len(seen):
+                found = term(q.loc, q.scale, seen, generator)
+                total += float(found) * len(seen) / count
         return total
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from symdiag.objectives.variational import Variational
     from symdiag.symmetry.spec import PermutationSpec
+    from symdiag.workers import Share
 
 __all__ = [
     "Objective",
@@ -50,10 +51,17 @@ class Objective(Protocol):
 
     name: str
 
-    def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
+    def term(
+        self,
+        q: Variational,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
+    ) -> Tensor:
         """The term for reparameterised draws (S, D), averaged over them; its gradient is used.
 
-        ``generator`` drives whatever the term samples beside the weights.
+        ``generator`` drives whatever the term samples beside the weights. ``share``: which draws these
+        are where several processes have some each; the mean over processes is that over all draws.
         """
         ...
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from symdiag.objectives.terms import Stateless, TermOptions
 from symdiag.objectives.variational import Variational
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.workers import Share
 
 OPTIONS: tuple[str, ...] = ()
 
@@ -17,7 +18,13 @@ class Elbo(Stateless):
 
     name = "elbo"
 
-    def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
+    def term(
+        self,
+        q: Variational,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
+    ) -> Tensor:
         """Zero."""
         return draws.new_zeros(())
 

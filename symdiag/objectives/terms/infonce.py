@@ -16,6 +16,7 @@ from symdiag.objectives.terms import Stateless, TermOptions
 from symdiag.objectives.variational import Layout, Variational
 from symdiag.symmetry.elements import act, random_action
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.workers import Share
 
 OPTIONS = ("num_elements",)
 _DEFAULT_ELEMENTS = 20
@@ -33,7 +34,13 @@ class InfoNCE(Stateless):
         self.spec = spec
         self.num_elements = num_elements
 
-    def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
+    def term(
+        self,
+        q: Variational,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
+    ) -> Tensor:
         """−I^K in nats, averaged over draws (S, D), which share the elements of this call."""
         if q.free is not None:
             raise UnsupportedError(
@@ -49,7 +56,8 @@ class InfoNCE(Stateless):
         log_ratio = 0.5 * (own[:, None, :] - other).sum(-1)
         # the identity is one of the K elements and has ratio 1; hence the bound by log K
         terms = torch.cat([log_ratio.new_zeros(len(draws), 1), log_ratio], dim=1)
-        return torch.logsumexp(terms, dim=1).mean() - math.log(self.num_elements)
+        value = torch.logsumexp(terms, dim=1).mean() - math.log(self.num_elements)
+        return value if share is None else value * share.weight(share.total)
 
 
 def build(spec: PermutationSpec, q: Variational, options: TermOptions) -> InfoNCE:

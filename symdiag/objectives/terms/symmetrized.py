@@ -10,6 +10,7 @@ from symdiag.objectives.element_term import group_term
 from symdiag.objectives.terms import TermOptions
 from symdiag.objectives.variational import Variational
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.workers import Share
 
 OPTIONS = ("marginals",)
 
@@ -33,12 +34,18 @@ class Symmetrized:
             if group.width > 1 or group.signed
         )
 
-    def term(self, q: Variational, draws: Tensor, generator: np.random.Generator) -> Tensor:
+    def term(
+        self,
+        q: Variational,
+        draws: Tensor,
+        generator: np.random.Generator,
+        share: Share | None = None,
+    ) -> Tensor:
         """Σ_l H_l for reparameterised draws (S, D), nats."""
         total = draws.new_zeros((), dtype=torch.float64)
         scale = q.scale
         for group in self.groups:
-            total = total + group(q.loc, scale, draws, generator)
+            total = total + group(q.loc, scale, draws, generator, share)
         return total
 
     def tensors(self) -> dict[str, Tensor]:
