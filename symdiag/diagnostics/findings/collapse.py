@@ -83,7 +83,9 @@ def _held(group: GroupReport) -> str:
         off = {n.index for n in group.neurons if n.collapsed}
         loose = sum(len(off & set(cluster.neurons)) for cluster in group.clusters)
         if loose:
-            return f"{loose} of them exchange labels with units that stay, none with another of them"
+            return (
+                f"{loose} of them exchange labels with units that stay, none with another of them"
+            )
         return "they keep their labels, so next to no straddling is theirs"
     held = sum(math.lgamma(size + 1) for size in sizes)
     flips = sum(sizes) * math.log(2.0) if group.signed else 0.0
