@@ -8,33 +8,22 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.training.problems import converged, wave_problem
-from symdiag.objectives.annealing import ANNEALED_SHARE
-from symdiag.training.config import EvaluationConfig, TrainingConfig
+from symdiag.training.config import KL_WEIGHT_START, EvaluationConfig, TrainingConfig
 from symdiag.training.evaluation import evaluate
 from symdiag.training.loop import RunSettings, train
 
 OBJECTIVES = ("elbo", "annealed elbo", "infonce", "symmetrized")
 
 
-@dataclass(frozen=True)
-class TemperedElbo(TrainingConfig):
-    """The plain ELBO with the symmetrised run's weaker KL at first: what that alone gains."""
-
-    @property
-    def annealed_steps(self):
-        """As a symmetrised run."""
-        return round(ANNEALED_SHARE * self.steps)
-
-
 def settings(objective, **options):
     """The configuration of one run of the study."""
     if objective == "annealed elbo":
-        return TemperedElbo(objective="elbo", **options)
+        # the symmetrised run's weaker KL at first: what that alone gains
+        return TrainingConfig(objective="elbo", kl_weight_start=KL_WEIGHT_START, **options)
     return TrainingConfig(objective=objective, **options)
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.training.problems import mlp
-from benchmarks.training.wave import TemperedElbo
 from symdiag.estimators import estimate_straddling
 from symdiag.network import forward
 from symdiag.posterior import Posterior
@@ -80,9 +79,8 @@ class Routes:
     def run(self, start, objective, *, std=1.0, steps=None, warm_up=False, weight=4.0):
         """Train from ``start`` (None: from scratch) → problem, posterior, CPU seconds."""
         problem = self.cell.problem(start, std)
-        kind = TemperedElbo if warm_up and objective == "elbo" else TrainingConfig
         steps = steps or self.steps
-        config = kind(
+        config = TrainingConfig(
             objective=objective,
             steps=steps,
             draws=self.draws,

@@ -12,10 +12,12 @@ from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.kinds.retrain import (
     Bound,
     Change,
+    EvaluatedRun,
     Figures,
     RetrainReport,
     RetrainSettings,
     RetrainVerdict,
+    RunKind,
     TestScores,
     TrainingCurve,
 )
@@ -24,6 +26,7 @@ from symdiag.tasks._inputs import TOOL
 from symdiag.tasks.options import ControlOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation
+from symdiag.training.job import Control
 from symdiag.training.learning_problem import LearningProblem
 from symdiag.training.verdict import (
     Difference,
@@ -52,18 +55,30 @@ class Outcome:
     """The evaluations of a job; they decide whether its result is written."""
 
     before: Evaluation
-    controls: tuple[Evaluation, ...]
+    controls: Mapping[Control, Evaluation]
     after: Evaluation
 
     @property
+    def best_control(self) -> Control | None:
+        """The control of either kind with the largest L^G: what is to be beaten."""
+        return max(self.controls, key=lambda c: self.controls[c].symmetrized.value, default=None)
+
+    @property
     def reference(self) -> Evaluation:
-        """The first control (same seed and batches), or the checkpoint where there is none."""
-        return self.controls[0] if self.controls else self.before
+        """The best control, or the checkpoint where there is none."""
+        best = self.best_control
+        return self.before if best is None else self.controls[best]
+
+    @property
+    def repeated(self) -> tuple[Evaluation, ...]:
+        """Runs that differ in nothing but the seed: from one start, by one objective."""
+        # fresh nets end in optima of their own: their spread is that of the starts, not of training
+        return tuple(found for run, found in self.controls.items() if run.kind == "continued")
 
     @property
     def slack(self) -> float | None:
         """Half-width that training noise alone gives a difference in L^G."""
-        return run_to_run_slack(self.controls)
+        return run_to_run_slack(self.repeated)
 
     @property
     def gain(self) -> Difference:
@@ -73,7 +88,7 @@ class Outcome:
     @property
     def prediction_slack(self) -> float | None:
         """Half-width that training noise alone gives a difference in test NLL."""
-        return prediction_slack(self.controls)
+        return prediction_slack(self.repeated)
 
     @property
     def predictions(self) -> Difference | None:
@@ -108,10 +123,10 @@ def build_report(
     """The report of a finished job. ``output``: what was written, if anything; ``history``: of
     each run, see ``RunState``.
     """
-    before = figures("before", outcome.before)
-    # one control is shown; the others only say how much training noise there is
-    controls = [figures("control", control) for control in outcome.controls[:1]]
-    retrained = figures("retrained", outcome.after)
+    before, retrained = figures("before", outcome.before), figures("retrained", outcome.after)
+    # one control is shown whole, the one to beat
+    controls = [figures("control", outcome.reference)] if outcome.controls else []
+    runs, best = evaluated_runs(outcome), outcome.best_control
     return RetrainReport(
         model=model,
         network=network,
@@ -119,11 +134,15 @@ def build_report(
         before=before,
         control=controls[0] if controls else None,
         retrained=retrained,
-        compared_with="control" if controls else "before",
+        compared_with="before" if best is None else "control",
+        compared_run="before" if best is None else best.name,
         changes=tuple(_change(d) for d in outcome.changes),
         changes_to_before=tuple(_change(d) for d in differences(outcome.before, outcome.after)),
         run_to_run=outcome.slack,
         run_to_run_nll=outcome.prediction_slack,
+        runs=runs,
+        best_evidence=best_by_evidence(runs),
+        best_predictions=best_by_predictions(runs),
         bound=evidence_bound([before, *controls, retrained]),
         output=None if output is None else str(output),
         verdict=outcome.verdict,
@@ -132,6 +151,40 @@ def build_report(
         tool=TOOL,
         run=run,
     )
+
+
+def evaluated_runs(outcome: Outcome) -> tuple[EvaluatedRun, ...]:
+    """Every posterior of the outcome; none where nothing was trained."""
+    if outcome.after is outcome.before:
+        return ()
+    return (
+        _evaluated_run("before", "before", outcome.before),
+        _evaluated_run("retrained", "main", outcome.after),
+        *(_evaluated_run(run.name, run.kind, found) for run, found in outcome.controls.items()),
+    )
+
+
+def _evaluated_run(name: str, kind: RunKind, found: Evaluation) -> EvaluatedRun:
+    return EvaluatedRun(
+        name,
+        kind,
+        found.elbo,
+        found.straddling_entropy,
+        found.symmetrized,
+        None if found.test is None else TestScores.of(found.test),
+    )
+
+
+def best_by_evidence(runs: Sequence[EvaluatedRun]) -> str | None:
+    """The run with the largest value of L^G."""
+    best = max(runs, key=lambda run: run.symmetrized.value, default=None)
+    return None if best is None else best.name
+
+
+def best_by_predictions(runs: Sequence[EvaluatedRun]) -> str | None:
+    """The run with the lowest test NLL; None without test data."""
+    tested = [(run.test.nll, run.name) for run in runs if run.test is not None]
+    return min(tested)[1] if tested else None
 
 
 def _curve(name: str, history: Sequence[tuple[int, float, float]]) -> TrainingCurve:

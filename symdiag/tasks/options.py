@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from symdiag.errors import UsageError
 from symdiag.objectives.likelihoods import likelihood_names
 from symdiag.options import Budget, Device, Option, Precision, Samples, Seed, check, offers
 from symdiag.tasks._completions import activations, costs, transforms
+from symdiag.tasks.retrain_options import ControlOptions, FileOptions
 
 __all__ = [
     "ComparisonOptions",
@@ -250,65 +251,6 @@ class ComparisonOptions:
 
     def __post_init__(self) -> None:
         check(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ControlOptions:
-    """Where retraining starts, what it is compared with, and where it runs."""
-
-    start: Annotated[
-        Literal["checkpoint", "scratch"],
-        Option(
-            "checkpoint, or scratch: random means.",
-            flags=("--from",),
-            kind=str,
-            complete=offers(lambda: ("checkpoint", "scratch")),
-        ),
-    ] = "checkpoint"
-    control: Annotated[
-        bool, Option("Also train with the plain ELBO.", flags=("--control/--no-control",))
-    ] = True
-    control_runs: Annotated[int, Option("More than one measures run noise.", least=0)] = 3
-    anyway: Annotated[
-        bool, Option("Train even where H(g|w) is below 0.05 nats: nothing to gain.")
-    ] = False
-    device: Device = "cpu"
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.start not in ("checkpoint", "scratch"):
-            raise UsageError(
-                f"unknown --from {self.start!r}", code="bad-option", hint="checkpoint or scratch"
-            )
-
-    @property
-    def controls(self) -> int:
-        """Runs of the plain ELBO."""
-        return self.control_runs if self.control else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileOptions:
-    """Where retraining puts things."""
-
-    output: Annotated[
-        Path | None, Option("Retrained checkpoint, same format.", flags=("--output", "-o"))
-    ] = None
-    state: Annotated[Path | None, Option("Where a run's state is kept. Default: OUTPUT.state.")] = (
-        None
-    )
-    resume: Annotated[bool, Option("Go on from an interrupted run's state.")] = False
-    keep_worse: Annotated[bool, Option("Write the output even if it is worse.")] = False
-    metrics: Annotated[Path | None, Option("JSON-lines file of training metrics.")] = None
-    tensorboard: Annotated[Path | None, Option("TensorBoard folder.")] = None
-
-    @property
-    def state_path(self) -> Path | None:
-        """Where the resumable state is kept, if anywhere."""
-        if self.state is not None or self.output is None:
-            return self.state
-        # beside the output, so that one folder holds all of a run
-        return self.output.with_name(f"{self.output.name}.state")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,16 @@ from symdiag.tasks.keywords import flat
 from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, ReadingOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation, certified_straddling, evaluate
-from symdiag.training.job import JobSettings, JobState, Trained, job_settings, load_job, run_job
+from symdiag.training.job import (
+    Control,
+    JobSettings,
+    JobState,
+    Trained,
+    control_runs,
+    job_settings,
+    load_job,
+    run_job,
+)
 from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.metrics import JsonLines, Sink, TensorBoard
 from symdiag.training.processes import Workers, workers_from_environment
@@ -79,8 +88,9 @@ def retrain(
         reading: The network, and what the file leaves open.
         model_config: Likelihood, noise and prior.
         training: Objective, steps, learning rate, ...; what is None is decided from the problem.
-        runs: Where to start, and control runs of the plain ELBO with the same steps and batches;
-            several runs also tell how much of a difference is training noise.
+        runs: Where to start, and control runs of the plain ELBO with the same steps: continued from
+            where the main run starts, which also tell how much of a difference is training noise,
+            and the best plain recipe from scratch.
         files: Output, resumable state, metrics.
         evaluation: How carefully the results are evaluated.
         sinks: Called with a ``Record`` at every interval.
@@ -123,7 +133,7 @@ def retrain(
             outcome = _evaluated(problem, before, trained, evaluation)
             posterior = trained.main.posterior(original)
         else:
-            outcome, posterior = Outcome(before, (), before), original
+            outcome, posterior = Outcome(before, {}, before), original
         keep = gains and (files.keep_worse or outcome.verdict not in _NOT_KEPT)
         written = _write(posterior, files, keep=keep)
         steps = trained.steps if gains else 0
@@ -155,10 +165,9 @@ def _trained(
     sinks: Sequence[Sink],
     workers: Workers,
 ) -> Trained:
-    state = _state(problem, config, model, runs.controls, files, workers)
-    job = JobSettings(
-        runs.controls, files.state_path, workers, _sinks(files, state, sinks, workers)
-    )
+    controls = control_runs(runs.controls)
+    state = _state(problem, config, model, controls, files, workers)
+    job = JobSettings(controls, files.state_path, workers, _sinks(files, state, sinks, workers))
     return run_job(problem, config, job, state)
 
 
@@ -166,12 +175,12 @@ def _state(
     problem: LearningProblem,
     config: TrainingConfig,
     model: ModelConfig,
-    control_runs: int,
+    controls: Sequence[Control],
     files: FileOptions,
     workers: Workers,
 ) -> JobState:
     """A fresh state, or that of the interrupted run to go on with."""
-    settings = job_settings(problem, config, model, control_runs, workers.world)
+    settings = job_settings(problem, config, model, controls, workers.world)
     # settings travel with the state: a resumed job must be the job that was interrupted
     if not files.resume:
         return JobState(settings)
@@ -199,7 +208,7 @@ def _evaluated(
     problem: LearningProblem, before: Evaluation, trained: Trained, evaluation: EvaluationConfig
 ) -> Outcome:
     log.debug("trained for %d steps; evaluating with %d draws", trained.steps, evaluation.samples)
-    controls = tuple(evaluate(problem, q, evaluation) for q in trained.controls)
+    controls = {run: evaluate(problem, q, evaluation) for run, q in trained.controls.items()}
     return Outcome(before, controls, evaluate(problem, trained.main, evaluation))
 
 

@@ -24,6 +24,11 @@ KL_WEIGHT_START, LONG_RUN = 0.1, 5000
 FULL_BATCH_LIMIT = 1024  # up to this many points every step uses all of them
 
 
+def eased_kl_weight(steps: int, batch_size: int, num_points: int) -> float:
+    """What KL annealing starts with: less than 1 only where stds have the time to grow back."""
+    return KL_WEIGHT_START if batch_size == num_points and steps >= LONG_RUN else 1.0
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings of one optimisation run. None means: decide from the problem (``resolved``).
@@ -42,11 +47,11 @@ class TrainingConfig:
         straddling_weight_start: Weight of the straddling term at the first step of a symmetrised
             run, falling linearly to 1 over ``ANNEALED_SHARE`` of the steps: it takes a straddled
             start out of its basin.
-        kl_weight_start: KL annealing (Bowman et al. 2016): weight of the whole symmetrised KL at
-            that first step, rising to 1 alike. Units that were switched off get a chance, and stds
-            that shrank need time to grow back. None: ``KL_WEIGHT_START`` in symmetrised runs of at
-            least ``LONG_RUN`` full-batch steps, else 1. Both change the path, not the objective at
-            its end.
+        kl_weight_start: KL annealing (Bowman et al. 2016): weight of the whole (symmetrised) KL at
+            the first step of any run, rising to 1 alike. Units that were switched off get a chance,
+            and stds that shrank need time to grow back. None: ``KL_WEIGHT_START`` in symmetrised
+            runs of at least ``LONG_RUN`` full-batch steps, else 1. Both change the path, not the
+            objective at its end.
         patience: Stop after this many intervals without progress of the objective; 0 never stops
             early.
         tolerance: Progress of the objective that counts, nats.
@@ -107,8 +112,9 @@ class TrainingConfig:
             32 if num_parameters <= 1_000 else 16 if num_parameters <= 10_000 else 8
         )
         interval = self.interval or max(1, steps // 50)
-        full_and_long = batch == num_points and steps >= LONG_RUN
-        kl_weight_start = self.kl_weight_start or (KL_WEIGHT_START if full_and_long else 1.0)
+        eased = (
+            eased_kl_weight(steps, batch, num_points) if self.objective == "symmetrized" else 1.0
+        )
         return dataclasses.replace(
             self,
             batch_size=batch,
@@ -116,22 +122,24 @@ class TrainingConfig:
             learning_rate=rate,
             interval=interval,
             draws=draws,
-            kl_weight_start=kl_weight_start,
+            kl_weight_start=self.kl_weight_start or eased,
         )
 
     @property
     def annealed_steps(self) -> int:
         """Steps at which a weight of the objective differs from 1."""
-        kl_weight_start = self.kl_weight_start or 1.0
-        annealed = self.straddling_weight_start > 1.0 or kl_weight_start < 1.0
+        annealed = self._straddling_weight_start > 1.0 or (self.kl_weight_start or 1.0) < 1.0
         # 0 where both weights are 1 throughout: patience then counts from the first step
-        if self.objective != "symmetrized" or not annealed:
-            return 0
-        return round(ANNEALED_SHARE * (self.steps or 0))
+        return round(ANNEALED_SHARE * (self.steps or 0)) if annealed else 0
 
     def straddling_weight(self, step: int) -> float:
         """Weight of the straddling term at one step, falling linearly to 1."""
-        return straddling_weight(step, self.annealed_steps, self.straddling_weight_start)
+        return straddling_weight(step, self.annealed_steps, self._straddling_weight_start)
+
+    @property
+    def _straddling_weight_start(self) -> float:
+        # the term of the other objectives is no straddling entropy: it keeps its own weight
+        return self.straddling_weight_start if self.objective == "symmetrized" else 1.0
 
     def kl_weight(self, step: int) -> float:
         """Weight of KL and straddling term together at one step, rising geometrically to 1."""

@@ -1,5 +1,9 @@
 """A retraining job: the run of the chosen objective, then its control runs, resumable as a whole.
 
+Controls maximise the plain ELBO in as many steps as the main run took. Those of kind ``continued``
+start where it does; those of kind ``scratch`` are the best plain recipe that we know, a fresh net
+with small stds and KL annealing: the optimum that a straddled checkpoint sits in is easy to beat.
+
 Its state on disk is enough to go on bit for bit after ``kill -9``: a safetensors file (no code can
 hide in it) of parameters and Adam moments of the run under way, the final parameters of the
 finished runs, and a JSON object with counters and settings.
@@ -13,7 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -22,8 +26,8 @@ from safetensors.torch import save
 from symdiag.errors import TrainingError, UsageError
 from symdiag.formats.atomic import atomic_write
 from symdiag.objectives.variational import Variational
-from symdiag.training.config import ModelConfig, TrainingConfig, differences
-from symdiag.training.learning_problem import LearningProblem
+from symdiag.training.config import ModelConfig, TrainingConfig, differences, eased_kl_weight
+from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.loop import RunSettings, RunState, train
 from symdiag.training.metrics import Sink
 from symdiag.training.processes import Workers, graceful_stop
@@ -43,16 +47,43 @@ class JobState:
         return dataclasses.replace(self, runs={**self.runs, name: run})
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The posteriors a job made: ``main`` by the chosen objective, ``controls`` by the ELBO alone.
+ControlKind = Literal["continued", "scratch"]
 
-    The first control shares seed, batches and weight noise with ``main``; the others have seeds of
-    their own.
+
+@dataclass(frozen=True)
+class Control:
+    """One control run, by its number from 1 and its kind.
+
+    The first shares seed, batches and weight noise with the main run; the others have their own.
     """
 
+    number: int
+    kind: ControlKind
+
+    @property
+    def name(self) -> str:
+        """Of the run, in states, metrics and reports."""
+        return f"control-{self.number}"
+
+
+def control_runs(count: int) -> tuple[Control, ...]:
+    """Every fourth of ``count`` runs from scratch, the last and at least one of two; others continued.
+
+    >>> [run.kind for run in control_runs(4)]
+    ['continued', 'continued', 'continued', 'scratch']
+    """
+    fresh = 0 if count < 2 else max(1, count // 4)
+    return tuple(
+        Control(k + 1, "continued" if k < count - fresh else "scratch") for k in range(count)
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The posteriors a job made: ``main`` by the chosen objective, ``controls`` by the ELBO alone."""
+
     main: Variational
-    controls: tuple[Variational, ...]
+    controls: dict[Control, Variational]
     steps: int
     history: dict[str, tuple[tuple[int, float, float], ...]]  # of each run, see ``RunState``
 
@@ -61,7 +92,7 @@ class Trained:
 class JobSettings:
     """Who takes part, where metrics go, and where the state is kept (None: nowhere)."""
 
-    control_runs: int = 3
+    controls: tuple[Control, ...] = ()
     state_path: Path | None = None
     workers: Workers = field(default_factory=Workers)
     sinks: Sequence[Sink] = ()
@@ -82,37 +113,54 @@ def run_job(
         TrainingError: ``training-diverged``.
         KeyboardInterrupt: Interrupted; the state file is up to date.
     """
-    job = _Job(problem, settings, state)
+    job = _Job(settings, state)
     with graceful_stop() as stop:
-        main = job.run("main", config, stop=stop)
+        main = job.run("main", problem, config, stop=stop)
         # controls get the steps that main took, early stop included: one budget for both
         steps = job.state.runs["main"].step
-        controls = [
-            job.run(
-                f"control-{k + 1}",
-                _control(config, k),
+        controls = {
+            control: job.run(
+                control.name,
+                *_controlled(problem, config, control, steps),
                 stop=stop,
                 stop_at=steps,
             )
-            for k in range(settings.control_runs)
-        ]
+            for control in settings.controls
+        }
     history = {name: run.history for name, run in job.state.runs.items()}
-    return Trained(main, tuple(controls), steps, history)
+    return Trained(main, controls, steps, history)
 
 
-def _control(config: TrainingConfig, k: int) -> TrainingConfig:
-    """Settings of control ``k``: the plain ELBO, without the options of the other objectives."""
-    # k = 0 keeps the seed: the first control is paired with the main run, draw by draw
-    return dataclasses.replace(
-        config, objective="elbo", marginals=None, num_elements=None, seed=config.seed + k
+def _controlled(
+    problem: LearningProblem, config: TrainingConfig, control: Control, steps: int
+) -> tuple[LearningProblem, TrainingConfig]:
+    """Start and settings of a control: the plain ELBO, without options of the other objectives."""
+    plain = dataclasses.replace(
+        config,
+        objective="elbo",
+        marginals=None,
+        num_elements=None,
+        kl_weight_start=1.0,
+        # the first keeps the seed: it is paired with the main run, draw by draw
+        seed=config.seed + control.number - 1,
     )
+    if control.kind == "continued":
+        return problem, plain
+    assert config.steps is not None
+    assert config.batch_size is not None
+    eased = eased_kl_weight(config.steps, config.batch_size, len(problem.train))
+    # a recipe knows its length: its learning rate falls to zero where the main run stopped early
+    recipe = dataclasses.replace(plain, steps=steps, kl_weight_start=eased)
+    return problem.restarted(scratch(problem.posterior, plain.seed)), recipe
 
 
 class _Job:
-    def __init__(self, problem: LearningProblem, settings: JobSettings, state: JobState) -> None:
-        self.problem, self.settings, self.state = problem, settings, state
+    def __init__(self, settings: JobSettings, state: JobState) -> None:
+        self.settings, self.state = settings, state
 
-    def run(self, name: str, config: TrainingConfig, **options: Any) -> Variational:
+    def run(
+        self, name: str, problem: LearningProblem, config: TrainingConfig, **options: Any
+    ) -> Variational:
         """One run, from where the state says it stands."""
 
         def save(run: RunState) -> None:
@@ -127,7 +175,7 @@ class _Job:
             save=save,
             **options,
         )
-        q, _ = train(self.problem, config, settings, self.state.runs.get(name))
+        q, _ = train(problem, config, settings, self.state.runs.get(name))
         return q
 
 
@@ -135,7 +183,7 @@ def job_settings(
     problem: LearningProblem,
     config: TrainingConfig,
     model: ModelConfig,
-    control_runs: int,
+    controls: Sequence[Control],
     world: int,
 ) -> dict[str, Any]:
     """Everything the course of a job depends on: what a resumed job must repeat."""
@@ -143,7 +191,7 @@ def job_settings(
     return {
         **config.to_dict(),
         **dataclasses.asdict(model),
-        "control_runs": control_runs,
+        "controls": [control.kind for control in controls],
         "processes": world,
         # digests of contents, not paths: a changed file must be noticed, a moved one need not
         "start": _digest(*posterior.loc.values(), *posterior.scale.values()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,6 +82,15 @@ class LearningProblem:
             device=self.device,
             leave_out=self.held,
         )
+
+    def restarted(self, posterior: Posterior) -> LearningProblem:
+        """The same problem, training from other means and stds of the same tensors."""
+        again = dataclasses.replace(self, posterior=posterior)
+        if not self.learn_noise:
+            return again
+        q = again.start()
+        outputs = self.forward(q.layout.split(q.loc.detach()[None]), self.train.inputs)
+        return dataclasses.replace(again, log_noise=_residual_log_std(outputs, self.train))
 
     def log_likelihood(self, q: Variational, draws: Tensor, points: Points) -> Tensor:
         """Σ_n log p(y_n | x_n, ω_s) over ``points`` for draws (S, D) → (S,), nats, not rescaled."""
@@ -201,9 +211,7 @@ class _Preparation:
             return 0.0
         if isinstance(model.noise, (int, float)):
             return math.log(model.noise)
-        residual = self._outputs(points.inputs)[0] - points.targets
-        # means that fit every point would start learning at log 0
-        return math.log(max(1e-3, float(residual.square().mean().sqrt())))
+        return _residual_log_std(self._outputs(points.inputs), points)
 
     def _outputs(self, inputs: Tensor, changed: Mapping[str, Array] | None = None) -> Tensor:
         """Outputs (1, N, d) at the means, some of them changed."""
@@ -222,6 +230,13 @@ class _Preparation:
                 hint="The inputs (array X) must have the features that the network was trained on.",
             ) from error
         return outputs
+
+
+def _residual_log_std(outputs: Tensor, points: Points) -> float:
+    """Of the residuals of outputs (1, N, d): where a learned noise std starts."""
+    residual = outputs[0] - points.targets
+    # means that fit every point would start learning at log 0
+    return math.log(max(1e-3, float(residual.square().mean().sqrt())))
 
 
 def scratch(posterior: Posterior, seed: int) -> Posterior:

@@ -1,6 +1,7 @@
 """The command: report in every format, schema, refusals, nothing overwritten."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -88,8 +89,66 @@ def test_figures_are_consistent(report):
         assert changes[name]["value"] == pytest.approx(difference, abs=1e-9)
     best = max(report[r]["symmetrized"]["lower"] for r in ("before", "control", "retrained"))
     assert report["bound"]["value"] == best
-    assert report["settings"]["control_runs"] == 3
+    assert report["settings"]["control_runs"] == 4
     assert report["run_to_run"] > 0
+
+
+def test_every_run_is_listed_and_the_best_control_is_the_reference(report):
+    runs = {r["name"]: r for r in report["runs"]}
+    kinds = ["before", "main", "continued", "continued", "continued", "scratch"]
+    assert [r["kind"] for r in runs.values()] == kinds
+    controls = [r for r in runs.values() if r["name"].startswith("control-")]
+    best = max(controls, key=lambda r: r["symmetrized"]["value"])
+    assert report["compared_run"] == best["name"]
+    for name, figures in (
+        ("before", "before"),
+        ("retrained", "retrained"),
+        (best["name"], "control"),
+    ):
+        for term in ("elbo", "straddling_entropy", "symmetrized"):
+            assert runs[name][term] == report[figures][term]
+        assert runs[name]["test"] == report[figures]["test"]
+    assert report["best_evidence"] == max(runs, key=lambda n: runs[n]["symmetrized"]["value"])
+    assert report["best_predictions"] == min(runs, key=lambda n: runs[n]["test"]["nll"])
+    text = render(from_dict(report), "text")
+    lowest = report["best_predictions"]
+    assert f"Highest L^G: {report['best_evidence']}; lowest test NLL: {lowest}." in text
+    # reports from before there was such a list have another reference, and say no more than they know
+    old = {k: v for k, v in report.items() if k not in LATER}
+    jsonschema.validate(old, json.loads(schema_text("retrain")))
+    for name in format_names():
+        text = render(from_dict(old), name)
+        assert "All runs" not in text
+        assert "(plain ELBO" not in text
+
+
+LATER = ("runs", "compared_run", "best_evidence", "best_predictions")
+
+
+def test_a_gain_over_a_straddled_optimum_is_none_over_a_fresh_net(files, capsys):
+    """The prior itself as checkpoint: more plain training hardly leaves it, a fresh net fits the data."""
+    state = torch.load(files / "model.pt", weights_only=True)
+    for name, value in state.items():
+        value.fill_(math.log(math.expm1(1.0)) if "rho" in name else 0.0)
+    torch.save(state, files / "model.pt")
+    more = ["--steps", "60", "--learning-rate", "0.02", "--exit-zero", "--format", "json"]
+    assert run(files, *more) == 0
+    report = json.loads(capsys.readouterr().out)
+    value = {r["name"]: r["symmetrized"]["value"] for r in report["runs"]}
+    continued, fresh = (value[f"control-{k}"] for k in (1, 4))
+    assert fresh > continued + 5.0
+    assert report["compared_run"] == "control-4"
+    gain = next(c["value"] for c in report["changes"] if c["name"] == "symmetrized")
+    assert gain == pytest.approx(value["retrained"] - fresh)
+    text = " ".join(render(from_dict(report), "text").split())
+    assert "against the best control run (plain ELBO from scratch)" in text
+    # the control that one run alone would have been compared with tells another story
+    assert run(files, *more, "--control-runs", "1") == 0
+    one = json.loads(capsys.readouterr().out)
+    assert one["compared_run"] == "control-1"
+    assert one["changes"] != report["changes"]
+    text = " ".join(render(from_dict(one), "text").split())
+    assert "against the control run (plain ELBO, continued)" in text
 
 
 def test_output_is_the_librarys_own_format(report, files):

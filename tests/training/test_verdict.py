@@ -11,6 +11,12 @@ from scipy import stats
 from symdiag.estimate import Estimate
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.posterior import Posterior
+from symdiag.tasks._retrain_report import (
+    Outcome,
+    best_by_evidence,
+    best_by_predictions,
+    evaluated_runs,
+)
 from symdiag.training.evaluation import (
     Evaluation,
     EvaluationConfig,
@@ -18,6 +24,7 @@ from symdiag.training.evaluation import (
     evaluate,
     symmetrized_bound,
 )
+from symdiag.training.job import Control
 from symdiag.training.learning_problem import scratch
 from symdiag.training.verdict import (
     Difference,
@@ -141,6 +148,80 @@ def test_null_claims_are_rare_when_runs_differ_by_noise_alone():
     t = stats.t.ppf(0.975, 1)
     two = [evaluation([0.0, 0.0]), evaluation([2.0, 2.0])]
     assert run_to_run_slack(two) == pytest.approx(t * math.sqrt(2) * math.sqrt(2))
+
+
+def outcome(main, continued, fresh=(), nll=None):
+    """Runs with these values of L^G, no error of their own; ``nll``: of each, in the same order."""
+    values = [*continued, *fresh]
+    kinds = ["continued"] * len(continued) + ["scratch"] * len(fresh)
+    scores = iter(nll or [0.5] * (len(values) + 1))
+
+    def run(value):
+        made = evaluation(np.full(100, value), error=1e-9)
+        score = next(scores)
+        points = np.full(50, score)
+        return dataclasses.replace(
+            made, test=dataclasses.replace(made.test, nll=score), point_nll=points
+        )
+
+    after = run(main)
+    controls = {
+        Control(k + 1, kind): run(value)
+        for k, (kind, value) in enumerate(zip(kinds, values, strict=True))
+    }
+    return Outcome(run_before(), controls, after)
+
+
+def run_before():
+    return evaluation(np.full(100, -50.0))
+
+
+def test_the_verdict_is_on_the_best_control_of_either_kind():
+    """A fresh net that beats every continued run takes its lead off the reported gain."""
+    against_continued = outcome(7.0, [0.0, 0.1, -0.1])
+    assert against_continued.best_control.name == "control-2"
+    assert against_continued.gain.value == pytest.approx(6.9)
+    assert against_continued.verdict == "improved"
+    fresh = outcome(7.0, [0.0, 0.1, -0.1], [5.0])
+    assert fresh.best_control == Control(4, "scratch")
+    assert fresh.gain.value == pytest.approx(2.0)
+    assert fresh.verdict == "improved"
+    better = outcome(7.0, [0.0, 0.1, -0.1], [9.0])
+    assert better.verdict == "worse"
+    worse = outcome(7.0, [0.0, 0.1, -0.1], [-9.0])
+    assert worse.best_control.kind == "continued"
+    assert worse.gain.value == pytest.approx(6.9)
+
+
+def test_training_noise_is_the_spread_of_the_continued_controls_alone():
+    """Fresh nets scatter by tens of nats; that is no noise of one start's training."""
+    alone = outcome(7.0, [0.0, 0.1, -0.1], nll=[0.5, 0.5, 0.51, 0.49])
+    mixed = outcome(7.0, [0.0, 0.1, -0.1], [5.0, -40.0], nll=[0.5, 0.5, 0.51, 0.49, 0.9, 3.0])
+    assert mixed.slack == pytest.approx(alone.slack)
+    assert mixed.prediction_slack == pytest.approx(alone.prediction_slack)
+    assert mixed.slack == pytest.approx(stats.t.ppf(0.975, 2) * math.sqrt(2.0) * 0.1)
+    assert outcome(7.0, [0.0], [5.0, 1.0]).slack is None
+    assert outcome(7.0, []).best_control is None
+
+
+def test_all_runs_are_listed_and_the_best_named_by_evidence_and_by_test_score():
+    made = outcome(7.0, [0.0, 0.1], [9.0], nll=[0.6, 0.4, 0.5, 0.7])
+    runs = evaluated_runs(made)
+    assert [(r.name, r.kind) for r in runs] == [
+        ("before", "before"),
+        ("retrained", "main"),
+        ("control-1", "continued"),
+        ("control-2", "continued"),
+        ("control-3", "scratch"),
+    ]
+    assert [r.test.nll for r in runs[1:]] == [0.6, 0.4, 0.5, 0.7]
+    assert best_by_evidence(runs) == "control-3"
+    assert best_by_predictions(runs) == "control-1"
+    untested = [dataclasses.replace(r, test=None) for r in runs]
+    assert best_by_predictions(untested) is None
+    before = run_before()
+    assert evaluated_runs(Outcome(before, {}, before)) == ()
+    assert best_by_evidence(()) is None
 
 
 def test_evaluation_agrees_with_closed_forms(problem):

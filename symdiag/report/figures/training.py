@@ -1,4 +1,4 @@
-"""Training curves: L, L^G and H of the retrained run and its control, from the checkpoint on."""
+"""Training curves: L, L^G and H of the retrained run and its controls, step by step."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ _TERMS = (
     ("symmetrized", "symmetrised ELBO Lᴳ"),
     ("straddling_entropy", "straddling entropy H"),
 )
+
+_LOOKS = {"retrained": (0, "-", 1.6), "control": (1, "--", 1.0), "from scratch": (2, "-.", 1.0)}
 
 
 def values(curve: TrainingCurve, name: str, log_order: float) -> list[float]:
@@ -37,23 +39,31 @@ def _draw(report: RetrainReport, name: str, axes: Axes, style: Style) -> None:
     before = getattr(report.before, name).value
     if math.isfinite(before):
         axes.axhline(before, color=style.soft, linestyle=":", linewidth=1.0, label="before")
+    labels = {run.name: "from scratch" for run in report.runs if run.kind == "scratch"}
+    labels["main"] = "retrained"
+    found = {curve.run: values(curve, name, report.log_order) for curve in report.curves}
+    # a fresh net begins hundreds of nats below: drawn from there, it would flatten all the others
+    low = min(
+        (v for run in found if labels.get(run) != "from scratch" for v in found[run]), default=0.0
+    )
+    labelled: set[str] = set()
     # controls first, so that the retrained run lies on top
     for curve in sorted(report.curves, key=lambda curve: curve.run == "main"):
-        main = curve.run == "main"
-        steps = [
-            s for s, v in zip(curve.steps, values(curve, name, report.log_order), strict=False)
-        ]
-        first = curve.run in ("main", "control-1")
+        label = labels.get(curve.run, "control")
+        colour, line, width = _LOOKS[label]
+        pairs = list(zip(curve.steps, found[curve.run], strict=False))
+        shown = [p for p in pairs if p[1] >= low] if label == "from scratch" else pairs
         axes.plot(
-            steps,
-            values(curve, name, report.log_order)[: len(steps)],
-            color=style.data[0 if main else 1],
-            linestyle="-" if main else "--",
-            linewidth=1.6 if main else 1.0,
-            alpha=1.0 if first else 0.5,
-            # further controls show how much of a difference is training noise
-            label=("retrained" if main else "control") if first else None,
+            [step for step, _ in shown],
+            [value for _, value in shown],
+            color=style.data[colour],
+            linestyle=line,
+            linewidth=width,
+            alpha=0.5 if label in labelled else 1.0,
+            # further controls of a kind show how much of a difference is training noise
+            label=None if label in labelled else label,
         )
+        labelled.add(label)
     axes.set(xlabel="step", ylabel="nats")
     axes.margins(x=0.02)
     axes.legend(loc="best")
@@ -62,7 +72,8 @@ def _draw(report: RetrainReport, name: str, axes: Axes, style: Style) -> None:
 FIGURE = Figure(
     title="Training curves",
     reading=(
-        "Solid: the symmetrised objective; dashed: control runs of the plain ELBO; dotted: the "
+        "Solid: the symmetrised objective; dashed: control runs of the plain ELBO, continued; "
+        "dash-dotted: from scratch, where they have come up to the others; dotted: the "
         "checkpoint, as evaluated. The curves come from a few draws and serve to see the course; "
         "the report's intervals come from a careful evaluation."
     ),

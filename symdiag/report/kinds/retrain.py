@@ -14,6 +14,7 @@ from symdiag.report.parts import NetworkReport
 if TYPE_CHECKING:
     from symdiag.objectives.likelihoods.interface import Scores
 
+RunKind = Literal["before", "main", "continued", "scratch"]
 RetrainVerdict = Literal[
     "improved",
     "evidence up, predictions worse",
@@ -44,7 +45,7 @@ class TestScores:
 class Figures:
     """One posterior: evidence terms in nats over the training set, and test scores."""
 
-    name: Annotated[str, Meta(description="before, control or retrained")]
+    name: Annotated[str, Meta(description="before, control (the one compared with) or retrained")]
     elbo: Estimate
     symmetrized: Annotated[
         Estimate,
@@ -60,6 +61,25 @@ class Figures:
     units: int
     noise_std: float | None
     test: TestScores | None
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """One of all the posteriors that were evaluated, and what they are compared by."""
+
+    name: Annotated[str, Meta(description="before, retrained, control-1, …")]
+    kind: Annotated[
+        RunKind,
+        Meta(
+            description="before: the checkpoint; main: by the chosen objective; continued: by the "
+            "plain ELBO from where main starts; scratch: by the plain ELBO from random means and "
+            "small stds, in long full-batch runs with KL annealing"
+        ),
+    ]
+    elbo: Estimate
+    straddling_entropy: Estimate
+    symmetrized: Estimate
+    test: Annotated[TestScores | None, Meta(description="null without test data")]
 
 
 @dataclass(frozen=True)
@@ -137,23 +157,41 @@ class RetrainReport(NetworkReport):
     compared_with: Annotated[
         Literal["control", "before"],
         Meta(
-            description="reference of `changes`: the control run of equal steps, seeds and "
-            "batches, else the checkpoint itself"
+            description="reference of `changes`: the control run of equal steps with the largest "
+            "L^G, else the checkpoint itself"
         ),
     ]
+    compared_run: Annotated[
+        str | None,
+        LATER,
+        Meta(description="which of `runs` that is; its figures are `control` or `before`"),
+    ] = None
     changes: tuple[Change, ...]
     changes_to_before: tuple[Change, ...]
     run_to_run: Annotated[
         float | None,
         Meta(
             description="half-width that training noise alone gives a difference in L^G, from the "
-            "control runs; part of the interval that decides the verdict"
+            "spread of the continued control runs; part of the interval that decides the verdict"
         ),
     ]
     run_to_run_nll: Annotated[
         float | None,
         LATER,
         Meta(description="the same for test NLL per point; null without test data"),
+    ] = None
+    runs: Annotated[
+        tuple[EvaluatedRun, ...],
+        LATER,
+        Meta(description="all that were evaluated, every control among them"),
+    ] = ()
+    best_evidence: Annotated[
+        str | None, LATER, Meta(description="which of `runs` has the largest value of L^G")
+    ] = None
+    best_predictions: Annotated[
+        str | None,
+        LATER,
+        Meta(description="which of `runs` has the lowest test NLL; null without test data"),
     ] = None
     bound: Bound
     output: Annotated[str | None, Meta(description="null: nothing was written")]

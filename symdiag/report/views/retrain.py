@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symdiag.estimate import Estimate
 from symdiag.report.document import Check, Column, Document, Facts, Paragraph, Section, Table, Tone
-from symdiag.report.kinds.retrain import Change, Figures, RetrainReport
+from symdiag.report.kinds.retrain import Change, Figures, RetrainReport, RunKind
 from symdiag.report.text import amount, number
 
 _TONES: dict[str, Tone] = {
@@ -38,6 +38,7 @@ def document(report: RetrainReport) -> Document:
         headline=headline(report),
         sections=(
             Section("Before, control and retrained", (_table(report),)),
+            *((Section("All runs", _all_runs(report)),) if report.runs else ()),
             Section("Evidence", (Paragraph(report.bound.statement),)),
             Section("Written", (Paragraph(_written(report)),)),
             Section("Settings", (_settings(report),), detail=True),
@@ -65,7 +66,7 @@ def headline(report: RetrainReport) -> str:
             "symmetrised objective differ from the ELBO; not trained (--anyway trains all the same)."
         )
     change = changes["symmetrized"]
-    than = "the control run" if report.compared_with == "control" else "the checkpoint"
+    than = _reference(report) if report.compared_with == "control" else "the checkpoint"
     gain = (
         f"L^G changed by {_signed(change.value)} nats against {than}, interval {_interval(change)}"
     )
@@ -76,6 +77,54 @@ def headline(report: RetrainReport) -> str:
         else f"; test NLL per point by {_signed(nll.value)}, interval {_interval(nll)}"
     )
     return f"{report.verdict.upper()}: {gain}{predictions}."
+
+
+def _reference(report: RetrainReport) -> str:
+    """The control compared with, in words; older reports do not say which it was."""
+    kinds = [run.kind for run in report.runs if run.name == report.compared_run]
+    if not kinds:
+        return "the control run"
+    which = "best control run" if report.settings.control_runs > 1 else "control run"
+    return f"the {which} ({_objective(report, kinds[0])})"
+
+
+def _all_runs(report: RetrainReport) -> tuple[Table, Paragraph]:
+    columns = (
+        Column("run", numeric=False),
+        Column("objective", numeric=False),
+        *(Column(name) for name in ("L", "H(g|ω)", "L^G", "interval", "test NLL")),
+    )
+    tested = report.best_predictions is not None
+    rows = tuple(
+        (
+            run.name,
+            _objective(report, run.kind),
+            number(run.elbo.value),
+            number(run.straddling_entropy.value),
+            number(run.symmetrized.value),
+            f"[{number(run.symmetrized.lower)}, {number(run.symmetrized.upper)}]",
+            *((number(run.test.nll),) if run.test is not None else ()),
+        )
+        for run in report.runs
+    )
+    best = f"Highest L^G: {report.best_evidence}"
+    if tested:
+        best += f"; lowest test NLL: {report.best_predictions}"
+    caption = (
+        "Nats over the training set, test NLL per point. Controls take as many steps as the "
+        "retrained run; from scratch: random means, small stds, in long runs a weaker KL at first."
+    )
+    return Table(columns if tested else columns[:-1], rows, caption), Paragraph(f"{best}.")
+
+
+def _objective(report: RetrainReport, kind: RunKind) -> str:
+    fresh = report.settings.start == "scratch"
+    return {
+        "before": "the checkpoint",
+        "main": report.settings.objective,
+        "continued": f"plain ELBO{', same start' if fresh else ', continued'}",
+        "scratch": "plain ELBO from scratch",
+    }[kind]
 
 
 def _table(report: RetrainReport) -> Table:
@@ -111,9 +160,15 @@ def _caption(report: RetrainReport) -> str:
     if report.run_to_run is not None:
         text += (
             " The interval of L^G includes what training noise alone does (± "
-            f"{number(report.run_to_run)} nats, from {report.settings.control_runs} control runs)."
+            f"{number(report.run_to_run)} nats, from {_repeated(report)})."
         )
     return text
+
+
+def _repeated(report: RetrainReport) -> str:
+    # older reports hold no list of runs: all of theirs were continued
+    count = sum(run.kind == "continued" for run in report.runs) or report.settings.control_runs
+    return f"{count} continued control runs"
 
 
 def _figure(figures: Figures, name: str) -> str:

@@ -8,6 +8,7 @@ from report_examples import HOSTILE, TOOL, estimate, report
 from symdiag.report.kinds.retrain import (
     Bound,
     Change,
+    EvaluatedRun,
     Figures,
     RetrainReport,
     RetrainSettings,
@@ -81,12 +82,40 @@ _CONTROLLED = dataclasses.replace(
     run_to_run=1.5,
     output=None,
     curves=tuple(
-        TrainingCurve(run, (10, 20), (-140.0, -130.0), (12.0, 9.0)) for run in ("main", "control-1")
+        TrainingCurve(run, (10, 20), (-140.0, -130.0), (12.0, 9.0))
+        for run in ("main", "control-1", "control-2")
     ),
+)
+
+
+def _run(name, kind, test=_SCORES):
+    return EvaluatedRun(name, kind, estimate(-131.0), estimate(8.0), estimate(-121.0), test)
+
+
+_LISTED = dataclasses.replace(
+    _CONTROLLED,
+    compared_run="control-2",
+    runs=(
+        _run("before", "before"),
+        _run("retrained", "main"),
+        _run("control-1", "continued"),
+        _run("control-2", "scratch"),
+    ),
+    best_evidence="retrained",
+    best_predictions="control-2",
+)
+_UNTESTED = dataclasses.replace(
+    _REPORT,
+    compared_run="before",
+    runs=(_run("before", "before", None), _run("retrained", "main", None)),
+    best_evidence="before",
+    settings=dataclasses.replace(_SETTINGS, control_runs=0, start="scratch"),
 )
 EXAMPLES = (
     _REPORT,
     _CONTROLLED,
+    _LISTED,
+    _UNTESTED,
     *(
         dataclasses.replace(_CONTROLLED, verdict=verdict)
         for verdict in (
