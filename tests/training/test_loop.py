@@ -8,21 +8,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from training_examples import config, vector
 
 from symdiag.errors import TrainingError, UsageError
 from symdiag.objectives.terms import build_objective
-from symdiag.training.config import KL_WEIGHT_START, ModelConfig, TrainingConfig, differences
+from symdiag.training.config import ModelConfig, TrainingConfig, differences
 from symdiag.training.job import (
-    Control,
-    JobSettings,
     JobState,
-    control_runs,
     load_job,
-    run_job,
     save_job,
 )
-from symdiag.training.learning_problem import scratch
-from symdiag.training.loop import RunSettings, RunState, train
+from symdiag.training.loop import RunSettings, train
 from symdiag.training.loss import loss_terms
 from symdiag.training.metrics import JsonLines
 from symdiag.training.optimiser import learning_rate
@@ -40,17 +36,6 @@ class StopAfter:
     def received(self):
         self.left -= 1
         return self.left <= 0
-
-
-def config(problem, **options):
-    defaults = {"steps": 40, "interval": 10, "draws": 4, "patience": 0}
-    return TrainingConfig(**{**defaults, **options}).resolved(
-        len(problem.train), problem.posterior.num_parameters
-    )
-
-
-def vector(q):
-    return torch.cat([q.loc, q.log_scale, q.log_noise[None]]).detach()
 
 
 @pytest.mark.parametrize("objective", ["elbo", "symmetrized", "infonce"])
@@ -105,126 +90,6 @@ def test_resuming_from_any_step_is_bit_exact(problem, tmp_path):
         assert torch.equal(
             vector(train(problem, config(problem), RunSettings("x"), state)[0]), whole
         )
-
-
-@pytest.mark.parametrize("broken", ["main", "control-1", "control-2"])
-def test_a_job_resumes_bit_exact_in_runs_of_every_kind(problem, tmp_path, broken):
-    problem = dataclasses.replace(problem, learn_noise=True)
-    settings = JobSettings(control_runs(2), tmp_path / "s")
-    whole = run_job(problem, config(problem), JobSettings(control_runs(2)), JobState({}))
-
-    def killed(record):
-        if (record.phase, record.step) == (broken, 30):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_job(
-            problem,
-            config(problem),
-            dataclasses.replace(settings, sinks=[killed]),
-            JobState({}),
-        )
-    state = load_job(tmp_path / "s", {})
-    assert list(state.runs)[-1] == broken
-    assert state.runs[broken].step == 20
-    again = run_job(problem, config(problem), settings, state)
-    assert [run.kind for run in again.controls] == ["continued", "scratch"]
-    for a, b in zip(runs_of(whole), runs_of(again), strict=True):
-        assert torch.equal(vector(a), vector(b))
-    assert again.history == whole.history
-
-
-def runs_of(trained):
-    return (trained.main, *trained.controls.values())
-
-
-def test_control_runs_are_of_two_kinds_and_differ(problem):
-    made = run_job(problem, config(problem), JobSettings(control_runs(5)), JobState({}))
-    assert [run.name for run in made.controls] == [f"control-{k}" for k in range(1, 6)]
-    assert len({tuple(vector(q).tolist()) for q in runs_of(made)}) == 6
-    fresh, continued = (
-        train(p, c, RunSettings("x"))[0]
-        for p, c in (
-            (
-                problem.restarted(scratch(problem.posterior, 4)),
-                config(problem, seed=4, objective="elbo"),
-            ),
-            (problem, config(problem, seed=3, objective="elbo")),
-        )
-    )
-    assert torch.equal(vector(made.controls[Control(5, "scratch")]), vector(fresh))
-    assert torch.equal(vector(made.controls[Control(4, "continued")]), vector(continued))
-
-
-@pytest.mark.parametrize(("count", "fresh"), [(0, 0), (1, 0), (2, 1), (4, 1), (7, 1), (8, 2)])
-def test_every_fourth_control_and_one_of_two_start_from_scratch(count, fresh):
-    kinds = [run.kind for run in control_runs(count)]
-    assert kinds == ["continued"] * (count - fresh) + ["scratch"] * fresh
-
-
-def test_a_control_from_scratch_leaves_what_is_deterministic(problem):
-    """A plain layer before a Bayesian one: the fresh net has the checkpoint's own."""
-    posterior = problem.posterior.replace(
-        scale={
-            name: 0.0 * scale if name.startswith("fc1") else scale
-            for name, scale in problem.posterior.scale.items()
-        }
-    )
-    partly = dataclasses.replace(problem, posterior=posterior)
-    made = run_job(partly, config(problem), JobSettings(control_runs(2)), JobState({}))
-    found = made.controls[Control(2, "scratch")].posterior(posterior)
-    for name, loc in posterior.loc.items():
-        if name.startswith("fc1"):
-            np.testing.assert_array_equal(found.loc[name], loc)
-            assert not found.scale[name].any()
-        else:
-            # the last bias starts at zero, and no further from it than 40 steps can lead
-            assert not np.isclose(found.loc[name], loc, atol=0.01).any()
-
-
-def test_long_controls_from_scratch_have_the_easing_of_the_retrained_run(problem, monkeypatch):
-    """The weaker KL at first is no privilege of the symmetrised objective; continued runs have none."""
-    import symdiag.training.job as module
-
-    seen = {}
-    monkeypatch.setattr(
-        module,
-        "train",
-        lambda problem, config, settings, state: (
-            settings.save(RunState(config.steps, {}, finished=True)),
-            seen.setdefault(settings.phase, config),
-        ),
-    )
-    for steps in (5000, 400):
-        seen.clear()
-        run_job(problem, config(problem, steps=steps), JobSettings(control_runs(2)), JobState({}))
-        eased = KL_WEIGHT_START if steps == 5000 else 1.0
-        assert seen["main"].kl_weight(0) == seen["control-2"].kl_weight(0) == pytest.approx(eased)
-        assert seen["control-1"].annealed_steps == 0
-
-
-def test_a_control_from_scratch_finishes_its_schedule_where_the_main_run_stopped(problem):
-    """Early stopping of the main run gives the recipe a shorter run, not one broken off."""
-    records = []
-    early = config(problem, steps=400, patience=1, tolerance=1e6)
-    made = run_job(
-        problem, early, JobSettings(control_runs(2), sinks=[records.append]), JobState({})
-    )
-    assert made.steps < 400
-    last = {record.phase: record for record in records}
-    assert {record.step for record in last.values()} == {made.steps}
-    assert last["control-2"].learning_rate < 0.01 * last["control-1"].learning_rate
-
-
-def test_a_learned_noise_starts_at_the_residuals_of_each_start(problem):
-    learned = dataclasses.replace(problem, learn_noise=True)
-    fresh = scratch(problem.posterior, 7)
-    x, y = problem.train.inputs.numpy(), problem.train.targets.numpy()
-    hidden = np.maximum(x @ fresh.loc["fc1.weight"].T + fresh.loc["fc1.bias"], 0.0)
-    mean = hidden @ fresh.loc["fc2.weight"].T + fresh.loc["fc2.bias"]
-    std = np.sqrt(np.mean((mean - y) ** 2))
-    assert learned.restarted(fresh).log_noise == pytest.approx(math.log(std))
-    assert problem.restarted(fresh).log_noise == problem.log_noise
 
 
 def test_divergence_keeps_the_last_good_state(problem):

@@ -29,7 +29,7 @@ def make():
 FEW = dict(
     training=TrainingConfig(steps=12, draws=4, interval=6),
     evaluation=EvaluationConfig(samples=64, budget=0.3),
-    control_runs=1,
+    control_runs=2,
 )
 
 
@@ -80,6 +80,7 @@ def test_a_batchnorm_net_is_retrained_and_loads_again(batchnorm):
         **FEW,
     )
     assert result.report.retrained.units == 4
+    assert [run.kind for run in result.report.runs][2:] == ["continued", "scratch"]
     net = batchnorm_net()
     old = {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict(torch.load(folder / "out.pt"))

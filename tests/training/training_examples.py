@@ -7,7 +7,7 @@ import torch
 from symdiag import formats
 from symdiag.network import forward, infer_network
 from symdiag.symmetry.inference import infer_spec
-from symdiag.training.config import ModelConfig
+from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
 from symdiag.training.learning_problem import build_problem
 
@@ -59,3 +59,14 @@ def problem(checkpoint):
         Dataset(*wave(40, 0)),
         Dataset(*wave(80, 1)),
     )
+
+
+def config(problem, **options):
+    defaults = {"steps": 40, "interval": 10, "draws": 4, "patience": 0}
+    return TrainingConfig(**{**defaults, **options}).resolved(
+        len(problem.train), problem.posterior.num_parameters
+    )
+
+
+def vector(q):
+    return torch.cat([q.loc, q.log_scale, q.log_noise[None]]).detach()
