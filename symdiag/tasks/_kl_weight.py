@@ -98,4 +98,5 @@ def _assumptions(
     stds = {float(std) for array in problem.prior.scale.values() for std in array.flat}
     which = f"std {next(iter(stds)):g}" if len(stds) == 1 else f"{len(stds)} stds"
     origin = "given" if model.prior_std is not None else "from the file"
-    return (*stated, f"Gaussian prior of {which}, {origin}")
+    points = f"trained on these {len(problem.train)} points and no others"
+    return (*stated, f"Gaussian prior of {which}, {origin}", points)

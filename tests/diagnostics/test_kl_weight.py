@@ -216,6 +216,7 @@ def test_a_robust_slope_is_not_drawn_off_by_a_few_unsettled_weights():
     ("measured", "options", "name", "text"),
     [
         (9.0, {}, "full-per-batch", "minibatch of 100 of 927"),
+        (10.0, {"batch_size": 100}, "full-per-batch", "each of 10 minibatches"),
         (927 / 32, {"batch_size": 32}, "full-per-batch", "minibatch of 32 of 927"),
         (927.0, {"batch_size": 100}, "not-per-point", "N = 927"),
         (1 / 927, {"batch_size": 100}, "per-point-of-sum", "N = 927"),

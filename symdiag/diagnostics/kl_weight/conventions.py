@@ -95,7 +95,7 @@ def layer_of(tensor: str) -> str:
 
 @dataclass(frozen=True)
 class _Factor:
-    """``weight`` of (sizes, B) beside E[log p] of all points; ``words`` may name N, B, D, L."""
+    """``weight`` of (sizes, B) beside E[log p] of all points; ``words`` may name N, B, D, L, K batches."""
 
     name: str
     weight: Callable[[Sizes, int], float]
@@ -114,6 +114,12 @@ _FACTORS = (
         batched=True,
         # the documented loss: mean cross entropy + kl / batch_size
         libraries=("bayesian-torch",),
+    ),
+    _Factor(
+        "full-per-batch",
+        lambda s, b: -(-s.points // b),
+        "in full on each of {K} minibatches, {B} of {N} points and the rest in the last",
+        batched=True,
     ),
     _Factor("not-per-point", lambda s, b: s.points, "not divided by N = {N} beside a mean loss"),
     _Factor("per-point-of-sum", lambda s, b: 1.0 / s.points, "divided by N = {N} beside a sum"),
@@ -236,7 +242,11 @@ def _candidates(
             named = None
         for batch in [b for b in batches if b < sizes.points] if factor.batched else [0]:
             words = factor.words.format(
-                N=sizes.points, B=batch, D=sizes.weights, L=sizes.layer_count
+                N=sizes.points,
+                B=batch,
+                K=-(-sizes.points // batch) if batch else 1,
+                D=sizes.weights,
+                L=sizes.layer_count,
             )
             text = f"{convention.words}, {words}" if convention.name != "summed" else f"KL {words}"
             weight = factor.weight(sizes, batch)
