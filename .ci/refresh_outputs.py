@@ -30,9 +30,11 @@ def printed(match: re.Match) -> str:
 @functools.cache
 def output(command: str) -> str:
     """What a command prints."""
-    return subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False
-    ).stdout
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    # a program that is not there must not empty the page
+    if not done.stdout:
+        raise SystemExit(f"{command}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
 
 
 def main(arguments: list) -> int:

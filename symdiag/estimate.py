@@ -87,3 +87,14 @@ class Estimate:
             raise ValueError("an Estimate holds no NaN")
         # Frozen, and derived: what a file says of it is not believed.
         object.__setattr__(self, "status", "ok" if all(map(math.isfinite, ends)) else "unbounded")
+
+
+def modes(entropy: float) -> str:
+    """exp(H), how many equivalent modes a straddling entropy amounts to, in as many figures as count."""
+    if entropy >= math.log(1e300):
+        # from the logarithm: exp(H) of a wide layer is beyond any double
+        return f"10^{entropy / math.log(10):.1f}" if math.isfinite(entropy) else "∞"
+    count = math.exp(entropy)
+    if count < 1e4:
+        return f"{count:.1f}" if count < 100 else f"{count:,.0f}"
+    return f"{count:.1e}"

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from symdiag.errors import UsageError
+from symdiag.estimate import modes
 from symdiag.report.figures import (
     Panel,
     Style,
@@ -22,7 +23,7 @@ from symdiag.report.figures import (
     style_of,
     subjects,
 )
-from symdiag.report.text import modes, number
+from symdiag.report.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,23 +119,41 @@ def overview(before: Any, after: Any, *, theme: str = "light") -> bytes:
         ):
             entropy, total = report.total.straddling_entropy, report.total
             panels_of("confusion", [report])[0].draw(axes, style)
-            many = modes(entropy, total.effective_modes)
+            many = _raised(modes(entropy.value))
             measured = f"H = {number(entropy.value, 1)} of {number(total.log_order, 1)} nats"
             axes.set_title(f"{words}\nabout {many} modes, {measured}")
         return _saved(page, "svg")
 
 
-def inline_svg(reports: Sequence[Any], figure: str, prefix: str) -> str:
-    """A figure as an ``<svg>`` element for a page of HTML, in the page's own colours.
+def _raised(text: str) -> str:
+    """7.7e+11 as a picture shows it: 7.7 × 10¹¹."""
+    head, _, power = text.partition("e+")
+    raised = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in power.lstrip("0"))
+    return f"{head} × 10{raised}" if power else text
 
-    It has a ``viewBox`` (points) and no size. Colours become the style sheet's variables ``--fg``,
+
+def inline_svgs(reports: Sequence[Any], figure: str, prefix: str) -> list[tuple[str, str]]:
+    """The panels of a figure as (title, ``<svg>``) for a page of HTML, in the page's own colours.
+
+    Panels by themselves, so that the page has as many side by side as it is wide. Each has a
+    ``viewBox`` (points) and no size. Colours become the style sheet's variables ``--fg``,
     ``--soft``, ``--line``, ``--bg``, ``--data0`` and so on; identifiers get ``prefix``, as several
     figures share one page.
     """
-    style = style_of("light")
+    style, panels = style_of("light"), panels_of(figure, reports)
     with _theme(style):
-        found = [(figure, panels_of(figure, reports))]
-        drawn = _saved(_page(reports, found, style, titled=False), "svg").decode("utf-8")
+        pages = [_page(reports, [(figure, (panel,))], style, titled=False) for panel in panels]
+        if len(panels) > 1:
+            for page in pages:
+                page.set_figwidth(_PANEL)
+        drawn = [_saved(page, "svg").decode("utf-8") for page in pages]
+    return [
+        (p.title, _inline(svg, f"{prefix}-{k}", style))
+        for k, (p, svg) in enumerate(zip(panels, drawn, strict=True))
+    ]
+
+
+def _inline(drawn: str, prefix: str, style: Style) -> str:
     # HTML needs no namespaces; a style in the figure would be the whole page's
     tag, _, inner = drawn[drawn.index("<svg") :].partition(">")
     tag = re.sub(r' (?:xmlns(?::\w+)?|version|width|height)="[^"]*"', "", tag)

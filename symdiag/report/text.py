@@ -70,16 +70,6 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else number(value)
 
 
-def modes(estimate: Estimate, effective: float | None) -> str:
-    """exp(H), the number of equivalent modes straddled; a power of ten where it overflows."""
-    if effective is None:
-        if not math.isfinite(estimate.value):
-            return "∞"
-        # from the logarithm: exp(H) of a wide layer is beyond any double
-        return f"10^{estimate.value / math.log(10):.1f}"
-    return f"{effective:.1f}" if effective < 1e4 else f"{effective:.1e}"
-
-
 def interval(estimate: Estimate) -> str:
     """The estimate's interval in brackets."""
     return f"[{number(estimate.lower)}, {number(estimate.upper)}]"

@@ -68,7 +68,7 @@ def samples_report(
     # along the main direction of the aligned draws, a Gaussian gives 2/pi = 0.64
     two_modes = two_mode_share(aligned.draws)
     share = relabelled_share(drawn.draws, aligned.draws)
-    distinct = distinct_draws(drawn.draws)
+    distinct = drawn.num_distinct
     independent = counts.labellings == distinct > 1 and _beyond(share, chance) < MOSTLY_LABELS
     return SamplesReport(
         network=network_info(found),
@@ -122,13 +122,6 @@ def _beyond(share: float, chance: Chance | None) -> float:
     return (share - usual) / (1.0 - usual) if usual < 1.0 else 0.0
 
 
-def distinct_draws(draws: Mapping[str, Array]) -> int:
-    """How many of the draws differ from each other, bit for bit."""
-    count = len(next(iter(draws.values())))
-    # Bit for bit: draws of a sampler that stood still are equal in every weight.
-    return len({b"".join(v[s].tobytes() for v in draws.values()) for s in range(count)})
-
-
 def _duplicates(drawn: WeightSamples, distinct: int) -> tuple[str, ...]:
     if distinct == drawn.num_samples:
         return ()
@@ -137,18 +130,16 @@ def _duplicates(drawn: WeightSamples, distinct: int) -> tuple[str, ...]:
             f"all {drawn.num_samples} draws are the same network: probably one set of weights was "
             "saved again and again",
         )
-    return (f"only {distinct} of the {drawn.num_samples} draws differ: the others repeat them",)
+    return (
+        f"only {distinct} of the {drawn.num_samples} draws differ, the others repeat them to the bit "
+        "(one network saved many times, or proposals that a sampler refused)",
+    )
 
 
 def _notes(
     drawn: WeightSamples, aligned: SampleAlignment, two_modes: float | None
 ) -> tuple[str, ...]:
     notes = []
-    if (distinct := drawn.num_distinct) < drawn.num_samples:
-        notes.append(
-            f"identical draws: only {distinct} of the {drawn.num_samples} differ, the others repeat "
-            "them to the bit (one network saved many times, or proposals that a sampler refused)"
-        )
     if drawn.num_samples < _FEW_DRAWS:
         notes.append(
             f"{drawn.num_samples} draws are few: stds, the variance after alignment and both H are "

@@ -28,8 +28,9 @@ from symdiag.report.figures import (
     theme_names,
 )
 from symdiag.report.kinds import kind_names
-from symdiag.report.pictures import ON_A_PAGE, PICTURE_FORMATS, inline_svg, names_of, picture
+from symdiag.report.pictures import ON_A_PAGE, PICTURE_FORMATS, inline_svgs, names_of, picture
 
+ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -57,12 +58,16 @@ def test_gallery(name, kind):
     reports = shown(name, kind)
     assert reports is not None, f"no example of {kind} in tests/report/kind_examples shows {name}"
     svg = picture(reports, "svg", name).decode()
-    words = [" ".join("".join(t.itertext()).split()) for t in ET.fromstring(svg).iter(f"{SVG}text")]
+    words = words_of(svg)
     assert find_figure(name).title in words
     assert all(label in words for label in axis_labels(name, reports))
     assert not any("nan" in word.split() for word in words)
     if name == min(n for n, k in CASES if k == kind):
         assert picture(reports, "svg", name).decode() == svg
+
+
+def words_of(svg):
+    return [" ".join("".join(t.itertext()).split()) for t in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
 def axis_labels(name, reports):
@@ -95,10 +100,23 @@ def test_every_kind_of_report_on_a_posterior_has_a_figure():
 
 
 def test_the_gallery_in_the_docs_shows_every_figure():
-    page = (Path(__file__).parents[2] / "docs/figures.md").read_text("utf-8")
+    page = (ROOT / "docs/figures.md").read_text("utf-8")
     assert set(re.findall(r"^`(\w+)`, of ", page, re.M)) == set(figure_names())
     for name in figure_names():
         assert find_figure(name).reading in page, "python .ci/write_figures.py"
+        assert f"\n## {find_figure(name).title}\n" in page, "python .ci/write_figures.py"
+
+
+def test_the_pictures_in_the_docs_are_those_of_the_stored_reports():
+    """By their words, for coordinates move with matplotlib's versions."""
+    sys.path.insert(0, str(ROOT / ".ci"))
+    try:
+        writer = importlib.import_module("write_figures")
+    finally:
+        sys.path.pop(0)
+    for path, made in writer.drawn().items():
+        if path.suffix == ".svg":
+            assert words_of(path.read_bytes()) == words_of(made), f"{path.name}: write_figures.py"
 
 
 def test_a_report_without_figures_says_which_there_are():
@@ -158,7 +176,7 @@ def test_hostile_names_neither_break_out_nor_are_set_as_formulas():
 
 
 def test_inline_figures_take_the_colours_of_their_page():
-    svg = inline_svg([report()], "layers", "f1")
+    ((_, svg),) = inline_svgs([report()], "layers", "f1")
     for color in (*dataclasses.astuple(style_of("light"))[:4], style_of("light").data[0]):
         assert color not in svg
     assert "var(--fg)" in svg

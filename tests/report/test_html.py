@@ -87,13 +87,13 @@ def test_a_page_with_figures_is_too():
     text = render_all([made, failure], "html", RenderOptions(figures=3))
     assert_accessible(text)
     assert_self_contained(text)
-    assert text.index("headline") < text.index("<figure>") < text.index("<table>")
-    assert text.count("<figure>") == 3
+    assert text.index("headline") < text.index("<figure") < text.index("<table>")
+    assert text.count("<figure") == 3
 
 
 def test_several_reports_are_set_side_by_side_first():
     text = render_all([report(), report("ok", path="b.pt")], "html", RenderOptions(figures=1))
-    assert text.count("<figure>") == 3
+    assert text.count("<figure") == 3
     assert text.index("Straddling entropy by file") < text.index("<h1>model.pt")
     assert_self_contained(text)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from symdiag.diagnostics.diagnosis import Context, Finding, GroupReport
 from symdiag.errors import Explanation
+from symdiag.estimate import modes
 
 PENALTY = "add symdiag.StraddlingPenalty to the loss where the posterior is trained"
 
@@ -82,7 +82,7 @@ def _straddling(context: Context, group: GroupReport) -> Finding:
         group=group.name,
         neurons=active,
         message=(
-            f"{group.name} ({group.width} units) straddles about {_modes(entropy.value)} "
+            f"{group.name} ({group.width} units) straddles about {modes(entropy.value)} "
             f"equivalent modes: H(g|ω) = {entropy.value:.2f} nats in [{entropy.lower:.2f}, "
             f"{entropy.upper:.2f}] of at most {group.log_order:.1f}"
         ),
@@ -96,12 +96,6 @@ def _more_draws(context: Context) -> str:
     if not context.analyze:
         return "raise samples or budget, or tighten precision"
     return f"more draws: {context.analyze} --samples {max(256, 4 * context.samples)} --budget 20"
-
-
-def _modes(entropy: float) -> str:
-    if entropy < math.log(1000.0):
-        return f"{math.exp(entropy):.0f}"
-    return f"10^{entropy / math.log(10.0):.1f}"
 
 
 def _undecided(context: Context) -> Finding:

@@ -146,6 +146,8 @@ def subjects(report: Any) -> tuple[str, ...]:
         return tuple(run.model.path for run in report.runs)
     if hasattr(report, "models"):
         return tuple(model.name for model in report.models)
+    if report.kind == "align":
+        return report.model.path, report.reference.path
     if hasattr(report, "model"):
         return (report.model.path,)
     return (report.path,) if hasattr(report, "path") else (report.before.path, report.after.path)

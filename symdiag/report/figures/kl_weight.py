@@ -70,6 +70,7 @@ def _layers(found: Any, parts: list[Any], axes: Axes, style: Style) -> None:
         axes.axvline(found.value, color=style.data[1], linestyle="-", linewidth=1.2)
     axes.set_yticks(range(len(parts)), [label(part.name, 20) for part in reversed(parts)])
     axes.set(xlabel="weight T of the KL", ylim=(-0.6, len(parts) - 0.4))
+    axes.locator_params(axis="x", nbins=5)
 
 
 FIGURE = Figure(

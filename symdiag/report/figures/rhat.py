@@ -82,7 +82,7 @@ def _draw(rows: Sequence[_Row], axes: Axes, style: Style) -> None:
             )
     axes.axvline(LIMIT, color=style.soft, linestyle=":", linewidth=1.0, label=f"{LIMIT}")
     axes.set_yticks(range(len(rows)), [label(row.name, 24) for row in reversed(rows)])
-    axes.set(xlabel="R̂ (1: between-chain variance is none)", ylim=(-0.6, len(rows) - 0.4))
+    axes.set(xlabel="R̂ (1: chains, or runs, agree)", ylim=(-0.6, len(rows) - 0.4))
     axes.margins(x=0.1)
     axes.legend(loc="best")
 

@@ -34,7 +34,7 @@ def _panels(report: SamplesReport) -> tuple[Panel, ...]:
         for g in shown
     ]
     more = left_out(shown, groups)
-    height = 0.9 + 0.35 * len(shown)
+    height = 1.2 + 0.35 * len(shown)
     return (*panels, Panel(f"straddling entropy{more}", partial(_entropy, shown), height=height))
 
 
@@ -84,15 +84,18 @@ def _entropy(groups: Sequence[GroupSwitchingReport], axes: Axes, style: Style) -
                 label=None if place else words,
             )
     axes.set_yticks(range(len(groups)), [label(g.name, 24) for g in reversed(groups)])
-    axes.set(xlabel="H of the draws' Gaussian, of at most log|G| (nats)")
-    axes.legend(loc="best")
+    # room above the bars for the legend, and around a single one
+    axes.set(
+        xlabel="H of the draws' Gaussian, of at most log|G| (nats)", ylim=(-0.8, len(groups) + 0.2)
+    )
+    axes.legend(loc="upper right", ncols=2)
 
 
 FIGURE = Figure(
     title="Label switching",
     reading=(
         "The bars say in what share of the draws a unit stands elsewhere than in the majority's "
-        "labelling. Below: straddling entropy of the draws' Gaussian, of at most the grey log|G|."
+        "labelling. Last: straddling entropy of the draws' Gaussian, of at most the grey log|G|."
     ),
     kinds=("samples",),
     rank=65,

@@ -31,19 +31,25 @@ h1,p,li,dt,dd,.notice,figcaption{overflow-wrap:anywhere}
 .headline{font-size:1.15rem;font-weight:600;border-left:.4rem solid;padding:.3rem .8rem;margin:.6rem 0}
 .figures{display:flex;flex-wrap:wrap;gap:1rem;margin:1.2rem 0}
 figure{flex:1 1 21rem;min-width:0;margin:0;padding:.8rem;border:1px solid var(--line);
-border-radius:.4rem}
-figure svg{display:block;width:100%;height:auto;max-width:44rem;margin:auto}
+border-radius:.4rem}figure.wide{flex-basis:40rem}
+.panels{display:flex;flex-wrap:wrap;align-items:start;gap:.8rem}.panels>*{flex:1 1 16rem}.wide .panels>*{max-width:26rem}
+figure svg{display:block;width:100%;height:auto;max-width:34rem;margin:auto}
 figure svg *{stroke-linejoin:round;stroke-linecap:butt}
 figcaption{color:var(--soft);font-size:.85rem;margin-top:.5rem}
 figcaption strong{color:var(--fg);display:block}
 details{border-top:1px solid var(--line);padding:.6rem 0}summary{cursor:pointer;padding:.2rem 0}
-.scroll{overflow-x:auto;max-width:100%}
+.scroll{overflow-x:auto;max-width:100%;background:linear-gradient(90deg,var(--bg) 50%,transparent) 0 0,
+linear-gradient(270deg,var(--bg) 50%,transparent) 100% 0,linear-gradient(90deg,var(--line),transparent) 0 0,
+linear-gradient(270deg,var(--line),transparent) 100% 0;background-repeat:no-repeat;
+background-size:2rem 100%,2rem 100%,.7rem 100%,.7rem 100%;
+background-attachment:local,local,scroll,scroll}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{font-weight:600}tbody th{min-width:6rem}td.n{text-align:right;white-space:nowrap}th.n{text-align:right}
 dl{display:grid;grid-template-columns:fit-content(14rem) minmax(0,1fr);gap:.2rem 1.2rem;
 margin:.6rem 0}
 dt{color:var(--soft)}dd{margin:0}
+@media(max-width:60rem){th,td{padding:.2rem .45rem}tbody th{min-width:5rem}}
 @media(max-width:34rem){dl{display:block}dd{margin:0 0 .4rem .8rem}}
 code{background:var(--card);padding:.1rem .3rem;border-radius:.2rem}
 .w{white-space:nowrap}
@@ -57,6 +63,8 @@ code span{display:inline-block;max-width:100%;overflow-wrap:anywhere}
 .bars .muted{fill:var(--muted)}.bars .plain{fill:var(--soft)}
 @media print{main{padding:0;max-width:none}.notice,tr,figure{break-inside:avoid}}
 """
+# what our own sentences call by its name in a shell
+_CODE = re.compile(r"`(symdiag [^`<>]*)`")
 _WIDTH = re.compile(r'viewBox="0 0 ([\d.]+)')
 # Beyond this a browser lags and nobody reads: the JSON report has every row.
 _MAX_BARS = 1024
@@ -88,7 +96,8 @@ def _attribute(raw: str) -> str:
 
 def _text(raw: str) -> str:
     # browsers break lines behind a bar, also within H(g|ω)
-    return _attribute(raw).replace("(g|ω)", '<span class="w">(g|ω)</span>')
+    shown = _attribute(raw).replace("(g|ω)", '<span class="w">(g|ω)</span>')
+    return _CODE.sub(r"<code>\1</code>", shown)
 
 
 def _figures(reports: Sequence[Any], prefix: str, most: int) -> str:
@@ -97,22 +106,29 @@ def _figures(reports: Sequence[Any], prefix: str, most: int) -> str:
     if not most or not all(reports):
         return ""
     from symdiag.report.figures import find_figure
-    from symdiag.report.pictures import inline_svg, names_of
+    from symdiag.report.pictures import inline_svgs, names_of
 
     drawn = []
     for name in names_of(reports)[:most]:
         figure = find_figure(name)
-        words = f"{_attribute(figure.title)}. {_attribute(figure.reading)}"
-        svg = inline_svg(reports, name, f"{prefix}-{name}")
-        # on a narrow screen it scrolls in its box rather than shrink beyond reading
-        least = f"min-width:{0.8 * float(_WIDTH.findall(svg)[0]):.0f}px"
-        # a picture to those who listen, named by its caption; the numbers are in the tables
-        svg = svg.replace("<svg", f'<svg role="img" aria-label="{words}" style="{least}"', 1)
-        svg = f"<div {_box(figure.title)}>{svg}</div>"
+        panels = inline_svgs(reports, name, f"{prefix}-{name}")
+        wide = ' class="wide"' if len(panels) > 1 else ""
+        inner = "".join(_panel(f"{figure.title}: {t}" if t else figure.title, s) for t, s in panels)
         caption = f"<strong>{_text(figure.title)}</strong>{_text(figure.reading)}"
-        drawn.append(f"<figure>{svg}<figcaption>{caption}</figcaption></figure>")
+        drawn.append(
+            f'<figure{wide}><div class="panels">{inner}</div>'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
     inner = "\n".join(drawn)
     return f'<div class="figures">\n{inner}\n</div>' if drawn else ""
+
+
+def _panel(title: str, svg: str) -> str:
+    # on a narrow screen it scrolls in its box rather than shrink beyond reading
+    least = f"min-width:{0.8 * float(_WIDTH.findall(svg)[0]):.0f}px"
+    # a picture to those who listen; the numbers are in the tables
+    named = f'<svg role="img" aria-label="{_attribute(title)}" style="{least}"'
+    return f"<div {_box(title)}>{svg.replace('<svg', named, 1)}</div>"
 
 
 def article(document: doc.Document, figures: str = "") -> str:
@@ -161,7 +177,8 @@ def _table(table: doc.Table, title: str) -> str:
     """A table that scrolls in its own box where the page is narrow, also by the keyboard."""
     kinds = [' class="n"' if column.numeric else "" for column in table.columns]
     head = "".join(
-        f'<th scope="col"{k}>{_text(c.header)}</th>'
+        # a header without words would be read out as one
+        f'<th scope="col"{k}>{_text(c.header)}</th>' if c.header else "<td></td>"
         for k, c in zip(kinds, table.columns, strict=True)
     )
     rows = [

@@ -11,9 +11,10 @@ from symdiag.diagnostics.diagnosis import (
     ImportanceFit,
     NeuronInfo,
 )
+from symdiag.estimate import modes
 from symdiag.report.document import Bar, Bars, Block, Bullets, Column, Table, Tone
 from symdiag.report.kinds.analyze import Report
-from symdiag.report.text import interval, listing, modes, number, percent
+from symdiag.report.text import interval, listing, number, percent
 
 RETAINED = 0.5
 """A neuron counts as retained when it keeps its own label in more than half of the weight draws."""
@@ -77,7 +78,7 @@ def _group_row(group: GroupReport) -> tuple[str, ...]:
         interval(entropy),
         entropy.interval,
         number(group.mutual_information.value, 2),
-        modes(entropy, group.effective_modes),
+        modes(entropy.value),
         str(kept) if group.neurons else "n/a",
         str(sum(n.collapsed for n in group.neurons)) if group.neurons else "n/a",
     )
@@ -94,7 +95,7 @@ def _total_row(report: Report) -> tuple[str, ...]:
         interval(entropy),
         entropy.interval,
         number(total.mutual_information.value, 2),
-        modes(entropy, total.effective_modes),
+        modes(entropy.value),
         str(sum(n.retention > RETAINED for n in neurons)) if neurons else "n/a",
         str(sum(n.collapsed for n in neurons)) if neurons else "n/a",
     )

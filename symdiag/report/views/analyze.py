@@ -7,6 +7,7 @@ import shlex
 
 from symdiag.diagnostics.diagnosis import Finding, GroupReport
 from symdiag.diagnostics.findings import CATALOGUE
+from symdiag.estimate import modes
 from symdiag.report.document import (
     Block,
     Bullets,
@@ -24,7 +25,7 @@ from symdiag.report.document import (
 )
 from symdiag.report.kinds.align import AlignedTo
 from symdiag.report.kinds.analyze import LaplaceEvidence, ModelInfo, Report
-from symdiag.report.text import amount, interval, listing, modes, number, percent, plural
+from symdiag.report.text import amount, interval, listing, number, percent, plural
 from symdiag.report.views._kl_weight import collapse_cause, kl_weight_blocks
 from symdiag.report.views._tables import (
     WORST,
@@ -83,7 +84,7 @@ def headline(report: Report) -> str:
     # with its condition beside it
     verdict, given = report.verdict_if_chain or report.verdict, report.condition
     if verdict == "straddling":
-        many = modes(entropy, report.total.effective_modes)
+        many = modes(entropy.value)
         return (
             f"STRADDLING{given}: this posterior is spread over about {many} equivalent modes "
             f"({measured})."
