@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.wide.study import Cell, Routes, figures
+from benchmarks.wide.study import ROUTES, Cell, Routes, figures
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 
@@ -21,21 +21,23 @@ def rows() -> list[dict]:
 
 
 def run(options) -> None:
-    """Every cell that has no results yet, seeds outermost: an early stop leaves paired figures."""
-    keys = ("task", "activation", "width", "seed", "steps")
+    """Every route of a cell that has no results yet, seeds outermost: an early stop leaves pairs."""
+    keys = ("task", "activation", "width", "seed", "steps", "route")
     done = {tuple(row[key] for key in keys) for row in rows()}
     for seed in range(options.seeds):
         for task in options.tasks:
             for width in options.widths:
                 for activation in options.activations:
-                    if (task, activation, width, seed, 2 * options.steps) not in done:
-                        one_cell(Cell(task, activation, width, seed), options.steps)
+                    cell = Cell(task, activation, width, seed)
+                    named = (task, activation, width, seed, 2 * options.steps)
+                    routes = [name for name in options.routes if (*named, name) not in done]
+                    one_cell(cell, options.steps, routes)
 
 
-def one_cell(cell: Cell, steps: int) -> None:
-    """All routes of a cell; their lines are written together at its end."""
+def one_cell(cell: Cell, steps: int, routes: list[str]) -> None:
+    """The routes of a cell; their lines are written together at its end."""
     lines = []
-    for route, problem, q, seconds in Routes(cell, steps).all():
+    for route, problem, q, seconds in Routes(cell, steps).all(routes):
         row = vars(cell) | {"route": route, "steps": 2 * steps, "seconds": seconds}
         row |= figures(problem, q, cell.seed)
         lines.append(
@@ -43,7 +45,7 @@ def one_cell(cell: Cell, steps: int) -> None:
         )
         print(lines[-1], flush=True)
     with RESULTS.open("a") as file:
-        file.write("\n".join(lines) + "\n")
+        file.write("".join(line + "\n" for line in lines))
 
 
 if __name__ == "__main__":
@@ -53,6 +55,7 @@ if __name__ == "__main__":
     parser.add_argument("--activations", nargs="+", default=["tanh", "relu"])
     parser.add_argument("--widths", nargs="+", type=int, default=[125, 500])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--routes", nargs="+", choices=ROUTES, default=ROUTES)
     parser.add_argument("--steps", type=int, default=2500)
     options = parser.parse_args()
     if options.action == "run":

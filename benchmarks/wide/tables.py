@@ -7,14 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.wide.study import ROUTES
+
 HERE = Path(__file__).parent
-ROUTES = (
-    "plain",
-    "best plain recipe",
-    "symmetrised",
-    "recipe, then symmetrised",
-    "symmetrised from scratch",
-)
 CONTROLS = ROUTES[:2]
 FIELDS = (
     ("L", ".0f"),
