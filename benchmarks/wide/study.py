@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from benchmarks.training.problems import mlp
 from symdiag.estimators import estimate_straddling
@@ -20,7 +21,7 @@ from symdiag.network import forward
 from symdiag.posterior import Posterior
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluation import evaluate
+from symdiag.training.evaluation import evaluate, evaluation_noise
 from symdiag.training.learning_problem import LearningProblem, build_problem
 from symdiag.training.loop import RunSettings, train
 
@@ -29,6 +30,8 @@ POINTS, TEST_POINTS = 100, 1000
 FUNCTIONS: dict[str, tuple[int, Callable]] = {
     "two_dim": (2, lambda x: x[:, 0] * np.sin(x[:, 1])),
     "sin100": (1, lambda x: np.sin(x[:, 0])),
+    # no training point lies between -2 and 2 and every test point does
+    "gap": (1, lambda x: np.sin(x[:, 0])),
 }
 ROUTES = (
     "plain",
@@ -38,7 +41,9 @@ ROUTES = (
     "symmetrised from scratch",
 )
 SMALL_STD = math.exp(-3)
-ENTROPY_DRAWS = 16  # of H(g|ω): a spread of some nats between draws, against gains of hundreds
+DRAWS, WIDE_DRAWS = 1000, 400  # of the fit and the scores, up to 500 units and beyond
+# of H(g|ω), up to 500 units and beyond: a spread of some nats between draws, against gains of hundreds
+ENTROPY_DRAWS, ENTROPY_DRAWS_WIDE = 16, 4
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,28 @@ class Cell:
     width: int
     seed: int
 
+    @property
+    def model(self) -> ModelConfig:
+        """Likelihood and prior."""
+        return ModelConfig("gaussian", math.sqrt(NOISE_VARIANCE), 1.0)
+
     def data(self) -> tuple[Dataset, Dataset]:
         """Seed 0 has the training points of the published runs; the test set is larger."""
         inputs, function = FUNCTIONS[self.task]
         rng = np.random.RandomState(self.seed)
         x = rng.uniform(-5, 5, (POINTS + TEST_POINTS, inputs))
+        if self.task == "gap":
+            x[:POINTS] = np.sign(x[:POINTS]) * (2 + 0.6 * np.abs(x[:POINTS]))
+            x[POINTS:] *= 0.4
         y = function(x) + math.sqrt(NOISE_VARIANCE) * rng.randn(len(x))
         return Dataset(x[:POINTS], y[:POINTS]), Dataset(x[POINTS:], y[POINTS:])
 
     def problem(self, start: Posterior | None, std: float = 1.0) -> LearningProblem:
         """Training from ``start``, or from standard normal means with stds of about ``std``."""
-        inputs, _ = FUNCTIONS[self.task]
-        blank, spec, network = mlp((inputs, self.width, 1), self.activation)
+        train, test = self.data()
+        outputs = 10 if self.model.likelihood == "categorical" else 1
+        sizes = (train.inputs.shape[1], self.width, outputs)
+        blank, spec, network = mlp(sizes, self.activation)
         if start is None:
             rng = np.random.default_rng([self.seed, self.width])
             loc = {k: rng.standard_normal(v.shape) for k, v in blank.loc.items()}
@@ -73,8 +88,7 @@ class Cell:
             wide = {**weights, "fc2.weight": weights["fc2.weight"] / math.sqrt(self.width)}
             return forward(network, wide, None, x)
 
-        model = ModelConfig("gaussian", math.sqrt(NOISE_VARIANCE), 1.0)
-        return build_problem(start, spec, scaled, model, *self.data())
+        return build_problem(start, spec, scaled, self.model, train, test)
 
 
 class Routes:
@@ -127,13 +141,18 @@ class Routes:
 
 
 def figures(problem, q, seed: int) -> dict[str, float]:
-    """What one posterior is worth, H by the certified estimator."""
+    """What one posterior is worth, H by the certified estimator; ``spread``: std of f at test inputs."""
     began = time.process_time()
     posterior = q.posterior(problem.posterior)
-    entropy = estimate_straddling(posterior, problem.spec, samples=ENTROPY_DRAWS, seed=seed).total
-    config = EvaluationConfig(samples=1000, seed=seed)
+    wide = problem.spec.groups[0].width > 500
+    draws = ENTROPY_DRAWS_WIDE if wide else ENTROPY_DRAWS
+    entropy = estimate_straddling(posterior, problem.spec, samples=draws, seed=seed).total
+    config = EvaluationConfig(samples=WIDE_DRAWS if wide else DRAWS, seed=seed)
     result = evaluate(problem, q, config, entropy=entropy)
     lg = result.symmetrized
+    with torch.no_grad():
+        draws = problem.draws(q, evaluation_noise(problem, config)[:200])
+        f = problem.forward(q.layout.split(draws), problem.test.inputs)
     return {
         "L": result.elbo.value,
         "H": result.straddling_entropy.value,
@@ -144,5 +163,6 @@ def figures(problem, q, seed: int) -> dict[str, float]:
         "active": result.active_units,
         "rmse": result.test.metric,
         "nll": result.test.nll,
+        "spread": float(f.std(0).mean()),
         "evaluation_seconds": time.process_time() - began,
     }

@@ -28,7 +28,9 @@ from symdiag.training.config import EvaluationConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import generator_for
 
-_CHUNK = 4_000_000  # outputs held at once
+_CHUNK = 4_000_000  # activations of the widest layer held at once
+_OUTPUTS = 12_500_000  # outputs held for the scores
+_CHUNK_POINTS = 32  # but never fewer points than these
 # draws for H, and where H is so small that few draws may miss what makes it up
 _LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
@@ -176,13 +178,22 @@ def _log_likelihoods(
     problem: LearningProblem, q: Variational, draws: Tensor, points: Points
 ) -> NDArray[np.float64]:
     """(S, N), in chunks of points."""
-    size = max(1, _CHUNK // len(draws))
-    parts = []
-    for start in range(0, len(points), size):
-        index = torch.arange(start, min(start + size, len(points)), device=points.inputs.device)
-        parts.append(problem.point_log_likelihood(q, draws, points.take(index)).double().cpu())
+    parts = [
+        problem.point_log_likelihood(q, draws, chunk).double().cpu()
+        for chunk in _chunks(problem, len(draws), points)
+    ]
     values: NDArray[np.float64] = torch.cat(parts, dim=1).numpy()
     return values
+
+
+def _chunks(problem: LearningProblem, draws: int, points: Points) -> Iterator[Points]:
+    """Some points at a time: all of a wide layer's activations under all draws would not fit."""
+    widest = max((group.width for group in problem.spec), default=1)
+    # not too few: every chunk reads all weights of all draws again
+    size = max(_CHUNK_POINTS, _CHUNK // (draws * widest))
+    for start in range(0, len(points), size):
+        index = torch.arange(start, min(start + size, len(points)), device=points.inputs.device)
+        yield points.take(index)
 
 
 def _test_scores(
@@ -190,13 +201,19 @@ def _test_scores(
 ) -> tuple[Scores | None, NDArray[np.float64] | None]:
     if problem.test is None:
         return None, None
-    log_prob = _log_likelihoods(problem, q, draws, problem.test)
+    # the scores hold outputs (S, N, d) at once: fewer draws where there are many points
+    keep = max(1, min(len(draws), _OUTPUTS // len(problem.test)))
+    weights_of, log_noise = q.layout.split(draws), q.log_noise.detach()
+    parts, kept = [], []
+    for chunk in _chunks(problem, len(draws), problem.test):
+        found = problem.forward(weights_of, chunk.inputs)
+        parts.append(problem.likelihood.log_prob(found, chunk.targets, log_noise).double().cpu())
+        kept.append(found[:keep])
+    log_prob = torch.cat(parts, dim=1).numpy()
     # log-mean-exp over draws: the predictive density is a mixture, its log no mean of logs
     point_nll = np.log(len(draws)) - np.logaddexp.reduce(log_prob, axis=0)
-    # the scores hold outputs (S, N, d) at once: fewer draws where there are many points
-    keep = draws[: max(1, min(len(draws), 50 * _CHUNK // (16 * len(problem.test))))]
-    outputs = problem.forward(q.layout.split(keep), problem.test.inputs)
-    scores = problem.likelihood.scores(outputs, problem.test.targets, q.log_noise.detach())
+    outputs = torch.cat(kept, dim=1)
+    scores = problem.likelihood.scores(outputs, problem.test.targets, log_noise)
     return dataclasses.replace(scores, nll=float(point_nll.mean())), point_nll
 
 
