@@ -314,7 +314,7 @@ class AxisTable(Units):
             for quiet, variable in held
             if variable and not quiet and variable.pinned not in SILENT
         ]
-        return tuple(dict.fromkeys(f"{v.name}: units held fixed, {v.pinned}" for v in told))
+        return tuple(dict.fromkeys(f"{v.name}: units held fixed ({v.pinned})" for v in told))
 
 
 def distinct(groups: Sequence[Group]) -> tuple[Group, ...]:

@@ -44,7 +44,7 @@ def not_odd(table: AxisTable, call: FunctionCall) -> Any:
 
 def addition(table: AxisTable, call: FunctionCall) -> Labels:
     """Sums tie the units of both sides; a constant or a broadcast summand does not follow a flip."""
-    labels = _broadcast(table, call, "is added to units that stay fixed")
+    labels = _broadcast(table, call, "added to units that stay fixed")
     if len(call.tensors) < 2:
         table.unsign(labels, "a constant is added")
     return labels
@@ -178,7 +178,7 @@ def matmul_added(table: AxisTable, call: FunctionCall) -> Any:
     product_ = matmul(table, FunctionCall(call.name, factors, (), {}, call.output_shape))
     summands = [(added, shape), (product_, call.output_shape)]
     return _broadcast(
-        table, FunctionCall(call.name, summands, (), {}, None), "is added to units that stay fixed"
+        table, FunctionCall(call.name, summands, (), {}, None), "added to units that stay fixed"
     )
 
 

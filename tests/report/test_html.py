@@ -133,6 +133,9 @@ def pages():
     )
     yield "wide", [wide_report()]
     yield "hostile", [EXAMPLES["analyze"][5]]
+    # kinds without a stored report
+    yield "doctor", EXAMPLES["doctor"][:1]
+    yield "evidence", EXAMPLES["evidence"][:1]
 
 
 @pytest.mark.slow

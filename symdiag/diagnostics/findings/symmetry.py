@@ -53,7 +53,10 @@ EXPLANATIONS = (
     Explanation(
         code="SYM104",
         title="Something was assumed",
-        meaning="The file does not determine this, and the figures rest on the assumption stated.",
+        meaning=(
+            "The file does not determine this, or symdiag does not follow the network there; the "
+            "figures rest on what is stated."
+        ),
         action="Settle it with --activation, --scale-transform, --model or --spec.",
         reference="docs/theory/symmetry.md, 'From the checkpoint alone'",
     ),
@@ -98,6 +101,9 @@ EXPLANATIONS = (
 _SAID_ELSEWHERE = ("activation unknown", "prior-not-invariant", "read as a plain chain")
 
 
+_SETTLE = "settle it with --model, --spec, or the option named"
+
+
 def find(context: Context) -> Iterator[Finding]:
     """Everything that limits or conditions the figures."""
     if context.assumed_network:
@@ -130,9 +136,10 @@ def find(context: Context) -> Iterator[Finding]:
         # SYM102, SYM103 and SYM105 say these with their numbers.
         if text.startswith(_SAID_ELSEWHERE) or "deterministic tensors" in text:
             continue
-        yield _finding(
-            "SYM104", "info", None, text, "settle it with --model, --spec, or the option named"
-        )
+        # read off a traced network: nothing is left to settle
+        held = "units held fixed (" in text
+        hint = "their symmetry, if they have any, is not counted" if held else _SETTLE
+        yield _finding("SYM104", "info", None, text, hint)
     if context.deterministic_parameters:
         share = context.deterministic_parameters / max(1, context.parameters)
         count = context.deterministic_parameters
