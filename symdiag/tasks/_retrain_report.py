@@ -14,6 +14,7 @@ from symdiag.report.kinds.retrain import (
     Change,
     EvaluatedRun,
     Figures,
+    RacedStart,
     RetrainReport,
     RetrainSettings,
     RetrainVerdict,
@@ -26,7 +27,7 @@ from symdiag.tasks._inputs import TOOL
 from symdiag.tasks.options import ControlOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation
-from symdiag.training.job import Control
+from symdiag.training.job import Control, Raced
 from symdiag.training.learning_problem import LearningProblem
 from symdiag.training.verdict import (
     Difference,
@@ -117,6 +118,7 @@ def build_report(
     log_order: float,
     settings: RetrainSettings,
     history: Mapping[str, Sequence[tuple[int, float, float]]],
+    race: Raced | None,
     output: Path | None,
     run: dict[str, Any],
 ) -> RetrainReport:
@@ -143,6 +145,7 @@ def build_report(
         runs=runs,
         best_evidence=best_by_evidence(runs),
         best_predictions=best_by_predictions(runs),
+        race=_race(race),
         bound=evidence_bound([before, *controls, retrained]),
         output=None if output is None else str(output),
         verdict=outcome.verdict,
@@ -172,6 +175,15 @@ def _evaluated_run(name: str, kind: RunKind, found: Evaluation) -> EvaluatedRun:
         found.straddling_entropy,
         found.symmetrized,
         None if found.test is None else TestScores.of(found.test),
+    )
+
+
+def _race(race: Raced | None) -> tuple[RacedStart, ...]:
+    if race is None:
+        return ()
+    return tuple(
+        RacedStart(start.name, start.origin, race.steps, found, start == race.winner)
+        for start, found in race.found.items()
     )
 
 

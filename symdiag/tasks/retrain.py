@@ -34,7 +34,6 @@ from symdiag.tasks.options import ControlOptions, FileOptions, HeldOutOptions, R
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
 from symdiag.training.evaluation import Evaluation, certified_straddling, evaluate
 from symdiag.training.job import (
-    Control,
     JobSettings,
     JobState,
     Trained,
@@ -46,6 +45,7 @@ from symdiag.training.job import (
 from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.metrics import JsonLines, Sink, TensorBoard
 from symdiag.training.processes import Workers, workers_from_environment
+from symdiag.training.race import race_starts
 
 NOTHING_TO_GAIN = 0.05
 """Nats: where H(g|ω) is certainly below, the symmetrised objective differs from the ELBO by no more."""
@@ -122,7 +122,9 @@ def retrain(
         gains = runs.anyway or files.resume or _can_gain(entropy, config, runs)
         if gains:
             # every process trains; one of them evaluates, writes and reports
-            trained = _trained(problem, config, model_config, runs, files, sinks, workers)
+            trained = _trained(
+                problem, config, model_config, runs, files, evaluation, sinks, workers
+            )
         else:
             log.debug("nothing to gain: H is at most %g nats", entropy.upper)
         if not workers.writes:
@@ -144,6 +146,7 @@ def retrain(
             log_order=symmetry.spec.log_order,
             settings=settings_of(config, model_config, evaluation, runs, problem, steps),
             history=trained.history if gains else {},
+            race=trained.race if gains else None,
             output=written,
             run=run_info(started),
         )
@@ -152,7 +155,7 @@ def retrain(
 
 def _can_gain(entropy: Estimate, config: TrainingConfig, runs: ControlOptions) -> bool:
     """Whether there is a bonus for straddling to take away: training on another objective is no matter."""
-    elsewhere = runs.start != "checkpoint" or config.objective == "elbo"
+    elsewhere = runs.start != "checkpoint" or runs.starts > 1 or config.objective == "elbo"
     return elsewhere or entropy.upper >= NOTHING_TO_GAIN
 
 
@@ -162,25 +165,19 @@ def _trained(
     model: ModelConfig,
     runs: ControlOptions,
     files: FileOptions,
+    evaluation: EvaluationConfig,
     sinks: Sequence[Sink],
     workers: Workers,
 ) -> Trained:
-    controls = control_runs(runs.controls)
-    state = _state(problem, config, model, controls, files, workers)
-    job = JobSettings(controls, files.state_path, workers, _sinks(files, state, sinks, workers))
+    starts = race_starts(runs.starts, fresh=runs.start == "scratch")
+    job = JobSettings(control_runs(runs.controls), starts, evaluation, files.state_path, workers)
+    state = _state(job_settings(problem, config, model, job), files)
+    job = dataclasses.replace(job, sinks=_sinks(files, state, sinks, workers))
     return run_job(problem, config, job, state)
 
 
-def _state(
-    problem: LearningProblem,
-    config: TrainingConfig,
-    model: ModelConfig,
-    controls: Sequence[Control],
-    files: FileOptions,
-    workers: Workers,
-) -> JobState:
+def _state(settings: dict[str, Any], files: FileOptions) -> JobState:
     """A fresh state, or that of the interrupted run to go on with."""
-    settings = job_settings(problem, config, model, controls, workers.world)
     # settings travel with the state: a resumed job must be the job that was interrupted
     if not files.resume:
         return JobState(settings)

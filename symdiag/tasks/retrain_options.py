@@ -23,6 +23,14 @@ class ControlOptions:
             complete=offers(lambda: ("checkpoint", "scratch")),
         ),
     ] = "checkpoint"
+    starts: Annotated[
+        int,
+        Option(
+            "Race short runs from so many starts, --from's, draws and fresh nets; go on with the "
+            "best by L^G.",
+            least=1,
+        ),
+    ] = 1
     control: Annotated[
         bool, Option("Also train with the plain ELBO.", flags=("--control/--no-control",))
     ] = True

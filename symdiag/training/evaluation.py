@@ -103,6 +103,19 @@ def evaluate(
     )
 
 
+def symmetrized_elbo(
+    problem: LearningProblem, q: Variational, config: EvaluationConfig
+) -> Estimate:
+    """L^G of ``q`` as ``evaluate`` has it, without all the rest."""
+    posterior = q.posterior(problem.posterior)
+    with torch.no_grad():
+        draws = problem.draws(q, evaluation_noise(problem, config))
+        fit = _log_likelihoods(problem, q, draws, problem.train).sum(1)
+    elbo = shifted(_estimate(fit), -posterior.kl_to(problem.prior))
+    entropy = certified_straddling(problem, posterior, config)
+    return symmetrized_bound(elbo, entropy, problem.spec.log_order)
+
+
 def certified_straddling(
     problem: LearningProblem, posterior: Posterior, config: EvaluationConfig
 ) -> Estimate:

@@ -1,6 +1,6 @@
-"""A retraining job: the run of the chosen objective, then its control runs, resumable as a whole.
+"""A retraining job: a race of starts, the main run, its control runs; resumable as a whole.
 
-Controls maximise the plain ELBO in as many steps as the main run took. Those of kind ``continued``
+Controls maximise the plain ELBO in as many steps as led to the main run's end. Those of kind ``continued``
 start where it does; those of kind ``scratch`` are the best plain recipe that we know, a fresh net
 with small stds and KL annealing: the optimum that a straddled checkpoint sits in is easy to beat.
 
@@ -24,13 +24,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from symdiag.errors import TrainingError, UsageError
+from symdiag.estimate import Estimate
 from symdiag.formats.atomic import atomic_write
 from symdiag.objectives.variational import Variational
-from symdiag.training.config import ModelConfig, TrainingConfig, differences, eased_kl_weight
+from symdiag.training.config import (
+    EvaluationConfig,
+    ModelConfig,
+    TrainingConfig,
+    differences,
+    eased_kl_weight,
+)
+from symdiag.training.evaluation import symmetrized_elbo
 from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.loop import RunSettings, RunState, train
 from symdiag.training.metrics import Sink
-from symdiag.training.processes import Workers, graceful_stop
+from symdiag.training.processes import StopRequest, Workers, graceful_stop
+from symdiag.training.race import Start, race_config
 
 _VERSION = "1"
 
@@ -79,12 +88,22 @@ def control_runs(count: int) -> tuple[Control, ...]:
 
 
 @dataclass(frozen=True)
+class Raced:
+    """How a race went: L^G of each start after its short run of so many steps, and the best."""
+
+    steps: int
+    found: dict[Start, Estimate]
+    winner: Start
+
+
+@dataclass(frozen=True)
 class Trained:
     """The posteriors a job made: ``main`` by the chosen objective, ``controls`` by the ELBO alone."""
 
     main: Variational
     controls: dict[Control, Variational]
-    steps: int
+    race: Raced | None  # in the process that writes
+    steps: int  # of the main run
     history: dict[str, tuple[tuple[int, float, float], ...]]  # of each run, see ``RunState``
 
 
@@ -93,6 +112,8 @@ class JobSettings:
     """Who takes part, where metrics go, and where the state is kept (None: nowhere)."""
 
     controls: tuple[Control, ...] = ()
+    starts: tuple[Start, ...] = ()  # of the race, none without one
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)  # of the race
     state_path: Path | None = None
     workers: Workers = field(default_factory=Workers)
     sinks: Sequence[Sink] = ()
@@ -106,7 +127,7 @@ def run_job(
     Args:
         problem: Model, data, prior and group.
         config: Resolved settings of the main run.
-        settings: Control runs, files and processes.
+        settings: Race, control runs, files and processes.
         state: A fresh ``JobState`` or one that ``load_job`` returned.
 
     Raises:
@@ -115,42 +136,78 @@ def run_job(
     """
     job = _Job(settings, state)
     with graceful_stop() as stop:
-        main = job.run("main", problem, config, stop=stop)
-        # controls get the steps that main took, early stop included: one budget for both
+        race, start = _raced(job, problem, config, stop) if settings.starts else (None, problem)
+        main = job.run("main", start, config, stop=stop)
+        # controls get the steps that main took, early stop included, and those of the race that
+        # led to it: one budget for all
         steps = job.state.runs["main"].step
+        before = 0 if race is None else race.steps
         controls = {
             control: job.run(
                 control.name,
-                *_controlled(problem, config, control, steps),
+                *_controlled(problem, config, control, before, steps),
                 stop=stop,
-                stop_at=steps,
+                stop_at=before + steps,
             )
             for control in settings.controls
         }
-    history = {name: run.history for name, run in job.state.runs.items()}
-    return Trained(main, controls, steps, history)
+    names = ["main", *(control.name for control in controls)]
+    history = {name: job.state.runs[name].history for name in names}
+    return Trained(main, controls, race, steps, history)
+
+
+def _raced(
+    job: _Job, problem: LearningProblem, config: TrainingConfig, stop: StopRequest
+) -> tuple[Raced, LearningProblem]:
+    """A short run from every start, and the problem as the best of them left it."""
+    settings, short = job.settings, race_config(config)
+    finished = {
+        start: job.run(
+            start.name,
+            problem.restarted(start.posterior(problem.posterior, config.seed)),
+            short,
+            stop=stop,
+        )
+        for start in settings.starts
+    }
+    found: dict[Start, Estimate] = {}
+    if settings.workers.writes:
+        found = {s: symmetrized_elbo(problem, q, settings.evaluation) for s, q in finished.items()}
+    best = max(found, key=lambda start: found[start].value, default=None)
+    # every process goes on from the choice of the one that evaluated
+    winner = next(start for start in finished if settings.workers.any(start == best))
+    q = finished[winner]
+    ahead = dataclasses.replace(
+        problem, posterior=q.posterior(problem.posterior), log_noise=float(q.log_noise.detach())
+    )
+    assert short.steps is not None
+    return Raced(short.steps, found, winner), ahead
 
 
 def _controlled(
-    problem: LearningProblem, config: TrainingConfig, control: Control, steps: int
+    problem: LearningProblem, config: TrainingConfig, control: Control, before: int, steps: int
 ) -> tuple[LearningProblem, TrainingConfig]:
-    """Start and settings of a control: the plain ELBO, without options of the other objectives."""
+    """Start and settings of a control: the plain ELBO, without options of the other objectives.
+
+    ``before``: steps of a race, ``steps``: those that the main run took.
+    """
+    assert config.steps is not None
+    assert config.batch_size is not None
     plain = dataclasses.replace(
         config,
         objective="elbo",
         marginals=None,
         num_elements=None,
+        steps=before + config.steps,
         kl_weight_start=1.0,
         # the first keeps the seed: it is paired with the main run, draw by draw
         seed=config.seed + control.number - 1,
     )
     if control.kind == "continued":
         return problem, plain
-    assert config.steps is not None
-    assert config.batch_size is not None
     eased = eased_kl_weight(config.steps, config.batch_size, len(problem.train))
     # a recipe knows its length: its learning rate falls to zero where the main run stopped early
-    recipe = dataclasses.replace(plain, steps=steps, kl_weight_start=eased)
+    recipe = dataclasses.replace(plain, steps=before + steps, kl_weight_start=eased)
     return problem.restarted(scratch(problem.posterior, plain.seed)), recipe
 
 
@@ -183,16 +240,18 @@ def job_settings(
     problem: LearningProblem,
     config: TrainingConfig,
     model: ModelConfig,
-    controls: Sequence[Control],
-    world: int,
+    settings: JobSettings,
 ) -> dict[str, Any]:
     """Everything the course of a job depends on: what a resumed job must repeat."""
     posterior, data = problem.posterior, problem.train
     return {
         **config.to_dict(),
         **dataclasses.asdict(model),
-        "controls": [control.kind for control in controls],
-        "processes": world,
+        "controls": [control.kind for control in settings.controls],
+        "starts": [start.origin for start in settings.starts],
+        # which start is best may depend on how carefully they were evaluated
+        "race": dataclasses.asdict(settings.evaluation) if settings.starts else None,
+        "processes": settings.workers.world,
         # digests of contents, not paths: a changed file must be noticed, a moved one need not
         "start": _digest(*posterior.loc.values(), *posterior.scale.values()),
         "data": _digest(data.inputs.cpu().numpy(), data.targets.cpu().numpy()),

@@ -239,12 +239,13 @@ def _residual_log_std(outputs: Tensor, points: Points) -> float:
     return math.log(max(1e-3, float(residual.square().mean().sqrt())))
 
 
-def scratch(posterior: Posterior, seed: int) -> Posterior:
+def scratch(posterior: Posterior, seed: int, number: int = 0) -> Posterior:
     """Where training from scratch starts; deterministic weights are kept.
 
-    Random means (He et al. 2015 for matrices, zero for vectors) and stds of ``INITIAL_STD``.
+    Random means (He et al. 2015 for matrices, zero for vectors) and stds of ``INITIAL_STD``;
+    ``number``: which of one seed's fresh nets.
     """
-    generator = generator_for(seed, "initial")
+    generator = generator_for(seed, "initial", number)
     loc: dict[str, Array] = {}
     scale: dict[str, Array] = {}
     for name, old in posterior.loc.items():

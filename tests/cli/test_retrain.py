@@ -122,7 +122,29 @@ def test_every_run_is_listed_and_the_best_control_is_the_reference(report):
         assert "(plain ELBO" not in text
 
 
-LATER = ("runs", "compared_run", "best_evidence", "best_predictions")
+LATER = ("runs", "compared_run", "best_evidence", "best_predictions", "race")
+
+
+def test_a_race_is_reported_and_trains_where_the_checkpoint_had_nothing_to_gain(files, capsys):
+    """Next to no stds: no straddling, so that without other starts it would not train."""
+    state = torch.load(files / "model.pt", weights_only=True)
+    torch.save({k: v - 9.0 if "rho" in k else v for k, v in state.items()}, files / "model.pt")
+    assert run(files, "--control-runs", "0", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "nothing to gain"
+    more = ["--starts", "3", "--control-runs", "0", "--exit-zero", "--format", "json"]
+    assert run(files, *more) == 0
+    report = json.loads(capsys.readouterr().out)
+    jsonschema.validate(report, json.loads(schema_text("retrain")))
+    race = report["race"]
+    assert [r["origin"] for r in race] == ["start", "draw", "scratch"]
+    assert [r["steps"] for r in race] == [6, 6, 6]
+    (chosen,) = (r for r in race if r["chosen"])
+    assert chosen["symmetrized"]["value"] == max(r["symmetrized"]["value"] for r in race)
+    text = " ".join(render(from_dict(report), "text").split())
+    assert (
+        f"after 6 steps each of the retrained run's objective. It went on from {chosen['name']},"
+        in text
+    )
 
 
 def test_a_gain_over_a_straddled_optimum_is_none_over_a_fresh_net(files, capsys):

@@ -8,33 +8,37 @@ import pytest
 import torch
 from training_examples import config, vector
 
-from symdiag.training.config import KL_WEIGHT_START
+from symdiag.training.config import KL_WEIGHT_START, EvaluationConfig
+from symdiag.training.evaluation import evaluate
 from symdiag.training.job import Control, JobSettings, JobState, control_runs, load_job, run_job
 from symdiag.training.learning_problem import scratch
 from symdiag.training.loop import RunSettings, RunState, train
+from symdiag.training.race import Start, race_config, race_starts, redrawn
+
+QUICK = EvaluationConfig(samples=16, budget=0.1)
 
 
-@pytest.mark.parametrize("broken", ["main", "control-1", "control-2"])
+@pytest.mark.parametrize("broken", ["start-1", "main", "control-1", "control-2"])
 def test_a_job_resumes_bit_exact_in_runs_of_every_kind(problem, tmp_path, broken):
     problem = dataclasses.replace(problem, learn_noise=True)
-    settings = JobSettings(control_runs(2), tmp_path / "s")
-    whole = run_job(problem, config(problem), JobSettings(control_runs(2)), JobState({}))
+    starts = race_starts(2, fresh=False) if broken in ("start-1", "main") else ()
+    apart = JobSettings(control_runs(2), starts, QUICK)
+    settings = dataclasses.replace(apart, state_path=tmp_path / "s")
+    options = {"steps": 200} if starts else {}
+    given = config(problem, **options)
+    whole = run_job(problem, given, apart, JobState({}))
 
     def killed(record):
         if (record.phase, record.step) == (broken, 30):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_job(
-            problem,
-            config(problem),
-            dataclasses.replace(settings, sinks=[killed]),
-            JobState({}),
-        )
+        run_job(problem, given, dataclasses.replace(settings, sinks=[killed]), JobState({}))
     state = load_job(tmp_path / "s", {})
     assert list(state.runs)[-1] == broken
     assert state.runs[broken].step == 20
-    again = run_job(problem, config(problem), settings, state)
+    again = run_job(problem, given, settings, state)
+    assert again.race == whole.race
     assert [run.kind for run in again.controls] == ["continued", "scratch"]
     for a, b in zip(runs_of(whole), runs_of(again), strict=True):
         assert torch.equal(vector(a), vector(b))
@@ -132,3 +136,76 @@ def test_a_learned_noise_starts_at_the_residuals_of_each_start(problem):
     std = np.sqrt(np.mean((mean - y) ** 2))
     assert learned.restarted(fresh).log_noise == pytest.approx(math.log(std))
     assert problem.restarted(fresh).log_noise == problem.log_noise
+
+
+def prior_itself(posterior):
+    """Fully straddled, knows nothing of the data: a bad place to start from."""
+    return posterior.replace(
+        loc={name: np.zeros_like(v) for name, v in posterior.loc.items()},
+        scale={name: np.ones_like(v) for name, v in posterior.scale.items()},
+    )
+
+
+def test_the_main_run_goes_on_from_the_best_start_and_controls_get_the_steps_of_the_race(problem):
+    records = []
+    bad = dataclasses.replace(problem, posterior=prior_itself(problem.posterior))
+    given = config(bad, steps=200)
+    settings = JobSettings(
+        control_runs(2), race_starts(3, fresh=False), QUICK, sinks=[records.append]
+    )
+    made = run_job(bad, given, settings, JobState({}))
+    assert [start.origin for start in made.race.found] == ["start", "draw", "scratch"]
+    values = {start: found.value for start, found in made.race.found.items()}
+    assert values[made.race.winner] == max(values.values())
+    assert made.race.winner.number > 0
+    assert values[made.race.winner] > values[Start(0, "start")] + 5.0
+    assert made.race.steps == 40
+    assert {r.phase: r.step for r in records} == {
+        **{f"start-{k}": 40 for k in range(3)}, "main": 200, "control-1": 240, "control-2": 240,
+    }  # fmt: skip
+    # by hand: the short run, then the whole one from where it ended
+    posterior = made.race.winner.posterior(bad.posterior, given.seed)
+    short, _ = train(bad.restarted(posterior), race_config(given), RunSettings("x"))
+    ahead = dataclasses.replace(bad, posterior=short.posterior(bad.posterior))
+    main, _ = train(ahead, given, RunSettings("x"))
+    assert torch.equal(vector(main), vector(made.main))
+    assert set(made.history) == {"main", "control-1", "control-2"}
+
+
+def test_a_race_is_by_symmetrised_evidence_and_the_checkpoint_can_win_it(problem):
+    trained, _ = train(problem, config(problem, steps=400), RunSettings("x"))
+    good = dataclasses.replace(problem, posterior=trained.posterior(problem.posterior))
+    starts = (Start(0, "start"), Start(1, "scratch"))
+    made = run_job(good, config(good, steps=50), JobSettings((), starts, QUICK), JobState({}))
+    assert made.race.winner.origin == "start"
+    short, _ = train(good, race_config(config(good, steps=50)), RunSettings("x"))
+    found = evaluate(good, short, QUICK).symmetrized
+    assert made.race.found[Start(0, "start")] == found
+
+
+def test_starts_are_distinct_and_leave_what_is_deterministic(problem):
+    given = problem.posterior.replace(
+        scale={
+            name: 0.0 * v if name == "fc2.bias" else v
+            for name, v in problem.posterior.scale.items()
+        }
+    )
+    made = [start.posterior(given, 0) for start in race_starts(5, fresh=False)]
+    assert made[0] is given
+    assert len({p.loc["fc1.weight"].tobytes() for p in made}) == 5
+    for other in made[1:]:
+        np.testing.assert_array_equal(other.loc["fc2.bias"], given.loc["fc2.bias"])
+        assert not other.scale["fc2.bias"].any()
+        assert other.scale["fc1.weight"].max() <= 0.05
+    origins = [start.origin for start in race_starts(4, fresh=True)]
+    assert origins == ["start", "scratch", "scratch", "scratch"]
+    assert race_starts(1, fresh=False) == ()
+
+
+def test_a_draw_is_one_of_the_posterior(problem):
+    wide = problem.posterior.replace(
+        loc={"w": np.full(20_000, 2.0)}, scale={"w": np.full(20_000, 3.0)}
+    )
+    drawn = redrawn(wide, 0, 1).loc["w"]
+    assert drawn.mean() == pytest.approx(2.0, abs=0.1)
+    assert drawn.std() == pytest.approx(3.0, rel=0.03)

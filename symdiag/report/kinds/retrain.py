@@ -83,6 +83,23 @@ class EvaluatedRun:
 
 
 @dataclass(frozen=True)
+class RacedStart:
+    """One start of a race (``--starts``) after a short run of the main objective."""
+
+    name: Annotated[str, Meta(description="start-0, start-1, …")]
+    origin: Annotated[
+        Literal["start", "draw", "scratch"],
+        Meta(
+            description="start: where --from says; draw: means drawn from the checkpoint's "
+            "posterior, small stds; scratch: a fresh net"
+        ),
+    ]
+    steps: Count
+    symmetrized: Annotated[Estimate, Meta(description="L^G after these steps, certified H")]
+    chosen: Annotated[bool, Meta(description="the largest value: the main run goes on from there")]
+
+
+@dataclass(frozen=True)
 class Change:
     """retrained − reference of one quantity, with an interval of about 95 % where there is one."""
 
@@ -193,6 +210,14 @@ class RetrainReport(NetworkReport):
         LATER,
         Meta(description="which of `runs` has the lowest test NLL; null without test data"),
     ] = None
+    race: Annotated[
+        tuple[RacedStart, ...],
+        LATER,
+        Meta(
+            description="empty without one; main went on from the chosen start, and controls took "
+            "the steps of its short run too"
+        ),
+    ] = ()
     bound: Bound
     output: Annotated[str | None, Meta(description="null: nothing was written")]
     verdict: RetrainVerdict

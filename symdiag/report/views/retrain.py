@@ -39,6 +39,7 @@ def document(report: RetrainReport) -> Document:
         sections=(
             Section("Before, control and retrained", (_table(report),)),
             *((Section("All runs", _all_runs(report)),) if report.runs else ()),
+            *((Section("Race of starts", _race(report)),) if report.race else ()),
             Section("Evidence", (Paragraph(report.bound.statement),)),
             Section("Written", (Paragraph(_written(report)),)),
             Section("Settings", (_settings(report),), detail=True),
@@ -115,6 +116,38 @@ def _all_runs(report: RetrainReport) -> tuple[Table, Paragraph]:
         "retrained run; from scratch: random means, small stds, in long runs a weaker KL at first."
     )
     return Table(columns if tested else columns[:-1], rows, caption), Paragraph(f"{best}.")
+
+
+_ORIGINS = {
+    "start": "the start itself",
+    "draw": "drawn from the posterior",
+    "scratch": "from scratch",
+}
+
+
+def _race(report: RetrainReport) -> tuple[Table, Paragraph]:
+    columns = (
+        Column("start", numeric=False),
+        Column("means", numeric=False),
+        Column("L^G"),
+        Column("interval"),
+    )
+    rows = tuple(
+        (
+            start.name,
+            _ORIGINS[start.origin],
+            number(start.symmetrized.value),
+            f"[{number(start.symmetrized.lower)}, {number(start.symmetrized.upper)}]",
+        )
+        for start in report.race
+    )
+    steps = report.race[0].steps
+    chosen = ", ".join(start.name for start in report.race if start.chosen)
+    text = (
+        f"Nats, after {steps} steps each of the retrained run's objective. It went on from "
+        f"{chosen}, the highest L^G; controls take {steps} steps more as well."
+    )
+    return Table(columns, rows), Paragraph(text)
 
 
 def _objective(report: RetrainReport, kind: RunKind) -> str:
