@@ -8,8 +8,10 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.wide.study import ROUTES, Cell, Routes, figures
+from benchmarks.wide.real import Split
+from benchmarks.wide.study import FUNCTIONS, ROUTES, Cell, Routes, figures
 
+KINDS = {**dict.fromkeys(FUNCTIONS, Cell), "boston": Split}
 RESULTS = Path(__file__).parent / "results.jsonl"
 
 
@@ -28,7 +30,7 @@ def run(options) -> None:
         for task in options.tasks:
             for width in options.widths:
                 for activation in options.activations:
-                    cell = Cell(task, activation, width, seed)
+                    cell = KINDS[task](task, activation, width, seed)
                     named = (task, activation, width, seed, 2 * options.steps)
                     routes = [name for name in options.routes if (*named, name) not in done]
                     one_cell(cell, options.steps, routes)
@@ -51,7 +53,7 @@ def one_cell(cell: Cell, steps: int, routes: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=("run", "tables"))
-    parser.add_argument("--tasks", nargs="+", default=["two_dim"])
+    parser.add_argument("--tasks", nargs="+", choices=KINDS, default=["two_dim"])
     parser.add_argument("--activations", nargs="+", default=["tanh", "relu"])
     parser.add_argument("--widths", nargs="+", type=int, default=[125, 500])
     parser.add_argument("--seeds", type=int, default=3)

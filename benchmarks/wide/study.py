@@ -42,6 +42,7 @@ ROUTES = (
 )
 SMALL_STD = math.exp(-3)
 DRAWS, WIDE_DRAWS = 1000, 400  # of the fit and the scores, up to 500 units and beyond
+SPREAD_DRAWS = 50
 # of H(g|ω), up to 500 units and beyond: a spread of some nats between draws, against gains of hundreds
 ENTROPY_DRAWS, ENTROPY_DRAWS_WIDE = 16, 4
 
@@ -74,8 +75,7 @@ class Cell:
     def problem(self, start: Posterior | None, std: float = 1.0) -> LearningProblem:
         """Training from ``start``, or from standard normal means with stds of about ``std``."""
         train, test = self.data()
-        outputs = 10 if self.model.likelihood == "categorical" else 1
-        sizes = (train.inputs.shape[1], self.width, outputs)
+        sizes = (train.inputs.shape[1], self.width, 1)
         blank, spec, network = mlp(sizes, self.activation)
         if start is None:
             rng = np.random.default_rng([self.seed, self.width])
@@ -151,7 +151,7 @@ def figures(problem, q, seed: int) -> dict[str, float]:
     result = evaluate(problem, q, config, entropy=entropy)
     lg = result.symmetrized
     with torch.no_grad():
-        draws = problem.draws(q, evaluation_noise(problem, config)[:200])
+        draws = problem.draws(q, evaluation_noise(problem, config)[:SPREAD_DRAWS])
         f = problem.forward(q.layout.split(draws), problem.test.inputs)
     return {
         "L": result.elbo.value,

@@ -6,11 +6,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.wide.study import ROUTES
 
 HERE = Path(__file__).parent
 CONTROLS = ROUTES[:2]
+COMPARED = (("LG", "L^G", ".0f"), ("rmse", "RMSE", ".3f"), ("nll", "NLL", ".2f"))
 FIELDS = (
     ("L", ".0f"),
     ("LG", ".0f"),
@@ -42,6 +44,7 @@ def write(rows: list[dict]) -> None:
             "",
             *gains(group),
             "",
+            *shares(group),
         ]
     (HERE / "results.md").write_text("\n".join(parts))
     draw(rows)
@@ -77,25 +80,82 @@ def _order(item: tuple[tuple, list[dict]]) -> tuple[int, int]:
 
 def gains(rows: list[dict]) -> list[str]:
     """Each symmetrised route against the best plain one of the same seed, by L^G."""
-    lines = ["Against the plain route with the better L^G of the same seed:", ""]
+    lines = ["Against the plain route with the better L^G of the same seed (of those trained):", ""]
     for (width,), group in sorted(cells(rows, "width").items()):
         seeds = cells(group, "seed").values()
         for route in ROUTES[2:]:
             pairs = [pair for pair in (_pair(seed, route) for seed in seeds) if pair]
             if pairs:
-                lg, rmse, nll = (
-                    ", ".join(f"{new[f] - old[f]:+{form}}" for old, new in pairs)
-                    for f, form in (("LG", ".0f"), ("rmse", ".3f"), ("nll", ".2f"))
-                )
-                lines.append(f"- {width}, {route}: L^G {lg}; RMSE {rmse}; NLL {nll}")
+                texts = []
+                for field, name, form in COMPARED:
+                    changes = [new[field] - old[field] for old, new in pairs]
+                    each = ", ".join(f"{change:+{form}}" for change in changes[:5])
+                    more = ", …" if len(changes) > 5 else ""
+                    texts.append(f"{name} {each}{more} ({interval(changes, form)})")
+                lines.append(f"- {width}, {route}: " + "; ".join(texts))
     return lines
 
 
 def _pair(seed: list[dict], route: str) -> tuple[dict, dict] | None:
     by_route = {row["route"]: row for row in seed}
-    if route not in by_route or not all(name in by_route for name in CONTROLS):
+    controls = [by_route[name] for name in CONTROLS if name in by_route]
+    if route not in by_route or not controls:
         return None
-    return max((by_route[name] for name in CONTROLS), key=lambda row: row["LG"]), by_route[route]
+    return max(controls, key=lambda row: row["LG"]), by_route[route]
+
+
+def interval(values: list[float], form: str) -> str:
+    """Mean and 95 % t interval over seeds."""
+    mean, half = np.mean(values), np.inf
+    if len(values) > 1:
+        half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"mean {mean:+{form}} [{mean - half:+{form}}, {mean + half:+{form}}]"
+
+
+def shares(rows: list[dict], base: int = 125) -> list[str]:
+    """Of the rise of plain VI's test RMSE from ``base`` units: what each route undoes, paired by seed."""
+    found = {(row["width"], row["route"], row["seed"]): row["rmse"] for row in rows}
+    widths = sorted({row["width"] for row in rows if row["width"] > base})
+    lines = []
+    for width in widths:
+        for route in ROUTES[1:]:
+            seeds = [
+                s for s in range(100) if all(key in found for key in _keys(base, width, route, s))
+            ]
+            if len(seeds) < 2:
+                continue
+            low, high, new = (
+                np.array([found[_keys(base, width, route, seed)[i]] for seed in seeds])
+                for i in range(3)
+            )
+            rise, undone = high - low, high - new
+            lines.append(
+                f"- {width}, {route}: RMSE rose by {interval(list(rise), '.3f')}, undone "
+                f"{interval(list(undone), '.3f')}, share {undone.mean() / rise.mean():.2f} {fieller(undone, rise)}"
+            )
+    if not lines:
+        return []
+    head = f"Of the rise of the plain route's test RMSE from {base} units (95 % intervals over seeds, Fieller's for the share):"
+    return [head, "", *lines, ""]
+
+
+def _keys(base: int, width: int, route: str, seed: int) -> tuple[tuple[int, str, int], ...]:
+    return (base, "plain", seed), (width, "plain", seed), (width, route, seed)
+
+
+def fieller(top: np.ndarray, bottom: np.ndarray) -> str:
+    """95 % interval of a ratio of means of pairs; none where the denominator may be zero."""
+    n = len(top)
+    t = stats.t.ppf(0.975, n - 1)
+    (s_tt, s_tb), (_, s_bb) = np.cov(top, bottom) / n
+    # the values r at which mean(top − r · bottom) is within t standard errors of zero
+    a = bottom.mean() ** 2 - t**2 * s_bb
+    b = top.mean() * bottom.mean() - t**2 * s_tb
+    c = top.mean() ** 2 - t**2 * s_tt
+    if a <= 0:
+        return "(no interval: the rise itself is not certain)"
+    half = np.sqrt(b**2 - a * c)
+    return f"[{(b - half) / a:.2f}, {(b + half) / a:.2f}]"
 
 
 def draw(rows: list[dict]) -> None:
@@ -104,7 +164,8 @@ def draw(rows: list[dict]) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "wide"})
-    most = cells(rows, "steps")[(min(row["steps"] for row in rows),)]
+    # the number of steps that most cells were trained for: curves need equal ones
+    most = max(cells([r for r in rows if r["task"] == "two_dim"], "steps").values(), key=len)
     groups = cells(most, "task", "activation")
     figure = Figure(figsize=(10, 2.8 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 3, squeeze=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,10 @@ from symdiag.training.config import EvaluationConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import generator_for
 
-_CHUNK = 4_000_000  # activations of the widest layer held at once
+# activations of the widest layer at once: 16 MB, which the allocator keeps for the next ones
+_CHUNK = 2_000_000
 _OUTPUTS = 12_500_000  # outputs held for the scores
-_CHUNK_POINTS = 32  # but never fewer points than these
+_CHUNK_POINTS = 1024
 # draws for H, and where H is so small that few draws may miss what makes it up
 _LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
@@ -190,23 +191,34 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
 def _log_likelihoods(
     problem: LearningProblem, q: Variational, draws: Tensor, points: Points
 ) -> NDArray[np.float64]:
-    """(S, N), in chunks of points."""
-    parts = [
-        problem.point_log_likelihood(q, draws, chunk).double().cpu()
-        for chunk in _chunks(problem, len(draws), points)
-    ]
-    values: NDArray[np.float64] = torch.cat(parts, dim=1).numpy()
+    """(S, N), some at a time."""
+
+    def compute(some: Tensor, chunk: Points) -> Tensor:
+        return problem.point_log_likelihood(q, some, chunk).double().cpu()
+
+    values: NDArray[np.float64] = _in_parts(problem, draws, points, compute).numpy()
     return values
 
 
-def _chunks(problem: LearningProblem, draws: int, points: Points) -> Iterator[Points]:
-    """Some points at a time: all of a wide layer's activations under all draws would not fit."""
+def _in_parts(
+    problem: LearningProblem,
+    draws: Tensor,
+    points: Points,
+    compute: Callable[[Tensor, Points], Tensor],
+) -> Tensor:
+    """``compute`` (s, n, ...) of some draws on some points, for all of them (S, N, ...).
+
+    All of a wide layer's activations would not fit; draws are divided rather than points, since
+    every part reads its draws' weights again.
+    """
     widest = max((group.width for group in problem.spec), default=1)
-    # not too few: every chunk reads all weights of all draws again
-    size = max(_CHUNK_POINTS, _CHUNK // (draws * widest))
-    for start in range(0, len(points), size):
-        index = torch.arange(start, min(start + size, len(points)), device=points.inputs.device)
-        yield points.take(index)
+    columns = []
+    for start in range(0, len(points), _CHUNK_POINTS):
+        end = min(start + _CHUNK_POINTS, len(points))
+        chunk = points.take(torch.arange(start, end, device=points.inputs.device))
+        size = max(1, _CHUNK // (len(chunk) * widest))
+        columns.append(torch.cat([compute(some, chunk) for some in draws.split(size)]))
+    return torch.cat(columns, dim=1)
 
 
 def _test_scores(
@@ -216,16 +228,20 @@ def _test_scores(
         return None, None
     # the scores hold outputs (S, N, d) at once: fewer draws where there are many points
     keep = max(1, min(len(draws), _OUTPUTS // len(problem.test)))
-    weights_of, log_noise = q.layout.split(draws), q.log_noise.detach()
-    parts, kept = [], []
-    for chunk in _chunks(problem, len(draws), problem.test):
-        found = problem.forward(weights_of, chunk.inputs)
-        parts.append(problem.likelihood.log_prob(found, chunk.targets, log_noise).double().cpu())
-        kept.append(found[:keep])
-    log_prob = torch.cat(parts, dim=1).numpy()
+    outputs = _in_parts(
+        problem,
+        draws[:keep],
+        problem.test,
+        lambda some, chunk: problem.forward(q.layout.split(some), chunk.inputs),
+    )
+    log_noise = q.log_noise.detach()
+    log_prob = problem.likelihood.log_prob(outputs, problem.test.targets, log_noise)
+    log_prob = log_prob.double().cpu().numpy()
+    if keep < len(draws):
+        rest = _log_likelihoods(problem, q, draws[keep:], problem.test)
+        log_prob = np.concatenate([log_prob, rest])
     # log-mean-exp over draws: the predictive density is a mixture, its log no mean of logs
     point_nll = np.log(len(draws)) - np.logaddexp.reduce(log_prob, axis=0)
-    outputs = torch.cat(kept, dim=1)
     scores = problem.likelihood.scores(outputs, problem.test.targets, log_noise)
     return dataclasses.replace(scores, nll=float(point_nll.mean())), point_nll
 

@@ -75,16 +75,19 @@ def test_the_log_likelihoods_interval_is_two_standard_errors_either_way(problem)
     assert found.elbo.upper - found.elbo.lower == pytest.approx(4 * error)
 
 
-def test_evaluation_in_chunks_of_points_is_that_of_all_points(problem, monkeypatch):
-    """Chunks of seven points: fit, test NLL and scores are the same."""
+def test_evaluation_in_parts_is_that_of_all_draws_and_points(problem, monkeypatch):
+    """Seven points and few draws at a time: fit, test NLL and scores are the same."""
     config = EvaluationConfig(samples=20, budget=0.2)
     q = problem.start()
-    monkeypatch.setattr(evaluation, "_CHUNK_POINTS", len(problem.test) + len(problem.train))
     whole = evaluation.evaluate(problem, q, config)
     monkeypatch.setattr(evaluation, "_CHUNK_POINTS", 7)
-    monkeypatch.setattr(evaluation, "_CHUNK", 1)
+    monkeypatch.setattr(evaluation, "_CHUNK", 200)
     parts = evaluation.evaluate(problem, q, config)
     np.testing.assert_allclose(parts.draws, whole.draws, rtol=1e-10)
     np.testing.assert_allclose(parts.point_nll, whole.point_nll, rtol=1e-10)
     assert parts.test.metric == pytest.approx(whole.test.metric, rel=1e-10)
     assert parts.test.calibration_error == pytest.approx(whole.test.calibration_error, abs=1e-9)
+    # scores from few draws, the density from all
+    monkeypatch.setattr(evaluation, "_OUTPUTS", 4 * len(problem.test))
+    few = evaluation.evaluate(problem, q, config)
+    np.testing.assert_allclose(few.point_nll, whole.point_nll, rtol=1e-10)
