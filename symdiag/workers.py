@@ -6,15 +6,21 @@ Importing this loads no torch: one process alone needs none of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from symdiag.errors import SymdiagError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LOST = "process-lost"
+_LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # what torchrun sets
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,78 @@ class Workers:
         """Whether ``flag`` holds in any process (so that all leave the loop together)."""
         return self.sum([float(flag)])[0] > 0.0
 
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """``function`` of every item, each by one process, and known to all of them afterwards."""
+        found: list[Result | None] = [None] * len(items)
+        own = [function(item) for item in items[self.rank :: self.world]]
+        for rank, part in enumerate(self._gather(own)):
+            found[rank :: self.world] = part
+        return cast("list[Result]", found)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails in one process inside fails in all of them, by the same error.
+
+        Without it, the others would wait for a message that never comes, or take the next one for
+        it. To be left by every process before the next message of another purpose.
+        """
+        try:
+            yield
+        except _Elsewhere as failure:
+            raise failure.error from None
+        except Exception as error:
+            if getattr(error, "code", "") != LOST:
+                self._exchange(_Failed(_told(error)))
+            raise
+        try:
+            self._gather(None)
+        except _Elsewhere as failure:
+            raise failure.error from None
+
+    def _gather(self, value: Result) -> list[Result]:
+        """The ``value`` of each process.
+
+        Raises:
+            _Elsewhere: Another process has failed.
+        """
+        parts = self._exchange(value)
+        for part in parts:
+            if isinstance(part, _Failed):
+                raise _Elsewhere(part.error)
+        return parts
+
+    def _exchange(self, value: Any) -> list[Any]:
+        if self.world == 1:
+            return [value]
+        from torch import distributed as dist
+
+        parts: list[Any] = [None] * self.world
+        with _connected():
+            dist.all_gather_object(parts, value)
+        return parts
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Sent in place of a result."""
+
+    error: SymdiagError
+
+
+class _Elsewhere(Exception):
+    """Another process has failed."""
+
+    def __init__(self, error: SymdiagError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _told(error: Exception) -> SymdiagError:
+    """What the other processes are told: something that any of them can read."""
+    if isinstance(error, SymdiagError):
+        return error
+    return SymdiagError(f"{type(error).__name__}: {error}", code="internal-error")
+
 
 @contextmanager
 def _connected() -> Iterator[None]:
@@ -99,9 +177,12 @@ def _connected() -> Iterator[None]:
         yield
     except RuntimeError as error:
         first = str(error).splitlines()[0]
-        raise SymdiagError(
-            f"another process of this run has ended: {first}", code="process-lost"
-        ) from error
+        raise SymdiagError(f"another process of this run has ended: {first}", code=LOST) from error
+
+
+def is_first() -> bool:
+    """Whether torchrun's variables name this the first process, or none of several."""
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 @contextmanager
@@ -110,12 +191,19 @@ def workers_from_environment() -> Iterator[Workers]:
 
     Messages travel over gloo: they are one flat vector per step, on the CPU or the GPU.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1" or not os.environ.keys() >= _LAUNCHED:
         yield Workers()
         return
     from torch import distributed as dist
 
-    dist.init_process_group("gloo")
+    try:
+        dist.init_process_group("gloo")
+    except (RuntimeError, ValueError) as error:
+        raise SymdiagError(
+            f"the processes of this run did not meet: {str(error).splitlines()[0]}",
+            code=LOST,
+            hint="to run alone inside a job of torchrun, unset WORLD_SIZE",
+        ) from error
     try:
         yield Workers(dist.get_rank(), dist.get_world_size())
     finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from symdiag.cli._streams import is_tty, speaks_unicode, wants_color, write_stderr, write_stdout
 from symdiag.errors import OutputError, UsageError
+from symdiag.workers import is_first
 
 if TYPE_CHECKING:
     from symdiag.cli._options import ShownOptions
@@ -168,7 +169,7 @@ def progress_bar(shown: ShownOptions) -> Iterator[Callable[[str, float], None] |
 
     FORCE_COLOR does not count: an animation in a CI log is noise.
     """
-    if shown.quiet or not (is_tty(sys.stdout) and is_tty(sys.stderr)):
+    if shown.quiet or not (is_tty(sys.stdout) and is_tty(sys.stderr) and is_first()):
         yield None
         return
     from rich.console import Console

@@ -20,6 +20,7 @@ from symdiag.tasks.options import (
     ReadingOptions,
 )
 from symdiag.training.config import ModelConfig
+from symdiag.workers import LOST, Workers, workers_from_environment
 
 
 def register(app: typer.Typer) -> None:
@@ -58,12 +59,17 @@ def analyze(
         diagnosis=diagnosis,
         estimation=estimation,
     )
-    found = [
-        _analyze_one(path, shown, many=len(paths) > 1, reading=own, **options)
-        for path, own in zip(paths, _readings(reading, paths, diagnosis), strict=True)
-    ]
-    items = [getattr(one, "report", one) for one in found]
-    emit(out, [*items, *_side_by_side(found)])
+    readings = _readings(reading, paths, diagnosis)
+    with workers_from_environment() as workers:
+        found = [
+            _analyze_one(path, shown, workers, many=len(paths) > 1, reading=own, **options)
+            for path, own in zip(paths, readings, strict=True)
+        ]
+        items = [getattr(one, "report", one) for one in found]
+        # all processes have the same, and end when the first has written it
+        with workers.together():
+            if workers.writes:
+                emit(out, [*items, *_side_by_side(found)])
     return _code(items, verdict)
 
 
@@ -86,21 +92,25 @@ def _readings(
     ]
 
 
-def _analyze_one(path: Path, shown: OutputOptions, *, many: bool, **options: Any) -> Any:
+def _analyze_one(
+    path: Path, shown: OutputOptions, workers: Workers, *, many: bool, **options: Any
+) -> Any:
     """An analysis; among several files, this one's failure instead, so that the others go on."""
     from symdiag.tasks.analyze import analysis as run
 
     try:
-        with progress_bar(shown) as progress:
-            return run(path, progress=progress, **options)
+        with progress_bar(shown) as progress, workers.together():
+            return run(path, progress=progress, workers=workers, **options)
     except Exception as error:
-        if not many:
+        # nothing can be shared any more with a process that has ended
+        if not many or getattr(error, "code", "") == LOST:
             raise
         from symdiag.report import Failure
 
         failure = Failure(str(path), explained(error))
         # at once, not with the report: a long run should say early what it leaves out
-        write_stderr(error_line(failure.error, failure.path))
+        if workers.writes:
+            write_stderr(error_line(failure.error, failure.path))
         return failure
 
 

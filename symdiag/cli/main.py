@@ -19,6 +19,7 @@ from symdiag import __version__, cli
 from symdiag.cli._exits import INTERRUPTED, NO_VERDICT, OK, error_line, explained
 from symdiag.cli._streams import StdoutError, write_stderr, write_stdout
 from symdiag.errors import SymdiagError, UsageError
+from symdiag.workers import is_first
 
 _FIRST = ("analyze", "inspect", "compare", "align", "prune", "retrain", "samples")
 
@@ -110,7 +111,8 @@ def _fail(error: BaseException, args: list[str]) -> int:
         write_stderr("".join(traceback.format_exception(error)))
     problem = explained(error)
     write_stderr(error_line(problem))
-    if _format_wanted(args) == "json" and not isinstance(problem, StdoutError):
+    # of several processes the first alone writes to stdout
+    if is_first() and _format_wanted(args) == "json" and not isinstance(problem, StdoutError):
         _print_json(problem)
     return INTERRUPTED if problem.code == "interrupted" else NO_VERDICT
 

@@ -19,6 +19,7 @@ from symdiag.estimators.sensitivity import Sensitivity, sensitivity
 from symdiag.network import Network
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.workers import Workers
 
 _SENSITIVITY_ENTRIES = 40_000_000  # weights x draws over all groups
 _SENSITIVITY_CUBES = 8_000_000_000  # width³ x draws of one group: a few seconds
@@ -62,19 +63,23 @@ def diagnose(
     device: str = "cpu",
     setting: Setting | None = None,
     progress: Callable[[str, float], None] | None = None,
+    workers: Workers | None = None,
 ) -> Diagnosis:
     """Units, clusters and totals for every group of ``spec``.
 
     ``setting``: forward pass and inputs, by which collapsed units are told; from the weights
-        without.
+        without. ``workers``: processes that share the groups.
     """
-    parts = []
-    for k, result in enumerate(straddling.groups):
+    network = None if setting is None else setting.network
+
+    def part_of(k: int) -> _Part:
         generator = np.random.default_rng([seed, 1_000_003, k])
-        network = None if setting is None else setting.network
-        parts.append(_Part.of(posterior, result, generator, device, network))
+        part = _Part.of(posterior, straddling.groups[k], generator, device, network)
         if progress is not None:
             progress("diagnosing", (k + 1) / len(straddling.groups))
+        return part
+
+    parts = (workers or Workers()).map(part_of, range(len(straddling.groups)))
     retention = {part.result.group.name: part.sensitivity.retention for part in parts}
     off = collapsed(posterior, spec, setting or Setting(seed=seed), retention)
     total = Total(

@@ -16,8 +16,9 @@ of the sum (the identity is a draw of g given ω), so E w = Z still.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,10 @@ from symdiag.estimate import Estimate
 from symdiag.estimators import budget as budgets
 from symdiag.estimators.evaluator import StraddlingEstimator
 from symdiag.estimators.joint import rest_of, size
-from symdiag.estimators.values import add
+from symdiag.estimators.values import DrawValues, add
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import PermutationSpec
+from symdiag.workers import Workers
 
 _FEWEST = 5  # exceedances that a tail can be fitted to
 _PRIOR_SIZE, _PRIOR_SHAPE = 10.0, 0.5  # of k̂: worth ten exceedances (Vehtari et al. 2024, app. C)
@@ -134,6 +136,7 @@ def symmetrized_log_ratio(
     seed: int,
     budget: float,
     device: str = "cpu",
+    workers: Workers | None = None,
 ) -> tuple[Array, str]:
     """log q^G(ω) − log q(ω) of the first draws that the budget allows, (S',), and how it was had.
 
@@ -147,7 +150,9 @@ def symmetrized_log_ratio(
         seed: Seed of the permanents' and the sandwich's randomness.
         budget: Nominal seconds (``budget.py``).
         device: Torch device for the slot densities.
+        workers: Processes that share the chunks; the result is that of one process.
     """
+    workers = workers or Workers()
     estimator = StraddlingEstimator(posterior, spec, effort=budgets.effort_for(spec), device=device)
     joint, fixed = estimator.wants_joint, _draw_seconds(estimator)
     parts: list[Array] = []
@@ -155,22 +160,39 @@ def symmetrized_log_ratio(
     spent, done = 0.0, 0
     if fixed * LEAST_DRAWS > budget:
         return np.zeros(0), ""
-    for chunk in chunks:
-        draws = {name: value.to("cpu" if joint else device) for name, value in chunk.items()}
-        generator = np.random.default_rng([seed, 23, done])
+
+    def values(chunk: tuple[int, Mapping[str, Tensor]]) -> DrawValues:
+        start, own = chunk
+        draws = {name: value.to("cpu" if joint else device) for name, value in own.items()}
+        generator = np.random.default_rng([seed, 23, start])
         if joint:
-            found = estimator.joint(draws, estimator.elements, generator)
-        else:
-            found = add([estimator.one_group(g, draws, generator, False) for g in spec])
-        # exact draws have all their ends at the value
-        parts.append(np.where(found.exact, found.value, found.expectation.upper))
-        methods.update(dict.fromkeys(found.methods))
-        done += len(found)
-        spent += len(found) * fixed + budgets.seconds(float(found.operations.sum()))
-        # the permanents' own cost is known from here on
-        if spent > budget or spent / done * LEAST_DRAWS > budget:
-            break
+            return estimator.joint(draws, estimator.elements, generator)
+        return add([estimator.one_group(g, draws, generator, False) for g in spec])
+
+    numbered, over = _numbered(chunks), False
+    # a chunk for each process at a time; where the budget ends, what comes after is not used
+    while not over and (some := list(itertools.islice(numbered, workers.world))):
+        for found in workers.map(values, some):
+            # exact draws have all their ends at the value
+            parts.append(np.where(found.exact, found.value, found.expectation.upper))
+            methods.update(dict.fromkeys(found.methods))
+            done += len(found)
+            spent += len(found) * fixed + budgets.seconds(float(found.operations.sum()))
+            # the permanents' own cost is known from here on
+            over = spent > budget or spent / done * LEAST_DRAWS > budget
+            if over:
+                break
     return np.concatenate(parts) - spec.log_order, "+".join(methods)
+
+
+def _numbered(
+    chunks: Iterable[Mapping[str, Tensor]],
+) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
+    """Each chunk with the number of draws before it."""
+    done = 0
+    for chunk in chunks:
+        yield done, chunk
+        done += len(next(iter(chunk.values())))
 
 
 def _draw_seconds(estimator: StraddlingEstimator) -> float:

@@ -5,6 +5,7 @@ Defined in docs/theory/estimators.md, "Straddling entropy".
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from symdiag.estimators.values import (
 from symdiag.permanents import Effort
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, PermutationSpec
+from symdiag.workers import Workers
 
 Progress = Callable[[str, float], None]
 
@@ -66,6 +68,7 @@ def estimate_straddling(
     device: str = "cpu",
     effort: Effort | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Straddling:
     """Straddling entropy H(g|ω) and mutual information I = log|G| − H, per group and in total.
 
@@ -81,6 +84,7 @@ def estimate_straddling(
         effort: How hard the permanents are worked on; by default less where layers are wide (see
             ``budget.py``).
         progress: Called with (stage, fraction done).
+        workers: Processes that share the batches of draws; the result is that of one process.
 
     Returns:
         Estimates whose ``interval`` says what is promised. The total is Σ_l H_l, a lower bound on
@@ -93,7 +97,15 @@ def estimate_straddling(
     estimator = StraddlingEstimator(
         posterior, spec, effort=effort or budgets.effort_for(spec), device=device
     )
-    batches, notes = _run(estimator, samples, seed, precision, budget or DEFAULT_BUDGET, progress)
+    batches, notes = _run(
+        estimator,
+        samples,
+        seed,
+        precision,
+        budget or DEFAULT_BUDGET,
+        progress,
+        workers or Workers(),
+    )
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
     bounds = deterministic_bounds(posterior, spec)
     groups = tuple(_group_result(g, per_group[g.name], bounds.groups[g.name]) for g in spec)
@@ -119,6 +131,7 @@ def _run(
     precision: float | None,
     budget: float,
     progress: Progress | None,
+    workers: Workers,
 ) -> tuple[list[Batch], tuple[str, ...]]:
     """All batches: a pilot, then what precision and budget ask for."""
     fixed = _fixed_cost(estimator)
@@ -133,7 +146,8 @@ def _run(
         budgets.decoding_cost(estimator.posterior, estimator.spec) if estimator.decodes else 0.0
     )
     chain = budgets.chain_draws(cost + decoding, budget, pilot)
-    runner = _Runner(estimator, seed, chunk, budgets.Allocation(certified, chain, joint), progress)
+    allocation = budgets.Allocation(certified, chain, joint)
+    runner = _Runner(estimator, seed, chunk, allocation, progress, workers)
     runner.run(pilot)
     notes = (
         []
@@ -198,6 +212,16 @@ def _chunk(posterior: Posterior, spec: PermutationSpec) -> int:
     return max(1, min(64, _CHUNK // largest))
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """One batch: its number, the draws before it, its own, and whether these get certified bounds."""
+
+    number: int
+    done: int
+    size: int
+    certify: bool
+
+
 class _Runner:
     """Accumulates batches; each batch has its own generator derived from the seed and its number."""
 
@@ -208,36 +232,48 @@ class _Runner:
         chunk: int,
         allocation: budgets.Allocation,
         progress: Progress | None,
+        workers: Workers,
     ) -> None:
         self.estimator, self.seed, self.chunk = estimator, seed, chunk
-        self.allocation, self.progress = allocation, progress
+        self.allocation, self.progress, self.workers = allocation, progress, workers
         self.batches: list[Batch] = []
         self.done = 0
 
     def run(self, count: int) -> None:
         """``count`` more draws."""
-        goal = self.done + count
-        while self.done < goal:
+        goal, done, planned = self.done + count, self.done, list[_Planned]()
+        while done < goal:
             certified = self.allocation.certified
-            certify = self.done < certified
-            size = min(self.chunk, (certified if certify else goal) - self.done, goal - self.done)
-            generator = np.random.default_rng([self.seed, len(self.batches)])
-            draws = self.estimator.draws(generator, size)
-            left = self.allocation.after(self.done)
-            # the joint sandwich covers the first draws without a gap: once left out, it stays out
-            joint = 0 if any(b.joint is None for b in self.batches) else left.joint
-            self.batches.append(
-                self.estimator.evaluate(
-                    draws,
-                    generator,
-                    certify=certify,
-                    chain_draws=left.chain,
-                    joint_draws=joint,
-                )
-            )
-            self.done += size
+            certify = done < certified
+            size = min(self.chunk, (certified if certify else goal) - done, goal - done)
+            planned.append(_Planned(len(self.batches) + len(planned), done, size, certify))
+            done += size
+        # a batch for each process at a time
+        for start in range(0, len(planned), self.workers.world):
+            for batch in self.workers.map(self._batch, planned[start : start + self.workers.world]):
+                # where batches come one after another, one behind a gap has none: see ``_batch``
+                joint = None if self._has_gap else batch.joint
+                self.batches.append(dataclasses.replace(batch, joint=joint))
+                self.done += len(next(iter(batch.groups.values())))
             if self.progress is not None:
                 self.progress("estimating", self.done / goal)
+
+    @property
+    def _has_gap(self) -> bool:
+        return any(batch.joint is None for batch in self.batches)
+
+    def _batch(self, planned: _Planned) -> Batch:
+        generator = np.random.default_rng([self.seed, planned.number])
+        draws = self.estimator.draws(generator, planned.size)
+        left = self.allocation.after(planned.done)
+        return self.estimator.evaluate(
+            draws,
+            generator,
+            certify=planned.certify,
+            chain_draws=left.chain,
+            # the joint sandwich covers the first draws without a gap: once left out, it stays out
+            joint_draws=0 if self._has_gap else left.joint,
+        )
 
     def spread(self) -> tuple[float, float]:
         """Mean and standard deviation over draws of the total so far."""

@@ -30,6 +30,7 @@ from symdiag.training.data import Dataset
 from symdiag.training.evaluation import Evaluation, evaluate, importance, shifted
 from symdiag.training.learning_problem import LearningProblem, Points, build_problem
 from symdiag.training.randomness import generator_for
+from symdiag.workers import Workers
 
 _CHUNK = 2_000_000  # weights times draws pushed through the network at a time
 
@@ -130,6 +131,7 @@ def measure_evidence(
     *,
     entropy: Estimate,
     meter: MeterOptions,
+    workers: Workers | None = None,
 ) -> Evidence:
     """Both evidence bounds, importance weights and the test scores; nothing where there are no data.
 
@@ -147,7 +149,7 @@ def measure_evidence(
     )
     q = problem.start()
     noise = None if posterior.is_mean_field else _correlated_noise(posterior, problem, q, config)
-    found = evaluate(problem, q, config, entropy=entropy, noise=noise)
+    found = evaluate(problem, q, config, entropy=entropy, noise=noise, workers=workers)
     # the evaluation's KL is that of the marginals
     extra = posterior.total_correlation()
     elbo = Elbo(
@@ -158,7 +160,9 @@ def measure_evidence(
         likelihood=model.likelihood,
         noise_std=found.noise_std,
         # its densities are a mean-field posterior's
-        importance=importance(problem, q, config, found.draws) if noise is None else None,
+        importance=None
+        if noise is not None
+        else importance(problem, q, config, found.draws, workers),
         kl_weight=read_kl_weight(problem, posterior, symmetry, model, meter, estimation.seed),
     )
     if found.test is None:

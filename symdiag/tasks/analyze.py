@@ -56,6 +56,7 @@ from symdiag.tasks.options import (
 )
 from symdiag.training.config import ModelConfig
 from symdiag.training.evaluation import shifted
+from symdiag.workers import Workers
 
 __all__ = ["Analysis", "analysis", "analyze", "evidence_table"]
 
@@ -106,8 +107,12 @@ def analysis(
     diagnosis: DiagnosisOptions,
     *,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Analysis:
-    """``analyze``, with the draws that a comparison with other posteriors needs."""
+    """``analyze``, with the draws that a comparison with other posteriors needs.
+
+    ``workers``: processes that share the work, each of which calls this and has the same result.
+    """
     started = time.time()
     check_device(estimation.device)
     # a reference comes last, with a companion of its own where two are given
@@ -121,9 +126,16 @@ def analysis(
     # the file has it
     weights = symmetry.spec.restricted(posterior.loc.keys() - set(symmetry.repeated))
     setting = function_setting(posterior, symmetry, given, estimation.seed)
-    straddling, found = _estimated(posterior, weights, setting, estimation, progress)
+    straddling, found = _estimated(posterior, weights, setting, estimation, progress, workers)
     evidence = measure_evidence(
-        posterior, symmetry, given, model_config, estimation, entropy=straddling.total, meter=meter
+        posterior,
+        symmetry,
+        given,
+        model_config,
+        estimation,
+        entropy=straddling.total,
+        meter=meter,
+        workers=workers,
     )
     info = model_info(posterior, symmetry, reading)
     verdict, if_chain = _verdicts(straddling, symmetry, diagnosis.max_straddling)
@@ -182,6 +194,7 @@ def _estimated(
     setting: Setting,
     estimation: EstimationOptions,
     progress: Progress | None,
+    workers: Workers | None,
 ) -> tuple[Straddling, Diagnosis]:
     straddling = estimate_straddling(
         posterior,
@@ -192,6 +205,7 @@ def _estimated(
         budget=estimation.budget,
         device=estimation.device,
         progress=progress,
+        workers=workers,
     )
     log.debug("H(g|w) by %s from %d draws", straddling.total.method, straddling.samples)
     found = diagnose(
@@ -202,6 +216,7 @@ def _estimated(
         device=estimation.device,
         setting=setting,
         progress=progress,
+        workers=workers,
     )
     return straddling, found
 

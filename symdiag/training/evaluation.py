@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from symdiag.posterior import Posterior
 from symdiag.training.config import EvaluationConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import generator_for
+from symdiag.workers import Workers
 
 # activations of the widest layer at once: 16 MB, which the allocator keeps for the next ones
 _CHUNK = 2_000_000
@@ -70,18 +72,20 @@ def evaluate(
     *,
     entropy: Estimate | None = None,
     noise: Tensor | None = None,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Evaluate ``q`` with draws that depend on the seed only: two posteriors' are paired.
 
     ``entropy`` is H(g|ω) where it is known already; ``noise`` (S, D) replaces the draws' own, to
-    pair posteriors of different widths.
+    pair posteriors of different widths. ``workers``: processes that share the forward passes.
     """
+    workers = workers or Workers()
     posterior = q.posterior(problem.posterior)
     noise = evaluation_noise(problem, config) if noise is None else noise
     with torch.no_grad():
         draws = problem.draws(q, noise)
-        fit = _log_likelihoods(problem, q, draws, problem.train).sum(1)
-        test, point_nll = _test_scores(problem, q, draws)
+        fit = _log_likelihoods(problem, q, draws, problem.train, workers).sum(1)
+        test, point_nll = _test_scores(problem, q, draws, workers)
         covered = None if test is None else test.cdf
     log_likelihood = _estimate(fit)
     kl = posterior.kl_to(problem.prior)
@@ -189,14 +193,14 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
 
 
 def _log_likelihoods(
-    problem: LearningProblem, q: Variational, draws: Tensor, points: Points
+    problem: LearningProblem, q: Variational, draws: Tensor, points: Points, workers: Workers
 ) -> NDArray[np.float64]:
     """(S, N), some at a time."""
 
-    def compute(some: Tensor, chunk: Points) -> Tensor:
-        return problem.point_log_likelihood(q, some, chunk).double().cpu()
+    def compute(some: Tensor, points: Points) -> Tensor:
+        return problem.point_log_likelihood(q, some, points).double().cpu()
 
-    values: NDArray[np.float64] = _in_parts(problem, draws, points, compute).numpy()
+    values: NDArray[np.float64] = _in_parts(problem, draws, points, compute, workers).numpy()
     return values
 
 
@@ -204,7 +208,8 @@ def _in_parts(
     problem: LearningProblem,
     draws: Tensor,
     points: Points,
-    compute: Callable[[Tensor, Points], Tensor],
+    compute: Callable[..., Tensor],
+    workers: Workers,
 ) -> Tensor:
     """``compute`` (s, n, ...) of some draws on some points, for all of them (S, N, ...).
 
@@ -217,12 +222,13 @@ def _in_parts(
         end = min(start + _CHUNK_POINTS, len(points))
         chunk = points.take(torch.arange(start, end, device=points.inputs.device))
         size = max(1, _CHUNK // (len(chunk) * widest))
-        columns.append(torch.cat([compute(some, chunk) for some in draws.split(size)]))
+        parts = workers.map(partial(compute, points=chunk), draws.split(size))
+        columns.append(torch.cat(parts))
     return torch.cat(columns, dim=1)
 
 
 def _test_scores(
-    problem: LearningProblem, q: Variational, draws: Tensor
+    problem: LearningProblem, q: Variational, draws: Tensor, workers: Workers
 ) -> tuple[Scores | None, NDArray[np.float64] | None]:
     if problem.test is None:
         return None, None
@@ -232,13 +238,14 @@ def _test_scores(
         problem,
         draws[:keep],
         problem.test,
-        lambda some, chunk: problem.forward(q.layout.split(some), chunk.inputs),
+        lambda some, points: problem.forward(q.layout.split(some), points.inputs),
+        workers,
     )
     log_noise = q.log_noise.detach()
     log_prob = problem.likelihood.log_prob(outputs, problem.test.targets, log_noise)
     log_prob = log_prob.double().cpu().numpy()
     if keep < len(draws):
-        rest = _log_likelihoods(problem, q, draws[keep:], problem.test)
+        rest = _log_likelihoods(problem, q, draws[keep:], problem.test, workers)
         log_prob = np.concatenate([log_prob, rest])
     # log-mean-exp over draws: the predictive density is a mixture, its log no mean of logs
     point_nll = np.log(len(draws)) - np.logaddexp.reduce(log_prob, axis=0)
@@ -247,7 +254,11 @@ def _test_scores(
 
 
 def importance(
-    problem: LearningProblem, q: Variational, config: EvaluationConfig, log_likelihood: Array
+    problem: LearningProblem,
+    q: Variational,
+    config: EvaluationConfig,
+    log_likelihood: Array,
+    workers: Workers | None = None,
 ) -> Importance:
     """Importance weights of q and q^G, from the draws of ``evaluate``.
 
@@ -256,6 +267,7 @@ def importance(
         q: The posterior.
         config: As ``evaluate`` had it; q^G is evaluated within half of its budget.
         log_likelihood: ``Evaluation.draws`` (S,).
+        workers: Processes that share the work.
     """
     with torch.no_grad():
         ratios = [_log_prior_ratio(problem, q, noise) for noise in _noise_chunks(problem, config)]
@@ -276,6 +288,7 @@ def importance(
         seed=config.seed,
         budget=0.5 * (config.budget or DEFAULT_BUDGET),
         device=problem.device,
+        workers=workers,
     )
     if len(ratio) < weights.LEAST_DRAWS:
         least = f"{weights.LEAST_DRAWS} draws of q^G take more than half of the budget"

@@ -1,10 +1,6 @@
 """Several processes do what one does: the same draws, divided among them; one that dies stops all."""
 
-import os
 import shlex
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -121,34 +117,6 @@ def test_the_monitor_adds_up_to_that_of_one_process(problem, monkeypatch):
     np.testing.assert_allclose(np.sum(parts, 0), whole, rtol=1e-10)
 
 
-# the processes themselves, as torchrun would start them: by the variables that it sets
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
-def start_all(*given, world=2):
-    port = free_port()
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "symdiag", *given],
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "WORLD_SIZE": str(world),
-                "RANK": str(rank),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-
-
 def wait_for(path, process, seconds=240):
     deadline = time.monotonic() + seconds
     while not path.exists():
@@ -157,17 +125,12 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.01)
 
 
-def end_of(processes):
-    outputs = [p.communicate(timeout=240) for p in processes]
-    return [p.returncode for p in processes], outputs
-
-
 def tensors(path):
     posterior = formats.load(path)
     return [*posterior.loc.values(), *posterior.scale.values()]
 
 
-def test_kill_minus_nine_of_one_process_then_resume_is_bit_exact(tmp_path):
+def test_kill_minus_nine_of_one_process_then_resume_is_bit_exact(start_all, end_of, tmp_path):
     """Wide enough to be sampled: the tables of partners must come back as well."""
     checkpoint = write_checkpoint(tmp_path / "model.pt", width=14)
     x, y = wave(40, 0)
