@@ -66,6 +66,22 @@ class Recurrent(nn.Module):
         return self.out(h)
 
 
+class Gated(nn.Module):
+    """A GRU whose three gates are stacked in one matrix, as nn.GRU has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.keep, self.out = Dense(9, 2), Dense(9, 3), Dense(1, 3)
+
+    def forward(self, x):
+        h = x.new_zeros(len(x), 3)
+        for t in range(x.shape[1]):
+            (a, b, c), (r, z, n) = self.read(x[:, t]).chunk(3, 1), self.keep(h).chunk(3, 1)
+            update = torch.sigmoid(b + z)
+            h = (1.0 - update) * torch.tanh(c + torch.sigmoid(a + r) * n) + update * h
+        return self.out(h)
+
+
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()
@@ -126,6 +142,10 @@ def residual():
 
 def recurrent():
     return made(Recurrent)
+
+
+def gated():
+    return made(Gated)
 
 
 def tokens():

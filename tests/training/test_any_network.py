@@ -18,6 +18,7 @@ POINTS = 12
 INPUTS = {
     "residual": RNG.standard_normal((POINTS, 3)),
     "recurrent": RNG.standard_normal((POINTS, 4, 2)),
+    "gated": RNG.standard_normal((POINTS, 4, 2)),
     "tokens": RNG.integers(0, 9, (POINTS, 4)),
     "attention": RNG.standard_normal((POINTS, 4, 3)),
     "images": RNG.standard_normal((POINTS, 1, 4, 4)),

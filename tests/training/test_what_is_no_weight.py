@@ -10,6 +10,7 @@ from torch import nn
 
 import symdiag
 from symdiag import formats
+from symdiag.errors import UnsupportedError
 from symdiag.objectives.penalty import StraddlingPenalty
 from symdiag.posterior import Posterior
 from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
@@ -173,11 +174,11 @@ def test_an_unread_number_is_no_part_of_the_evidence():
     assert "fc2.bias" in problem.prior.loc
 
 
-def test_pyro_guide_with_a_noise_latent(tmp_path):
+def trained_guide(kind):
+    """A guide of a regression whose noise std is a latent of its own, its inputs and targets."""
     pyro = pytest.importorskip("pyro")
     from pyro import distributions as dist
-    from pyro.infer import SVI, Trace_ELBO
-    from pyro.infer.autoguide import AutoNormal
+    from pyro.infer import SVI, Trace_ELBO, autoguide
     from pyro.nn import PyroModule, PyroSample
 
     pyro.clear_param_store()
@@ -204,15 +205,19 @@ def test_pyro_guide_with_a_noise_latent(tmp_path):
     x = rng.uniform(-2.0, 2.0, (20, 1))
     inputs, targets = torch.tensor(x).float(), torch.tensor(np.sin(x[:, 0])).float()
     net = Net()
-    guide = AutoNormal(net)
+    guide = getattr(autoguide, kind)(net)
     svi = SVI(net, guide, pyro.optim.Adam({"lr": 0.02}), Trace_ELBO())
     for _ in range(10):
         svi.step(inputs, targets)
-    torch.save(guide.state_dict(), tmp_path / "guide.pt")
+    return guide, inputs, targets
 
-    symdiag.retrain(
+
+def test_pyro_guide_with_a_noise_latent(tmp_path):
+    guide, inputs, targets = trained_guide("AutoNormal")
+    torch.save(guide.state_dict(), tmp_path / "guide.pt")
+    found = symdiag.retrain(
         tmp_path / "guide.pt",
-        Dataset(x, np.sin(x[:, 0])),
+        Dataset(inputs.double().numpy(), targets.double().numpy()),
         noise=0.3,
         prior_std=1.0,
         activation="tanh",
@@ -224,7 +229,25 @@ def test_pyro_guide_with_a_noise_latent(tmp_path):
     guide.load_state_dict(torch.load(tmp_path / "out.pt"))
     for name, value in guide.state_dict().items():
         assert torch.equal(value, before[name]) == ("sigma" in name), name
-    assert guide(inputs)["fc1.weight"].shape == (5, 1)
+    # the guide with the new values, and the network written out: what the report says of them
+    sums = []
+    for _ in range(400):
+        w = guide(inputs)
+        hidden = torch.tanh(inputs @ w["fc1.weight"].T + w["fc1.bias"])
+        mean = (hidden @ w["fc2.weight"].T + w["fc2.bias"]).squeeze(-1)
+        sums.append(torch.distributions.Normal(mean, 0.3).log_prob(targets).sum().item())
+    reported = found.report.retrained.log_likelihood
+    error = np.hypot(np.std(sums) / 20.0, reported.std_error)
+    assert abs(np.mean(sums) - reported.value) < 5.0 * error
+
+
+@pytest.mark.parametrize("kind", ["AutoLowRankMultivariateNormal", "AutoMultivariateNormal"])
+def test_correlated_guides_are_refused_with_the_reason(kind):
+    guide, inputs, targets = trained_guide(kind)
+    data = Dataset(inputs.double().numpy(), targets.double().numpy())
+    with pytest.raises(UnsupportedError, match="weights are correlated") as caught:
+        symdiag.retrain(guide, data, noise=0.3, prior_std=1.0, activation="tanh", **FEW)
+    assert caught.value.code == "correlated-posterior"
 
 
 def test_numpyro_params_with_a_noise_latent(tmp_path):
