@@ -115,7 +115,7 @@ def symmetrized_elbo(
     posterior = q.posterior(problem.posterior)
     with torch.no_grad():
         draws = problem.draws(q, evaluation_noise(problem, config))
-        fit = _log_likelihoods(problem, q, draws, problem.train).sum(1)
+        fit = _log_likelihoods(problem, q, draws, problem.train, Workers()).sum(1)
     elbo = shifted(_estimate(fit), -posterior.kl_to(problem.prior))
     entropy = certified_straddling(problem, posterior, config)
     return symmetrized_bound(elbo, entropy, problem.spec.log_order)
