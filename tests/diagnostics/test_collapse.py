@@ -19,6 +19,7 @@ from symdiag.diagnostics.function_change import MomentChange, SampledChange, kee
 from symdiag.estimate import Estimate
 from symdiag.network import forward, infer_network
 from symdiag.posterior import Posterior
+from symdiag.report.views._tables import group_table
 from symdiag.symmetry.inference import infer_spec
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
@@ -235,3 +236,13 @@ def test_a_wide_layer_of_units_like_the_prior_is_said_to_exchange_them():
     assert f"{off} of them exchange labels and can hold up to log {off}!" in held
     entropy = report.total.straddling_entropy.value
     assert entropy == pytest.approx(math.lgamma(off + 1), abs=0.01)
+
+
+def test_no_unit_is_both_kept_and_off():
+    """Two units that learned nothing keep their labels half of the time, and can go."""
+    small = chain([2, 2, 1], mean=0.01, std=0.05)
+    report = symdiag.analyze(small, activation="relu", samples=64)
+    assert all(n.collapsed for n in report.groups[0].neurons)
+    assert any(n.retention > 0.5 for n in report.groups[0].neurons)
+    (table,) = group_table(report)
+    assert table.rows[0][-2:] == ("0", "2")

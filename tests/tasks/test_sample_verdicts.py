@@ -68,3 +68,20 @@ def test_repeated_draws_are_noticed(tmp_path, different, said):
     report = concluded(tmp_path, draws)
     assert report.distinct == different
     assert said in " ".join(render(report, "text").split())
+
+
+def test_one_network_with_free_units_is_not_called_an_ensemble(tmp_path):
+    """Seven units never move, five are like the prior: alignment removes no more than from unrelated networks."""
+    generator = np.random.default_rng(5)
+    common, free = untrained(1, generator), untrained(30, generator)
+    draws = {n: common[n] + 0.01 * v for n, v in free.items()}
+    draws["fc1.weight"][:, :5], draws["fc1.bias"][:, :5] = (
+        free["fc1.weight"][:, :5],
+        free["fc1.bias"][:, :5],
+    )
+    draws["fc2.weight"][:, :, :5] = 0.1 * free["fc2.weight"][:, :, :5]
+    report = concluded(tmp_path, draws)
+    moved = [unit.moved for unit in report.groups[0].units]
+    assert max(moved[5:]) < 0.2 < min(moved[:5])
+    assert report.verdict == "no more than chance"
+    assert "ensemble" not in render(report, "text")

@@ -74,7 +74,7 @@ def _change(group: GroupReport) -> str:
     if change is None:  # a report of an older version
         return "they carry no signal"
     how = "" if group.change_measured else " (bounded from the weights)"
-    return f"without them the mean function changes by {change:.2g} predictive stds{how}"
+    return f"without them the mean function changes by at most {change:.2g} predictive stds{how}"
 
 
 def _held(group: GroupReport) -> str:

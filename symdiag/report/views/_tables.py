@@ -24,8 +24,8 @@ WORST = 5
 
 _CAPTION = (
     "log|G|, H and I in nats. H: straddling entropy, from 0 (one mode) to log|G| (symmetric). I = "
-    "log|G| - H. modes = exp H. kept: neurons that keep their label in most draws. off: collapsed "
-    "neurons."
+    "log|G| - H. modes = exp H. kept: active neurons that keep their label in most draws. off: "
+    "collapsed neurons."
 )
 _KINDS = {
     "exact": "Monte Carlo error over weight draws only",
@@ -67,9 +67,14 @@ def _group_caption(report: Report) -> str:
     return f"{_CAPTION} Interval, {_promises(kinds)}{signs}"
 
 
+def _kept(neuron: NeuronInfo) -> bool:
+    """A unit that can go is counted as off, whatever becomes of its label: none is both."""
+    return neuron.retention > RETAINED and not neuron.collapsed
+
+
 def _group_row(group: GroupReport) -> tuple[str, ...]:
     entropy = group.straddling_entropy
-    kept = sum(n.retention > RETAINED for n in group.neurons)
+    kept = sum(_kept(n) for n in group.neurons)
     return (
         group.name,
         f"{group.width}*" if group.signed else str(group.width),
@@ -96,7 +101,7 @@ def _total_row(report: Report) -> tuple[str, ...]:
         entropy.interval,
         number(total.mutual_information.value, 2),
         modes(entropy.value),
-        str(sum(n.retention > RETAINED for n in neurons)) if neurons else "n/a",
+        str(sum(_kept(n) for n in neurons)) if neurons else "n/a",
         str(sum(n.collapsed for n in neurons)) if neurons else "n/a",
     )
 

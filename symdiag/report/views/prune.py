@@ -36,12 +36,13 @@ def headline(report: PruneReport) -> str:
     """The verdict in one sentence."""
     if report.verdict == "nothing to prune":
         return (
-            "NOTHING TO PRUNE: no unit can go without changing the mean function by more than "
+            "NOTHING TO PRUNE: no unit was found without which the mean function changes by at most "
             f"{report.settings.tolerance:g} predictive stds."
         )
     widths = ", ".join(f"{r.group} {r.width} -> {r.left}" for r in report.removed if r.units)
     return (
-        f"PRUNED: {widths}; the mean function changes by {report.mean_change:.2g} predictive stds."
+        f"PRUNED: {widths}; the mean function changes by at most {report.mean_change:.2g} "
+        "predictive stds."
     )
 
 

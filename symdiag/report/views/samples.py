@@ -220,15 +220,25 @@ def _remarks(info: DrawsInfo) -> tuple[str, ...]:
 def _next(report: SamplesReport) -> str:
     if report.verdict == "label switching":
         return (
-            "Means, stds and R-hat of single weights mean nothing for these draws as they are; -o "
-            "aligned.npz writes them in one labelling. Predictions are unaffected."
+            "Means, stds and R-hat of the weights of units that move mean nothing for these draws as "
+            "they are; -o aligned.npz writes them in one labelling. Predictions are unaffected."
         )
-    if report.verdict in ("independent members", "no more than chance"):
+    if report.verdict == "independent members":
         return (
             "These draws are an ensemble of different networks: no labelling gives means, stds or "
             "R-hat of single weights a meaning. Compare and average their predictions."
         )
+    if report.verdict == "no more than chance":
+        # unrelated networks give this, and so does one whose units overlap or are free
+        return (
+            "Nothing shows that labels were switched: these are different networks, or one whose "
+            "units are spread so widely that they take each other's places. Compare and average their "
+            "predictions; means, stds and R-hat of the weights of units that move say nothing."
+        )
+    but = (
+        "" if report.off == 0 else f", but for the {percent(report.off, 1.0)} of draws that are off"
+    )
     return (
         "Moments and R-hat of single weights can be taken at face value as far as labels are "
-        "concerned."
+        f"concerned{but}."
     )
