@@ -7,7 +7,7 @@ import pytest
 from alignment_examples import every_state, mlp_spec, planted, random_posterior, residual_spec
 from scipy.optimize import linear_sum_assignment
 
-from symdiag.alignment import align, dual_ascent
+from symdiag.alignment import align, bounds, dual_ascent
 from symdiag.alignment.assignment import build_assignment
 from symdiag.alignment.bounds import split_bound, triangle_holds
 from symdiag.alignment.certificate import assignment_margins
@@ -58,6 +58,31 @@ def test_align_finds_the_exhaustive_optimum(widths, signed, cost):
         found = align(model, reference, spec, cost=cost)
         assert found.certificate.distance == pytest.approx(best, rel=1e-9)
         assert found.certificate.lower_bound <= best * (1 + 1e-12)
+
+
+def test_an_ascent_step_stays_on_the_simplex_and_moves_towards_the_dearer_axis():
+    """Shares of each tensor's cost sum to one over its axes and are positive: else the bound is none."""
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        keys = [(block, axis) for block in range(3) for axis in range(block + 1)]
+        weights = {key: 1.0 / (key[0] + 1) for key in keys}
+        slopes = {key: float(generator.normal()) for key in keys}
+        found = bounds._ascend(weights, slopes, float(generator.uniform(0.1, 1.0)))
+        for block in range(3):
+            shares = [found[key] for key in keys if key[0] == block]
+            assert min(shares) > 0.0
+            assert sum(shares) == pytest.approx(1.0)
+        dearer = slopes[1, 0] > slopes[1, 1]
+        assert (found[1, 0] > found[1, 1]) == dearer
+
+
+def test_ascent_raises_the_split_bound_of_most_problems(monkeypatch):
+    problems = [small_problem([2, 4, 4, 1], False, "w2", seed) for seed in range(10)]
+    raised = [split_bound(Solver(p)) for p in problems]
+    monkeypatch.setattr(bounds, "_STEPS", 1)
+    first = [split_bound(Solver(p)) for p in problems]
+    assert all(more >= one for more, one in zip(raised, first, strict=True))
+    assert sum(more > one * (1.0 + 1e-6) for more, one in zip(raised, first, strict=True)) >= 5
 
 
 def test_bounds_of_tied_and_recurrent_groups_hold_against_exhaustive_search():

@@ -50,6 +50,21 @@ def test_two_weight_net_agrees_with_quadrature():
     assert abs(estimate.value - expected) < 4 * estimate.std_error
 
 
+def test_what_is_not_looked_at_does_not_count():
+    """Of some tensors alone, the sum over a group is that of a net without the others; H can only be larger."""
+    posterior, spec = mlp((2, 6, 1), seed=1, std=0.7)
+    group, seen = spec.groups[0], ("l0.weight", "l0.bias")
+    draws = to_torch(posterior.sample(np.random.default_rng(0), 200))
+    loc, scale = to_torch(posterior.loc), to_torch(posterior.scale)
+    members = tuple(m for m in group.members if m.tensor in seen)
+    options = dict(generator=np.random.default_rng(0), effort=DEFAULT)
+    part = group_values(group, loc, scale, draws, tensors=seen, **options)
+    alone = group_values(Group("h", 6, members), loc, scale, draws, **options)
+    whole = group_values(group, loc, scale, draws, **options)
+    assert part.value == pytest.approx(alone.value, rel=1e-12)
+    assert part.value.mean() > whole.value.mean() + 0.1
+
+
 def test_information_and_entropy_add_up_to_log_order():
     posterior, spec = mlp((2, 6, 1), seed=1, std=0.7)
     result = estimate_straddling(posterior, spec, samples=64, seed=0)

@@ -155,6 +155,8 @@ def test_what_must_be_refused_is(name):
             likelihood.targets(torch.tensor(refusal.targets).double(), refusal.outputs)
         assert caught.value.code == "bad-data"
         assert caught.value.hint
+        # what targets are, or how many; not only that these are none
+        assert "must be" in str(caught.value) or "columns but" in str(caught.value)
 
 
 def test_noise_is_refused_where_there_is_none(name):

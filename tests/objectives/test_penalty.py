@@ -221,8 +221,10 @@ def test_the_schedule_is_that_of_retraining():
 
 @pytest.mark.parametrize("option", ["draws", "every", "value_every"])
 def test_counts_below_one_are_refused(option):
-    with pytest.raises(UsageError, match=option):
+    with pytest.raises(UsageError, match=option) as caught:
         StraddlingPenalty(make_model(), activation="relu", **{option: 0})
+    assert caught.value.code == "bad-option"
+    StraddlingPenalty(make_model(), activation="relu", **{option: 1})
 
 
 def test_refusals():
@@ -231,8 +233,10 @@ def test_refusals():
     with pytest.raises(UnsupportedError, match="cannot be trained through"):
         torch_transform("1/sqrt(h)")
     penalty = StraddlingPenalty(make_model(), activation="relu")
-    with pytest.raises(UsageError, match="no draws given"):
+    with pytest.raises(UsageError, match="no draws given") as caught:
         penalty({})
+    assert caught.value.code == "usage"
+    assert all(name in caught.value.hint for name in penalty.names)
 
 
 @pytest.mark.parametrize(
