@@ -120,3 +120,40 @@ def test_torch_uncertainty_averages_over_layers_and_shifts_the_value_only(librar
     theirs = torch.cat([g.flatten() for g in torch.autograd.grad(total, stored)])
     ours = torch.cat([g.flatten() for g in torch.autograd.grad(exact, stored)]) / 2
     assert float((theirs @ ours) / (ours @ ours)) == pytest.approx(1.0, abs=0.02)
+
+
+class Heads(torch.nn.Module):
+    """Two layers side by side: linear in all weights, so that the optimum is known."""
+
+    def __init__(self, layer, inputs, outputs):
+        super().__init__()
+        options = {"prior_sigma_1": PRIOR, "prior_sigma_2": PRIOR, "prior_pi": 1.0}
+        self.first, self.second = (layer(inputs, outputs // 2, **options) for _ in range(2))
+
+    def forward(self, x):
+        return torch.cat([self.first(x), self.second(x)], -1)
+
+
+def test_torch_uncertaintys_average_over_layers_is_named(tmp_path, library, data):
+    """ELBOLoss with its documented weight 1/N: T = ½ for two layers, whatever is taken off per weight."""
+    model = Heads(library("torch_uncertainty.layers.bayesian").BayesLinear, INPUTS, OUTPUTS)
+    loc, std = optimum(data, 0.5, 0.5)
+    raw = np.log(np.expm1(std))
+    parts = {"mu": loc, "sigma": raw}
+    with torch.no_grad():
+        for half, layer in zip(
+            (slice(0, 3), slice(3, 6)), (model.first, model.second), strict=True
+        ):
+            for kind, values in parts.items():
+                getattr(layer, f"weight_{kind}").copy_(torch.tensor(values[half, :INPUTS].copy()))
+                getattr(layer, f"bias_{kind}").copy_(torch.tensor(values[half, INPUTS].copy()))
+    torch.save(model.state_dict(), tmp_path / "q.pt")
+    options = dict(data=data, noise=NOISE, batch_size=BATCH, samples=4, model=model)
+    report = analyze(tmp_path / "q.pt", **options)
+    found = report.elbo.kl_weight
+    assert found.status == "ok"
+    assert found.value == pytest.approx(0.5, rel=0.05)
+    cause = found.causes[0]
+    assert (cause.name, cause.library) == ("mean-over-layers", "torch-uncertainty")
+    assert "−½ per weight" in cause.text
+    assert any("−½" in f.message for f in report.findings if f.code == "SYM301")
