@@ -160,6 +160,31 @@ def test_layers_that_differ_by_two_are_not_settled_rather_than_averaged():
     assert (found.status, found.convention) == ("not-stationary", "summed")
 
 
+def test_a_small_layer_of_another_weight_is_not_drowned_by_a_large_one():
+    gradients = measure_gradients(trained(*optimum(1.0)))
+    every = np.concatenate([np.tile(np.arange(INPUTS + 1), 40), np.arange(INPUTS + 1)])
+    small = np.arange(len(every)) >= 40 * (INPUTS + 1)
+    many = gradients.take(np.ones(INPUTS + 1, dtype=bool))
+    many = dataclasses.replace(
+        many, **{k: v[every] for k, v in vars(many).items() if isinstance(v, np.ndarray)}
+    )
+    names = ("a.weight", "b.weight")
+    for factor, status in ((1.0, "ok"), (2.0, "not-stationary")):
+        own = np.where(small, factor, 1.0)
+        found = meter.assess(
+            dataclasses.replace(
+                many,
+                names=names,
+                tensor=small.astype(int),
+                fit_log_std=many.fit_log_std * own,
+                fit_mean=many.fit_mean * own,
+            ),
+            POINTS,
+        )
+        assert found.status == status
+        assert any("b.weight 2" in reason for reason in found.reasons) == (factor == 2.0)
+
+
 def test_an_unknown_noise_scales_the_weight_and_leaves_the_squared_error_alone():
     loc, scale = optimum(4.0)
     known, unknown = (meter.measure(trained(loc, scale, noise=n)) for n in (NOISE, None))

@@ -109,7 +109,7 @@ def assess(
     # the average over weights of what multiplies their KL
     share = float(line.convention.share(sizes)[gradients.tensor].mean())
     value = line.slope * share
-    status, reasons = _status(line)
+    status, reasons = _status(line, sizes, layers)
     crossed = robust_slope(
         line.kl, gradients.fit_log_std, gradients.fit_log_std_error, intercept=True
     )
@@ -255,7 +255,7 @@ def _agree(layers: tuple[Part, ...], share: Array) -> bool:
     )
 
 
-def _status(line: _Line) -> tuple[Status, tuple[str, ...]]:
+def _status(line: _Line, sizes: Sizes, layers: tuple[Part, ...]) -> tuple[Status, tuple[str, ...]]:
     if line.slope <= 0.0 or not math.isfinite(line.half_width):
         return "not-stationary", ("the data pull the log stds the same way as the prior does",)
     reasons = []
@@ -268,7 +268,11 @@ def _status(line: _Line) -> tuple[Status, tuple[str, ...]]:
     apart = abs(math.log(line.natural.slope / line.robust.slope))
     if apart > 0.5 * MAX_HALF_WIDTH:
         reasons.append(f"two ways of averaging over log stds differ by {apart:.0%}")
-    if line.half_width <= MAX_HALF_WIDTH:
+    # a large tensor alone makes a narrow interval, whatever a small one says
+    if not _agree(layers, line.convention.share(sizes)):
+        told = ", ".join(f"{part.name} {part.value:.2g}" for part in layers if _tells(part))
+        reasons.append(f"no one weight for all tensors ({told})")
+    elif line.half_width <= MAX_HALF_WIDTH:
         return "ok", ()
     return "not-stationary", tuple(reasons) or (
         f"the interval is {line.half_width:.0%} wide to either side",
