@@ -35,8 +35,8 @@ EXPLANATIONS = (
         meaning=(
             "No single weight of the KL balances the gradients at this checkpoint: training was "
             "stopped before means and stds had settled, the learning rate was not lowered at the "
-            "end, or likelihood, noise or prior were not those of training. What is shown is the "
-            "best fit, and no claim."
+            "end, likelihood, noise or prior were not those of training, or the objective was "
+            "another, such as the symmetrised one. What is shown is the best fit, and no claim."
         ),
         action=(
             "Train on with a falling learning rate, or run `symdiag analyze MODEL --data "
