@@ -385,6 +385,16 @@ def test_words_and_numbers_stay_whole_however_little_room_is_left(name, width):
         assert re.findall(r"1{3,}", text) == ["1" * digits] * 3
 
 
+def test_a_row_without_a_table_is_a_sentence():
+    columns = (Column("", numeric=False), Column("before"), Column("interval"), Column(""))
+    rows = (("symmetrised ELBO", "1" * 60, "", "===="),)
+    document = Document("m.pt", "ok", "good", "OK.", (Section("T", (Table(columns, rows),)),))
+    text = " ".join(render(Entry({}, document), "text", RenderOptions(width=80)).split())
+    assert f"symmetrised ELBO; before: {'1' * 60}" in text
+    assert "interval" not in text
+    assert "==" not in text
+
+
 def test_no_digit_is_lost_in_80_columns():
     text = render(wide_report(), "text")
     for number in ("4096*", "32817", "14990", "[14957, 15023]", "10^6510.1", "expectation"):

@@ -200,11 +200,18 @@ class _Painter:
         return Text("\n".join(line.rstrip() for line in lines), overflow="fold")
 
     def stacked(self, table: Table) -> RenderableType:
-        rows = [
-            [f"{c.header}: {cell}" for c, cell in zip(table.columns, row, strict=True)]
-            for row in table.rows
-        ]
-        return Group(*(self.text("; ".join(row)) for row in rows))
+        """The rows as sentences, where no table fits."""
+        rows = []
+        for row in table.rows:
+            # what names the row needs no header; bars without one say nothing in a sentence
+            said = [row[0]] if row and not table.columns[0].header else []
+            said += [
+                f"{column.header}: {cell}"
+                for column, cell in zip(table.columns, row, strict=True)
+                if column.header and cell
+            ]
+            rows.append(self.text("; ".join(said)))
+        return Group(*rows)
 
     def notice(self, notice: Notice) -> list[RenderableType]:
         line = Text.assemble(
