@@ -27,7 +27,8 @@ from symdiag.tasks._network_data import DataSource, forward_pass, network_data
 from symdiag.tasks.options import DataOptions, EstimationOptions, HeldOutOptions, MeterOptions
 from symdiag.training.config import EvaluationConfig, ModelConfig
 from symdiag.training.data import Dataset
-from symdiag.training.evaluation import Evaluation, evaluate, importance, shifted
+from symdiag.training.evaluation import Evaluation, evaluate, shifted
+from symdiag.training.importance import importance
 from symdiag.training.learning_problem import LearningProblem, Points, build_problem
 from symdiag.training.randomness import generator_for
 from symdiag.workers import Workers

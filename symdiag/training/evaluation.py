@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,11 +16,9 @@ from torch import Tensor
 
 from symdiag.arrays import Array
 from symdiag.diagnostics.collapse import Setting, removable
-from symdiag.diagnostics.diagnosis import Coverage, Importance, ImportanceFit
+from symdiag.diagnostics.diagnosis import Coverage
 from symdiag.estimate import Estimate
 from symdiag.estimators import estimate_straddling
-from symdiag.estimators import importance as weights
-from symdiag.estimators.straddling import DEFAULT_BUDGET
 from symdiag.estimators.values import mean_and_error
 from symdiag.objectives.likelihoods.interface import Scores
 from symdiag.objectives.variational import Variational
@@ -222,7 +220,7 @@ def _in_parts(
         end = min(start + _CHUNK_POINTS, len(points))
         chunk = points.take(torch.arange(start, end, device=points.inputs.device))
         size = max(1, _CHUNK // (len(chunk) * widest))
-        parts = workers.map(partial(compute, points=chunk), draws.split(size))
+        parts = workers.map(partial(compute, points=chunk), torch.split(draws, size))
         columns.append(torch.cat(parts))
     return torch.cat(columns, dim=1)
 
@@ -242,8 +240,8 @@ def _test_scores(
         workers,
     )
     log_noise = q.log_noise.detach()
-    log_prob = problem.likelihood.log_prob(outputs, problem.test.targets, log_noise)
-    log_prob = log_prob.double().cpu().numpy()
+    found = problem.likelihood.log_prob(outputs, problem.test.targets, log_noise)
+    log_prob: NDArray[np.float64] = found.double().cpu().numpy()
     if keep < len(draws):
         rest = _log_likelihoods(problem, q, draws[keep:], problem.test, workers)
         log_prob = np.concatenate([log_prob, rest])
@@ -251,84 +249,6 @@ def _test_scores(
     point_nll = np.log(len(draws)) - np.logaddexp.reduce(log_prob, axis=0)
     scores = problem.likelihood.scores(outputs, problem.test.targets, log_noise)
     return dataclasses.replace(scores, nll=float(point_nll.mean())), point_nll
-
-
-def importance(
-    problem: LearningProblem,
-    q: Variational,
-    config: EvaluationConfig,
-    log_likelihood: Array,
-    workers: Workers | None = None,
-) -> Importance:
-    """Importance weights of q and q^G, from the draws of ``evaluate``.
-
-    Args:
-        problem: Prior, data and group.
-        q: The posterior.
-        config: As ``evaluate`` had it; q^G is evaluated within half of its budget.
-        log_likelihood: ``Evaluation.draws`` (S,).
-        workers: Processes that share the work.
-    """
-    with torch.no_grad():
-        ratios = [_log_prior_ratio(problem, q, noise) for noise in _noise_chunks(problem, config)]
-    log_weights = log_likelihood + np.concatenate(ratios)
-    plain = _fit(log_weights, "importance")
-    if not len(problem.spec):
-        return Importance(plain, None, "there is no symmetry")
-    if problem.statistics:
-        # p(D | ω) with statistics of one labelling is not invariant under relabelling ω alone
-        return Importance(plain, None, "running statistics do not move with the units")
-    ratio, method = weights.symmetrized_log_ratio(
-        q.posterior(problem.posterior),
-        problem.spec,
-        (
-            q.layout.split(problem.draws(q, noise).detach().double())
-            for noise in _noise_chunks(problem, config)
-        ),
-        seed=config.seed,
-        budget=0.5 * (config.budget or DEFAULT_BUDGET),
-        device=problem.device,
-        workers=workers,
-    )
-    if len(ratio) < weights.LEAST_DRAWS:
-        least = f"{weights.LEAST_DRAWS} draws of q^G take more than half of the budget"
-        return Importance(plain, None, f"{least}; raise --budget")
-    return Importance(plain, _fit(log_weights[: len(ratio)] - ratio, f"importance+{method}"))
-
-
-def _noise_chunks(problem: LearningProblem, config: EvaluationConfig) -> Iterator[Tensor]:
-    """The rows of ``evaluation_noise``, some at a time: of a large net not all of them fit twice."""
-    size = problem.flat_prior.loc.numel()
-    most = max(1, min(32, _CHUNK // size))
-    # one stream of numbers, whatever the cuts; the first tells what a draw costs
-    generator = generator_for(config.seed, "evaluation", 3)
-    left, count = config.samples, min(4, most)
-    while left > 0:
-        noise = generator.standard_normal((min(count, left), size))
-        yield torch.from_numpy(noise).to(problem.flat_prior.loc)
-        left, count = left - count, most
-
-
-def _log_prior_ratio(problem: LearningProblem, q: Variational, noise: Tensor) -> Array:
-    """log p(ω) − log q(ω) over the random weights of the draws with ``noise`` (s, D), (s,)."""
-    prior, free = problem.flat_prior, 1.0 if q.free is None else q.free.double()
-    draws = problem.draws(q, noise).double()
-    standard = (draws - prior.loc.double()) / prior.scale.double()  # (s, D)
-    log_ratio = (q.log_scale - torch.log(prior.scale)).double()
-    terms = 0.5 * (noise.double().square() - standard.square()) + log_ratio
-    result: Array = (terms * free).sum(1).cpu().numpy()
-    return result
-
-
-def _fit(log_weights: Array, method: str) -> ImportanceFit:
-    tail = weights.pareto_tail(log_weights)
-    return ImportanceFit(
-        pareto_k=None if tail is None else tail.shape,
-        std_error=None if tail is None else tail.error,
-        reliable_below=weights.reliable_below(len(log_weights)),
-        effective_draws=weights.effective_draws(log_weights),
-        bound=weights.evidence_bound(log_weights, tail, method),
-    )
 
 
 def coverages(cdf: Array) -> tuple[Coverage, ...]:
