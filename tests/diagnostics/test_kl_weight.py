@@ -237,6 +237,21 @@ def test_a_robust_slope_is_not_drawn_off_by_a_few_unsettled_weights():
     assert found.error < 0.05
 
 
+def test_dead_units_are_no_exact_measurements_of_a_slope_of_zero():
+    """A ReLU that never fires has a data gradient of exactly 0, without error, wherever its std is."""
+    rng = np.random.default_rng(1)
+    x = -rng.uniform(0.3, 1.0, 200)
+    y = 8.0 * x * np.exp(0.05 * rng.standard_normal(200))
+    error = np.full(200, 0.3)
+    y[:20], error[:20] = 0.0, 0.0
+    x[:5] = 0.0  # already at the prior
+    robust, natural = robust_slope(x, y, error), natural_slope(x, y, error)
+    assert robust.slope == pytest.approx(8.0, rel=0.03)
+    assert robust.informative > 100
+    assert natural.slope == pytest.approx(8.0, rel=0.1)
+    assert math.isfinite(natural.informative)
+
+
 @pytest.mark.parametrize(
     ("measured", "options", "name", "text"),
     [

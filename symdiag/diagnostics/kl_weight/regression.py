@@ -51,7 +51,10 @@ def robust_slope(x: Array, y: Array, error: Array, *, intercept: bool = False) -
     # relative to x, but never to zero: at x = 0 a slope shows in nothing
     size = np.abs(x) + 0.02
     error = np.maximum(error, 1e-9 * max(float(np.abs(y).max()), 1e-300))
-    weights = 1.0 / (error**2 + (0.2 * np.abs(y)) ** 2)
+    # from errors relative to the line, not to y: units that died have gradients of exactly 0, which
+    # relative errors would take for exact measurements of a slope 0
+    rough = float((x * y).sum() / (x * x).sum())
+    weights = 1.0 / (error**2 + (0.2 * rough * size) ** 2)
     beta, scatter = _solve(columns, y, weights)[0], 0.1
     bread = np.zeros((len(beta), len(beta)))
     for _ in range(_STEPS):
@@ -83,8 +86,9 @@ def _solve(columns: Array, y: Array, weights: Array) -> tuple[Array, Array]:
 
 def _informative(error: Array, size: Array, slope: float) -> Array:
     """Per point, in [0, 1]: whether its error is below a tenth of what the slope makes of it."""
-    expected = 0.1 * abs(slope) * size
-    return expected**2 / (expected**2 + error**2) if slope else np.zeros_like(size)
+    squared = (0.1 * slope * size) ** 2
+    # a weight at the prior of which the data say nothing, exactly, tells nothing
+    return squared / np.maximum(squared + error**2, 1e-300)
 
 
 def _scatter(
