@@ -17,6 +17,8 @@ from symdiag.estimators.layerwise import chain_values
 from symdiag.estimators.total import total_estimate
 from symdiag.estimators.values import DrawEnds, DrawValues, add
 from symdiag.permanents import DEFAULT
+from symdiag.posterior import Posterior
+from symdiag.symmetry.spec import Group, Member, PermutationSpec
 
 
 def enumerate_two_layers(posterior, draw):
@@ -90,6 +92,33 @@ def test_brackets_of_widths_five_and_six(spread):
 
     for order in (spec.groups, spec.groups[::-1]):
         no_more(exact, chain_values(order, batch.groups, draws, values).value)
+
+
+def test_a_group_whose_tensors_are_all_scrambled_counts_with_the_log_of_its_order():
+    """Rows and columns of one matrix permuted: whatever group comes first sees nothing and stays uniform."""
+    loc = np.random.default_rng(0).normal(size=(3, 4))
+    posterior = Posterior({"w": loc}, {"w": np.full(loc.shape, 0.5)})
+    rows, columns = Group("r", 3, (Member("w", 0),)), Group("c", 4, (Member("w", 1),))
+    estimator = StraddlingEstimator(posterior, PermutationSpec((rows, columns)), effort=DEFAULT)
+    drawn = posterior.sample(np.random.default_rng(1), 20)["w"]
+    draws = estimator.tensors({"w": drawn})
+
+    def values(group, draws, tensors):
+        return estimator.one_group(group, draws, np.random.default_rng(3), True, tensors)
+
+    known = {g.name: values(g, draws, None) for g in (rows, columns)}
+    density = norm.logpdf(drawn, loc, 0.5).sum((1, 2))
+    moved = [
+        norm.logpdf(drawn[:, list(p)][:, :, list(q)], loc, 0.5).sum((1, 2))
+        for p in itertools.permutations(range(3))
+        for q in itertools.permutations(range(4))
+    ]
+    exact = logsumexp(moved, axis=0) - density
+    for first, second in ((rows, columns), (columns, rows)):
+        found = chain_values((first, second), known, draws, values).value
+        expected = first.log_order + known[second.name].value
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        assert found.mean() > exact.mean()
 
 
 def test_dead_ends_of_the_joint_proposal_carry_no_weight():
