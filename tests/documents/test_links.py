@@ -33,3 +33,13 @@ def test_links_lead_somewhere(page):
         if not goal.exists() or (anchor and anchor not in anchors(goal)):
             dead.append(target)
     assert dead == []
+
+
+@pytest.mark.parametrize("folder", ["docs", "benchmarks"])
+def test_every_page_is_in_the_menu_of_the_site(folder):
+    """MkDocs' strict build says the same, but only in CI."""
+    menu = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8"))
+    pages = (p.relative_to(ROOT) for p in ROOT.glob(f"{folder}/**/*.md"))
+    # the menu counts from docs/
+    named = {p.as_posix().removeprefix("docs/") for p in pages if "reports" not in p.parts}
+    assert named <= set(menu)
