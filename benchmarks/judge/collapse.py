@@ -26,7 +26,7 @@ from symdiag.training.loop import RunSettings, train
 
 RESULTS = Path(__file__).parent / "results" / "collapse.json"
 WEIGHTS = (0.1, 1.0, 3.0, 10.0, 30.0)
-ACTIVATIONS, OBJECTIVES, SEEDS = ("relu", "tanh"), ("elbo", "symmetrized"), (0, 1)
+ACTIVATIONS, OBJECTIVES, SEEDS = ("relu", "tanh"), ("elbo", "symmetrized"), (0, 1, 2)
 HIDDEN, NOISE, POINTS, STEPS = 12, 0.3, 80, 2500
 
 

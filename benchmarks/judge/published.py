@@ -7,8 +7,8 @@
   for training, of which always the same 1024 points come in batches of 128; three hidden layers of 16 ReLU, prior std 1, noise std .1, means started at
   0 and log stds at −2; Adam at a constant .01, 10 draws, 5000 epochs.
 
-Data: ``pip install sklearn-contrib-bde`` ships both. Each posterior is read by ``analyze``, with the batch size given; the second also with
-``--continue 4000``, as its rate never falls. Trained with the KL divided by the number of batches beside, as a control (*right*).
+Data: ``pip install sklearn-contrib-bde`` ships both. Each posterior is read by ``analyze``, with the batch size given. As the rate of the second
+never falls, it is read again after 1500 more epochs in which it does (``fall``).
 """
 
 from __future__ import annotations
@@ -147,14 +147,17 @@ class Net:
         return {"": 1.0, **{f"fc{k}.weight": f for k, f in enumerate(self.script.factors)}}
 
 
-def train(net: Net, points: Dataset, weight: float, epochs: int) -> None:
-    """With the script's own optimiser, schedule and batches."""
+def train(net: Net, points: Dataset, weight: float, epochs: int, fall: bool = False) -> None:
+    """With the script's own optimiser, schedule and batches; ``fall``: a rate that falls to 0."""
     x, y = (torch.tensor(part, dtype=torch.float32) for part in (points.inputs, points.targets))
     leaves, wide = [*net.loc, *net.raw], net.name == "wide"
     optimiser = (
         torch.optim.SGD(leaves, 1e-3, momentum=0.9) if wide else torch.optim.Adam(leaves, 1e-2)
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=500)
+    schedules = torch.optim.lr_scheduler
+    schedule = schedules.CosineAnnealingWarmRestarts(optimiser, T_0=500)
+    if fall:
+        schedule = schedules.CosineAnnealingLR(optimiser, epochs)
     for epoch in range(1, epochs + 1):
         order = torch.arange(len(x)) if wide else torch.randperm(len(x), generator=net.draw)
         for batch in order.split(net.script.batch):
@@ -163,14 +166,15 @@ def train(net: Net, points: Dataset, weight: float, epochs: int) -> None:
             if wide:
                 torch.nn.utils.clip_grad_norm_(leaves, 500)
             optimiser.step()
-        if wide and epoch < epochs:
+        if fall:
+            schedule.step()
+        elif wide and epoch < epochs:
             schedule.step(epoch)
 
 
-def row(name: str, weight: float, seed: int, epochs: int) -> dict:
-    """Train and read."""
-    points, net = data(name), Net(name, seed)
-    train(net, points, weight, epochs)
+def row(name: str, net: Net, weight: float, epochs: int) -> dict:
+    """What ``analyze`` reads."""
+    points = data(name.partition(",")[0])
     report = analyze(
         net.posterior(),
         activation="relu",
@@ -179,15 +183,13 @@ def row(name: str, weight: float, seed: int, epochs: int) -> dict:
         noise=net.script.noise,
         prior_std=net.prior,
         batch_size=net.script.batch,
-        continue_steps=0 if name == "wide" else 4000,
         samples=4,
     )
-    found, after = report.elbo.kl_weight, report.elbo.kl_weight.continued
+    found = report.elbo.kl_weight
     return {
         "script": name,
         "weight": weight,
         "planted": weight * net.script.batches,
-        "seed": seed,
         "epochs": epochs,
         "read": found.value,
         "lower": found.lower,
@@ -196,7 +198,6 @@ def row(name: str, weight: float, seed: int, epochs: int) -> dict:
         "reasons": found.reasons,
         "tensors": [(part.name, part.value) for part in found.layers],
         "cause": found.causes[0].text if found.causes else None,
-        "continued": after and (after.value, after.status, after.gain),
         "off": sum(neuron.collapsed for group in report.groups for neuron in group.neurons),
         "entropy": report.total.straddling_entropy.value,
         "said": collapse_cause(report),
@@ -206,27 +207,30 @@ def row(name: str, weight: float, seed: int, epochs: int) -> dict:
 def table(rows: list[dict]) -> str:
     """As in ``published.md``."""
     lines = [
-        "| script | KL per minibatch | T planted | T read | status | after 4000 steps more | units off | H, nats | cause named first |",
+        "| script | epochs | KL per minibatch | T planted | T read | status | units off | H, nats | cause named first |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
-        after = f"{r['continued'][0]:.3g}, {r['continued'][1]}" if r["continued"] else "–"
+        read = "–" if r["read"] is None else f"{r['read']:.3g} [{r['lower']:.3g}, {r['upper']:.3g}]"
         lines.append(
-            f"| {r['script']} | {r['weight']:.3g} | {r['planted']:.3g} | "
-            f"{r['read']:.3g} [{r['lower']:.3g}, {r['upper']:.3g}] | {r['status']} | {after} | {r['off']} | "
+            f"| {r['script']} | {r['epochs']} | {r['weight']:.3g} | {r['planted']:.3g} | "
+            f"{read} | {r['status']} | {r['off']} | "
             f"{r['entropy']:.1f} | {r['cause'] or '–'} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    """``NAME WEIGHT EPOCHS`` adds a run; without arguments the table."""
+    """``NAME WEIGHT EPOCHS [FALL]`` trains, reads and adds to the results; without arguments the table."""
     torch.set_num_threads(1)
     if sys.argv[1:]:
-        name, weight, epochs = sys.argv[1:]
-        found = row(name, float(weight), 0, int(epochs))
-        with RESULTS.open("a") as out:
-            out.write(json.dumps(found) + "\n")
+        name, weight, *epochs = sys.argv[1:]
+        net, total = Net(name, 0), 0
+        for count, ending in zip(map(int, epochs), ("", ", then a falling rate"), strict=False):
+            train(net, data(name), float(weight), count, fall=bool(ending))
+            total += count
+            with RESULTS.open("a") as out:
+                out.write(json.dumps(row(name + ending, net, float(weight), total)) + "\n")
     print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
 
 
