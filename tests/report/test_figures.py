@@ -22,9 +22,11 @@ from symdiag.report import from_dict
 from symdiag.report.codec import to_object
 from symdiag.report.figures import (
     figure_names,
+    file_label,
     find_figure,
     panels_of,
     style_of,
+    subjects,
     theme_names,
 )
 from symdiag.report.kinds import kind_names
@@ -60,10 +62,18 @@ def test_gallery(name, kind):
     svg = picture(reports, "svg", name).decode()
     words = words_of(svg)
     assert find_figure(name).title in words
+    assert any(word.startswith(file_label(subjects(reports[0])[0])) for word in words)
     assert all(label in words for label in axis_labels(name, reports))
     assert not any("nan" in word.split() for word in words)
     if name == min(n for n, k in CASES if k == kind):
         assert picture(reports, "svg", name).decode() == svg
+
+
+@pytest.mark.parametrize("kind", sorted(set(kind_names()) - {"doctor"}))
+def test_a_report_of_any_kind_names_its_files(kind):
+    for example in EXAMPLES[kind]:
+        assert subjects(example)
+        assert all(isinstance(path, str) and path for path in subjects(example))
 
 
 def words_of(svg):

@@ -142,7 +142,7 @@ def subjects(report: Any) -> tuple[str, ...]:
     """The files that a report of any kind is about."""
     if hasattr(report, "input"):
         return tuple(report.input.paths)
-    if hasattr(report, "runs"):
+    if report.kind == "universe":
         return tuple(run.model.path for run in report.runs)
     if hasattr(report, "models"):
         return tuple(model.name for model in report.models)
