@@ -74,6 +74,9 @@ def test_information_and_entropy_add_up_to_log_order():
     assert result.total_information.lower == pytest.approx(
         math.lgamma(7) - result.total.upper, abs=1e-9
     )
+    (group,) = result.groups
+    assert group.information.value == pytest.approx(math.lgamma(7) - group.entropy.value, abs=1e-9)
+    assert group.information.upper == pytest.approx(math.lgamma(7) - group.entropy.lower, abs=1e-9)
 
 
 @pytest.mark.parametrize("signed", [False, True])
