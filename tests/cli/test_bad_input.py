@@ -78,7 +78,12 @@ FAULTS = {
         {"non-finite", "bad-scale"},
     ),
     "unknown-sigma": (renamed("_std", "_sigma"), {"ambiguous-scale-transform"}),
-    "deterministic": (renamed("_mu", ""), {"no-scales-found", "missing-scale"}),
+    "deterministic": (
+        lambda path: np.savez(
+            path, **{k.removesuffix("_mu"): v for k, v in arrays().items() if "_std" not in k}
+        ),
+        {"no-scales-found"},
+    ),
     "broken-chain": (
         lambda path: np.savez(
             path, **arrays(**{"fc2.weight_mu": np.ones((2, 9)), "fc2.weight_std": np.ones((2, 9))})

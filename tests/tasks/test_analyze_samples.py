@@ -96,7 +96,15 @@ def test_identical_draws_are_a_warning():
     one = {name: values[:1] for name, values in draws_of(np.random.default_rng(1)).items()}
     copies = {name: np.repeat(values, 12, axis=0) for name, values in one.items()}
     report = analyze_samples(given(copies), activation="tanh", samples=4).report
-    assert any("only 1 of the 12 differ" in note for note in report.notes)
+    assert any("all 12 draws are the same network" in note for note in report.notes)
+    two = {
+        name: np.concatenate([v[:11], draws[:1]])
+        for (name, v), draws in zip(
+            copies.items(), draws_of(np.random.default_rng(2)).values(), strict=True
+        )
+    }
+    report = analyze_samples(given(two), activation="tanh", samples=4).report
+    assert any("only 2 of the 12 draws differ" in note for note in report.notes)
 
 
 def test_one_mode_is_one_labelling():
