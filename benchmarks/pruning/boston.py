@@ -7,6 +7,7 @@ prune single weights of such nets.
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -59,7 +60,7 @@ def trained(folder: Path, steps: int, seed: int = 0) -> tuple[Path, float]:
     found, path = q.posterior(start), folder / "boston.npz"
     arrays = {f"{name}_mu": loc for name, loc in found.loc.items()}
     np.savez(path, **arrays, **{f"{name}_std": scale for name, scale in found.scale.items()})
-    return path, float(np.exp(q.log_noise.detach()))
+    return path, math.exp(q.log_noise.item())
 
 
 def row(name: str, stage, weights: int) -> str:
@@ -73,7 +74,7 @@ def row(name: str, stage, weights: int) -> str:
     )
 
 
-def main(steps: int = 6000, polish: int = 2000, rounds: int = 3) -> None:
+def main(steps: int = 16000, polish: int = 2000, rounds: int = 3) -> None:
     """Train, then prune round by round."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
