@@ -3,6 +3,7 @@
 import itertools
 import re
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,24 @@ def test_a_page_fits_any_screen(browser, name, reports, tmp_path):
         ]
         assert all(url == path.as_uri() or url.startswith("data:") for url in fetched)
     assert len(papers) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "reports"), [pytest.param(*p, id=p[0]) for p in pages()])
+def test_axe_finds_nothing(browser, name, reports, tmp_path):
+    """Contrast, names, roles, order: the rules of axe-core, on a telephone and a screen, light and dark."""
+    found = find_spec("axe_core_python")
+    if found is None or found.origin is None:
+        pytest.skip("needs axe-core-python")
+    axe = Path(found.origin).with_name("axe.min.js").read_text("utf-8")
+    path = tmp_path / "page.html"
+    path.write_text(render_all(reports, "html", RenderOptions(figures=3)), "utf-8")
+    for width, scheme in itertools.product((360, 1440), ("light", "dark")):
+        browser.show(path, width, scheme)
+        browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        browser.evaluate(f"{axe}; 0")
+        violations = browser.evaluate(
+            "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html))"
+        )
+        assert violations == []
+        assert browser.evaluate("axe.run().then(r => r.passes.length)") > 5
