@@ -9,7 +9,9 @@ Pyro parameter store the constraint of the scale decides, whatever its name.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +52,7 @@ class _Found:
     loc: str
     scale: str
     word: str
+    loc_word: str = ""  # empty where the mean is a plain weight
 
     @property
     def layer(self) -> str:
@@ -59,49 +62,55 @@ class _Found:
 
 def _pairs(arrays: Arrays) -> tuple[list[_Found], list[_Found]]:
     """Pairs of weights, and pairs that describe the data."""
-    means = {name: key for key in arrays if (name := _base(key, LOC))}
-    scales = {name: key for key in arrays if (name := _base(key, SCALE))}
-    words = {key: parted[1] for key in scales.values() if (parted := split(key, SCALE))}
-    found = [_Found(n, key, scales[n], words[scales[n]]) for n, key in means.items() if n in scales]
+    means, scales = _named(arrays, LOC), _named(arrays, SCALE)
+    found = [
+        _Found(base, key, *scales[base], word)
+        for base, (key, word) in means.items()
+        if base in scales
+    ]
     beside = [
-        _Found(base, base, key, words[key])
-        for base, key in scales.items()
-        if base not in means and words[key] not in _GAINS
+        _Found(base, base, key, word)
+        for base, (key, word) in scales.items()
+        if base not in means and word not in _GAINS
         if base in arrays and arrays[base].shape == arrays[key].shape
     ]
     # a vector beside a vector may be anything; one for each entry of a matrix is its scale
     matrices = {pair.word for pair in beside if arrays[pair.loc].ndim > 1}
     found += [pair for pair in beside if pair.word in matrices or _is_log(pair.word)]
-    data = [pair for pair in found if _describes_data(pair, found, arrays)]
-    return [pair for pair in found if pair not in data], data
+    weights = [pair for pair in found if is_matrix(arrays[pair.loc])]
+    # where no matrix is random, vectors belong to a plain network, or else are all that there is
+    if not weights and not any(is_matrix(array) for array in arrays.values()):
+        return found, []
+    parted: tuple[list[_Found], list[_Found]] = [], []
+    layers = {pair.layer for pair in weights}
+    words = {(pair.loc_word, pair.word) for pair in weights}
+    for pair in found:
+        parted[_describes_data(pair, arrays[pair.loc].shape, layers, words)].append(pair)
+    return parted
 
 
-def _describes_data(pair: _Found, found: list[_Found], arrays: Arrays) -> bool:
+def _named(arrays: Arrays, pattern: re.Pattern[str]) -> dict[str, tuple[str, str]]:
+    """Tensor's name → (key, word) of the keys that hold one of the pattern's words beside a name."""
+    parted = ((key, split(key, pattern)) for key in arrays)
+    return {named[0]: (key, named[1]) for key, named in parted if named and named[0]}
+
+
+def _describes_data(
+    pair: _Found, shape: tuple[int, ...], layers: Set[str], words: Set[tuple[str, str]]
+) -> bool:
     """Whether these are the mean and std of inputs or targets, kept beside the network.
 
-    They are vectors or numbers, of no layer, and spelt otherwise than the weights are or called
-    after what they describe.
+    They are vectors or numbers, of none of the weights' ``layers``, and spelt otherwise than the
+    weights are (``words``) or called after what they describe.
     """
-    shape = arrays[pair.loc].shape
     plain = SCALE_WORDS[pair.word] in (IDENTITY, SQRT, None)  # nobody stores the log of a data std
-    if not plain or is_weight_like(pair.base) or arrays[pair.loc].size != max(shape, default=1):
+    if not plain or is_weight_like(pair.base) or math.prod(shape) != max(shape, default=1):
         return False
-    weights = [other for other in found if is_matrix(arrays[other.loc])]
-    if any(other.layer == tidy(pair.base) for other in weights):
-        return False  # the bias of a layer whose weight is called like the layer
-    if any(pair.layer and other.layer == pair.layer for other in weights):
+    # a layer's own bias, also where its weight is called like the layer
+    if tidy(pair.base) in layers or (pair.layer and pair.layer in layers):
         return False
-    if not weights:
-        # of a plain network, or else all that there is
-        return any(is_matrix(array) for array in arrays.values())
-    alike = {(_word(other, LOC), other.word) for other in weights}
-    named = len(shape) < 2 and _DATA.search(pair.base) is not None
-    return named or (_word(pair, LOC), pair.word) not in alike
-
-
-def _word(pair: _Found, pattern: re.Pattern[str]) -> str:
-    found = split(pair.loc, pattern)
-    return found[1] if found else ""
+    called = len(shape) < 2 and _DATA.search(pair.base) is not None
+    return called or (pair.loc_word, pair.word) not in words
 
 
 def _is_log(word: str) -> bool:
