@@ -25,7 +25,7 @@ from symdiag.training.data import Dataset
 from symdiag.training.learning_problem import build_problem, scratch
 from symdiag.training.loss import loss_terms
 from symdiag.training.optimiser import Optimiser
-from symdiag.training.processes import Workers
+from symdiag.workers import Workers
 
 DRAWS = 8
 

@@ -44,8 +44,8 @@ from symdiag.training.job import (
 )
 from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.metrics import JsonLines, Sink, TensorBoard
-from symdiag.training.processes import Workers, workers_from_environment
 from symdiag.training.race import race_starts
+from symdiag.workers import Workers, workers_from_environment
 
 NOTHING_TO_GAIN = 0.05
 """Nats: where H(g|ω) is certainly below, the symmetrised objective differs from the ELBO by no more."""

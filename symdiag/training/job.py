@@ -38,8 +38,9 @@ from symdiag.training.evaluation import symmetrized_elbo
 from symdiag.training.learning_problem import LearningProblem, scratch
 from symdiag.training.loop import RunSettings, RunState, train
 from symdiag.training.metrics import Sink
-from symdiag.training.processes import StopRequest, Workers, graceful_stop
+from symdiag.training.processes import StopRequest, graceful_stop
 from symdiag.training.race import Start, race_config
+from symdiag.workers import Workers
 
 _VERSION = "1"
 

@@ -17,7 +17,8 @@ from symdiag.training.learning_problem import LearningProblem
 from symdiag.training.loss import Monitor, Snapshot, loss_terms
 from symdiag.training.metrics import Record, Sink
 from symdiag.training.optimiser import Optimiser, learning_rate
-from symdiag.training.processes import StopRequest, Workers
+from symdiag.training.processes import StopRequest
+from symdiag.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The processes of a run, and the signals that ask them to stop."""
+"""Signals that ask a run to stop, heeded between steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-from symdiag.workers import Workers, workers_from_environment
-
-__all__ = ["StopRequest", "Workers", "graceful_stop", "workers_from_environment"]
 
 
 class StopRequest:

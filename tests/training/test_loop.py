@@ -22,8 +22,8 @@ from symdiag.training.loop import RunSettings, train
 from symdiag.training.loss import loss_terms
 from symdiag.training.metrics import JsonLines
 from symdiag.training.optimiser import learning_rate
-from symdiag.training.processes import Workers
 from symdiag.training.randomness import batch_indices, generator_for
+from symdiag.workers import Workers
 
 
 class StopAfter:

@@ -11,7 +11,7 @@ from symdiag.objectives.terms import build_objective
 from symdiag.training import evaluation, loss
 from symdiag.training.config import EvaluationConfig, TrainingConfig
 from symdiag.training.loss import Monitor, loss_terms
-from symdiag.training.processes import Workers
+from symdiag.workers import Workers
 
 
 def still(problem):
