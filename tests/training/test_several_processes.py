@@ -1,12 +1,11 @@
 """Several processes do what one does: the same draws, divided among them; one that dies stops all."""
 
 import shlex
-import time
 
 import numpy as np
 import pytest
 import torch
-from training_examples import wave, write_checkpoint
+from training_examples import wait_for, wave, write_checkpoint
 
 from symdiag import formats
 from symdiag.objectives.terms.infonce import InfoNCE
@@ -115,14 +114,6 @@ def test_the_monitor_adds_up_to_that_of_one_process(problem, monkeypatch):
     whole, *parts = np.array(seen)
     # fit and KL are the same draws; so are the permanents of so narrow a layer, which are exact
     np.testing.assert_allclose(np.sum(parts, 0), whole, rtol=1e-10)
-
-
-def wait_for(path, process, seconds=240):
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def tensors(path):

@@ -9,12 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from training_examples import wait_for
 
 from symdiag import formats
 from symdiag.cli.main import main
@@ -53,14 +53,6 @@ def run(capfd):
 
     yield call
     torch.set_num_threads(threads)
-
-
-def wait_for(path, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def tensors(path):

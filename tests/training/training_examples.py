@@ -1,5 +1,7 @@
 """A small regression posterior as a bayesian-torch file, and as a problem ready to train."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +72,12 @@ def config(problem, **options):
 
 def vector(q):
     return torch.cat([q.loc, q.log_scale, q.log_noise[None]]).detach()
+
+
+def wait_for(path, process, seconds=240):
+    """Until a running process has made the file."""
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
