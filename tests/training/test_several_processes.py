@@ -146,7 +146,7 @@ def test_kill_minus_nine_of_one_process_then_resume_is_bit_exact(start_all, end_
     for given in (command("out.pt", "--resume"), command("whole.pt")):
         codes, outputs = end_of(start_all(*given))
         assert codes[0] in (0, 1), outputs
-        assert codes[1] == 0
+        assert codes[1] == 0, (codes, outputs)
         assert outputs[1] == ("", "")
     for found, expected in zip(
         tensors(tmp_path / "out.pt"), tensors(tmp_path / "whole.pt"), strict=True
