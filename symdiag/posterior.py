@@ -10,6 +10,7 @@ import numpy as np
 
 from symdiag.arrays import Array
 from symdiag.display import Shown, SmallTable, shape_text
+from symdiag.priors import Prior
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -61,14 +62,6 @@ class Source:
 
 
 @dataclass(frozen=True)
-class GaussianPrior:
-    """Independent Gaussian prior per tensor: loc and scale broadcastable to the tensor's shape."""
-
-    loc: Mapping[str, Array]
-    scale: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
 class Covariance:
     """Correlations beyond the marginals, over the flat concatenation of ``order`` (C order each).
 
@@ -94,7 +87,7 @@ class Posterior(Shown):
     loc: Mapping[str, Array]
     scale: Mapping[str, Array]
     buffers: Mapping[str, Array] = field(default_factory=dict)
-    prior: GaussianPrior | None = None
+    prior: Prior | None = None
     covariance: Covariance | None = None
     source: Source | None = None
 
@@ -178,19 +171,15 @@ class Posterior(Shown):
             return -0.5 * float(np.log(rest).sum() + np.linalg.slogdet(inner)[1])
         return -0.5 * float(np.linalg.slogdet(factor @ factor.T + np.diag(rest))[1])
 
-    def kl_to(self, prior: GaussianPrior) -> float:
-        """Closed-form KL(q || prior) of the marginals, summed over random weights, nats."""
+    def kl_to(self, prior: Prior) -> float:
+        """KL(q || prior) of the marginals, summed over random weights, nats."""
         total = 0.0
         for name, loc in self.loc.items():
-            scale = self.scale[name]
-            if name not in prior.loc:
-                continue
-            prior_loc = np.broadcast_to(prior.loc[name], loc.shape)
-            prior_scale = np.broadcast_to(prior.scale[name], loc.shape)
-            random = scale > 0
-            ratio = scale[random] / prior_scale[random]
-            shift = (loc[random] - prior_loc[random]) / prior_scale[random]
-            total += float((0.5 * (ratio**2 + shift**2 - 1.0) - np.log(ratio)).sum())
+            if name in prior.names:
+                random = self.scale[name] > 0
+                # a std stands in where there is none: priors may differ weight by weight
+                scale = np.where(random, self.scale[name], 1.0)
+                total += float(prior.kl(name, loc, scale)[random].sum())
         return total
 
     def _small_table(self) -> SmallTable:

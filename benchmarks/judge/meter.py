@@ -26,7 +26,8 @@ from symdiag.diagnostics.kl_weight.meter import measure
 from symdiag.network.architecture import Layer, Network
 from symdiag.network.functional import forward
 from symdiag.objectives.likelihoods import find_likelihood
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import GaussianPrior
 
 WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)
 SEEDS, FRESH_SEEDS = (0, 1, 2), (10, 11, 12)

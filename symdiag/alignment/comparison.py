@@ -27,7 +27,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from symdiag.arrays import Array
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import Prior
 from symdiag.symmetry.elements import Element
 
 Verdict = Literal["same mode up to symmetry", "same function, different mode", "different"]
@@ -197,7 +198,7 @@ def path_between(
     reference: Posterior,
     log_likelihood: LogLikelihood,
     *,
-    prior: GaussianPrior | None = None,
+    prior: Prior | None = None,
     noise: tuple[Noise, Noise] | None = None,
     points: int = 11,
     samples: int = 32,

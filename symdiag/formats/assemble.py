@@ -19,7 +19,8 @@ from symdiag.formats.interface import RawCheckpoint, to_float64
 from symdiag.formats.state_dict import common_prefix, find_state_dict, tidy
 from symdiag.formats.transforms import IDENTITY
 from symdiag.formats.tree import Path, dotted
-from symdiag.posterior import Covariance, GaussianPrior, Ignored, Posterior, Source
+from symdiag.posterior import Covariance, Ignored, Posterior, Source
+from symdiag.priors import GaussianPrior, Prior
 
 _PLAIN_WEIGHT = re.compile(
     r"^(weight|bias|w|b|kernel|gamma|beta|alpha|scale|embedding"
@@ -46,7 +47,7 @@ class Draft:
     buffers: Mapping[str, Slot] = field(default_factory=dict)
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
-    prior: GaussianPrior | None = None
+    prior: Prior | None = None
     priors: Mapping[str, tuple[Slot, Slot]] = field(default_factory=dict)
     covariance: Covariance | None = None
     extra: Any = None
@@ -172,7 +173,7 @@ def _without_prefix(draft: Draft) -> Draft:
         buffers=short(draft.buffers),
         priors=short(draft.priors),
         notes=(*draft.notes, f"wrapper prefix {prefix!r} left out of the names"),
-        prior=prior and GaussianPrior(short(prior.loc), short(prior.scale)),
+        prior=prior and prior.renamed(lambda name: name.removeprefix(prefix)),
         covariance=covariance
         and replace(covariance, order=tuple(n.removeprefix(prefix) for n in covariance.order)),
     )

@@ -15,6 +15,7 @@ from symdiag.formats.interface import RawCheckpoint, Tree, to_float64
 from symdiag.formats.transforms import Transform
 from symdiag.formats.tree import Path, at, dotted, replaced
 from symdiag.posterior import Covariance, Posterior
+from symdiag.priors import GaussianPrior
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def written(posterior: Posterior, template: Template, tree: Tree) -> Tree:
             )
     for name, slot in template.buffers.items():
         put(changes, tree, (slot,), _stored(posterior.buffers[name], slot, old))
-    if posterior.prior is not None:
+    # one tensor by tensor is what dialects store at full shape
+    if isinstance(posterior.prior, GaussianPrior):
         for name, slots in template.priors.items():
             for values, slot in zip(
                 (posterior.prior.loc[name], posterior.prior.scale[name]), slots, strict=True

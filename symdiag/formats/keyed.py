@@ -18,7 +18,8 @@ from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float
 from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import Transform, stored_transform, transform_named
 from symdiag.formats.tree import Path
-from symdiag.posterior import GaussianPrior, Ignored, Posterior
+from symdiag.posterior import Ignored, Posterior
+from symdiag.priors import Prior
 
 _ANY = r"[^.]+?"
 
@@ -187,7 +188,7 @@ class KeyedDialect:
         """What a reader of the report should know of this file; nothing here."""
         return ()
 
-    def prior(self, arrays: Arrays) -> GaussianPrior | None:
+    def prior(self, arrays: Arrays) -> Prior | None:
         """A prior the file holds in a form that cannot be read tensor by tensor; None here."""
         return None
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from symdiag.arrays import Array
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
 
 
 @dataclass(frozen=True)
@@ -114,36 +114,3 @@ class Variational:
             scale={**template.scale, **{n: value.numpy().copy() for n, value in scale.items()}},
             covariance=None,
         )
-
-
-@dataclass(frozen=True)
-class FlatPrior:
-    """The Gaussian prior as flat vectors (D,)."""
-
-    loc: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(
-        cls,
-        prior: GaussianPrior,
-        layout: Layout,
-        *,
-        dtype: torch.dtype = torch.float64,
-        device: str = "cpu",
-    ) -> FlatPrior:
-        """``prior`` laid out like the weights; it must name all of them (KeyError otherwise)."""
-        flat = [
-            torch.tensor(layout.join(part), dtype=dtype, device=device)
-            for part in (prior.loc, prior.scale)
-        ]
-        return cls(*flat)
-
-
-def gaussian_kl(q: Variational, prior: FlatPrior) -> Tensor:
-    """Closed-form KL(q ‖ prior) summed over the random weights, nats."""
-    # log_scale, not log(scale): that is −inf for deterministic weights, and −inf · 0 is nan
-    log_ratio = q.log_scale - torch.log(prior.scale)
-    shift = (q.loc - prior.loc) / prior.scale
-    terms = 0.5 * (torch.exp(2.0 * log_ratio) + shift.square() - 1.0) - log_ratio
-    return (terms if q.free is None else terms * q.free).sum()

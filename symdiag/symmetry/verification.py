@@ -189,7 +189,7 @@ def prior_violations(spec: PermutationSpec, posterior: Posterior) -> tuple[tuple
     parts = [
         # a prior stored as one number per tensor is invariant, once it has the tensor's shape
         ({n: np.broadcast_to(v, shapes[n]) for n, v in stored.items() if n in shapes}, flip)
-        for stored, flip in ((posterior.prior.loc, True), (posterior.prior.scale, False))
+        for stored, flip in posterior.prior.arrays()
     ]
     found: list[tuple[str, str]] = []
     for group in spec:

@@ -26,7 +26,8 @@ from symdiag.alignment import (
     path_between,
     path_noise,
 )
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import Prior
 from symdiag.report.kinds.align import (
     Agreement,
     AlignedTo,
@@ -184,7 +185,7 @@ def on_data(
     evaluator: Evaluator,
     *,
     path: str,
-    prior: GaussianPrior | None,
+    prior: Prior | None,
     function_change: float,
     samples: int,
     seed: int,

@@ -41,14 +41,23 @@ def _texts(value: Any) -> list[list[str]]:
     if value is True:
         return [[]]
     if isinstance(value, Mapping):
-        return [[f"{name}={number:g}" if name else f"{number:g}"] for name, number in value.items()]
-    if isinstance(value, float):
-        return [[f"{value:g}"]]
+        return [[f"{k}={_numbers(v)}" if k else _numbers(v)] for k, v in value.items()]
+    if isinstance(value, float) or _is_numbers(value):
+        return [[_numbers(value)]]
     if isinstance(value, str | int | Path):
         return [[str(value)]]
     if isinstance(value, Sequence):
         return [[str(item)] for item in value if item is not None]
     return []  # an object that only Python can pass
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(v, int | float) for v in value)
+
+
+def _numbers(value: Any) -> str:
+    """A number, or those that one word holds with commas between them."""
+    return ",".join(f"{v:g}" for v in value) if _is_numbers(value) else f"{value:g}"
 
 
 def read_with(reading: ReadingOptions, position: int = 0) -> tuple[str, ...]:
@@ -119,5 +128,5 @@ def _missing_prior(posterior: Posterior, symmetry: Symmetry, model: ModelConfig)
         prior = resolve_prior(posterior, model)
         check_prior_invariance(prior, symmetry.spec.restricted(posterior.loc))
     except (UsageError, SymmetryError):
-        return [] if model.prior_std is not None else ["--prior-std", PRIOR_STD]
+        return [] if model.prior_by_name else ["--prior-std", PRIOR_STD]
     return []

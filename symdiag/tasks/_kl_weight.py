@@ -10,6 +10,7 @@ from symdiag.diagnostics.kl_weight.meter import measure
 from symdiag.diagnostics.kl_weight.result import Continuation, KlWeight
 from symdiag.errors import UnsupportedError
 from symdiag.posterior import Posterior
+from symdiag.priors import with_floor
 from symdiag.symmetry.discovery import Symmetry
 from symdiag.tasks.options import MeterOptions
 from symdiag.training.config import ModelConfig
@@ -17,6 +18,8 @@ from symdiag.training.continuation import continued
 from symdiag.training.learning_problem import LearningProblem
 
 _NOT_VARIATIONAL = ("laplace", "swag")  # dialects of Gaussians around an optimum or its path
+
+_DENSITY_FLOORS = {"blitz": 1e-6}  # PriorWeightDistribution.log_prior adds it, against log 0
 
 
 def read_kl_weight(
@@ -44,6 +47,9 @@ def read_kl_weight(
     library = posterior.source.dialect if posterior.source is not None else None
     if library is not None and library.startswith(_NOT_VARIATIONAL):
         return None
+    floor = _DENSITY_FLOORS.get(library or "")
+    if floor is not None:
+        problem = problem.under(with_floor(problem.prior, floor))
     assumptions = _assumptions(problem, model, noise)
 
     def read(posterior: Posterior) -> KlWeight:
@@ -95,8 +101,7 @@ def _assumptions(
             if noise is None
             else f"noise std {noise:g}"
         )
-    stds = {float(std) for array in problem.prior.scale.values() for std in array.flat}
-    which = f"std {next(iter(stds)):g}" if len(stds) == 1 else f"{len(stds)} stds"
-    origin = "given" if model.prior_std is not None else "from the file"
+    names = [name for name in problem.posterior.names if name not in problem.held]
+    origin = "given" if model.prior_by_name else "from the file"
     points = f"trained on these {len(problem.train)} points and no others"
-    return (*stated, f"Gaussian prior of {which}, {origin}", points)
+    return (*stated, f"{problem.prior.words(names)}, {origin}", points)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from symdiag.priors import mixture_words
 from symdiag.report.kinds.analyze import ModelInfo
 from symdiag.report.kinds.retrain import (
     Bound,
@@ -25,7 +26,7 @@ from symdiag.report.kinds.retrain import (
 from symdiag.report.parts import NetworkInfo
 from symdiag.tasks._inputs import TOOL
 from symdiag.tasks.options import ControlOptions
-from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig
+from symdiag.training.config import EvaluationConfig, ModelConfig, TrainingConfig, Triple
 from symdiag.training.evaluation import Evaluation
 from symdiag.training.job import Control, Raced
 from symdiag.training.learning_problem import LearningProblem
@@ -244,6 +245,13 @@ def _change(difference: Difference) -> Change:
     return Change(**dataclasses.asdict(difference))
 
 
+def _prior_words(given: float | Triple, *, short: bool = False) -> str:
+    if isinstance(given, int | float):
+        return f"{given:g}" if short else f"std {given:g}"
+    weight, first, second = given
+    return mixture_words(((weight, first), (1.0 - weight, second)))
+
+
 def settings_of(
     config: TrainingConfig,
     model: ModelConfig,
@@ -255,9 +263,9 @@ def settings_of(
     """Everything that was chosen, by the user or by default."""
     by_name = dict(model.prior_by_name)
     # the empty name stands for every tensor without one of its own
-    std = by_name.pop("", None)
-    stored = "from the checkpoint" if std is None else f"std {std:g}"
-    named = ", ".join(f"{k} {v:g}" for k, v in by_name.items())
+    common = by_name.pop("", None)
+    stored = "from the checkpoint" if common is None else _prior_words(common)
+    named = ", ".join(f"{k} {_prior_words(v, short=True)}" for k, v in by_name.items())
     return RetrainSettings(
         **{name: getattr(config, name) for name in _TRAINING},
         # what the objectives that do not have them would use: the contract has no null here

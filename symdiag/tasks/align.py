@@ -15,7 +15,8 @@ from symdiag.alignment import Alignment, Certificate
 from symdiag.alignment import align as align_posteriors
 from symdiag.alignment import align_many as align_posteriors_many
 from symdiag.errors import SymmetryError, UsageError
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import Prior
 from symdiag.report.kinds.align import AlignReport, AlignSettings, OnData
 from symdiag.report.kinds.universe import UniverseReport
 from symdiag.report.notebook import Reported
@@ -240,18 +241,19 @@ def _measured(
         reference,
         evaluator,
         path=str(given.data) if isinstance(given.data, str | Path) else "<data>",
-        prior=_prior(model, given.prior_std),
+        prior=_prior(model, given),
         function_change=change,
         samples=given.samples,
         seed=seed,
     )
 
 
-def _prior(model: Posterior, prior_std: float | None) -> GaussianPrior | None:
+def _prior(model: Posterior, given: PathOptions) -> Prior | None:
     """The prior for the KL term; None when neither the checkpoint nor the options know it."""
+    config = ModelConfig(prior_std=given.prior_std, prior_mixture=given.prior_mixture)
     # without a prior the path still has its likelihood; the report says that the KL is missing
     try:
-        return resolve_prior(model, ModelConfig(prior_std=prior_std))
+        return resolve_prior(model, config)
     except UsageError:
         return None
 

@@ -12,6 +12,7 @@ from symdiag.objectives.likelihoods import likelihood_names
 from symdiag.options import Budget, Device, Option, Precision, Samples, Seed, check, offers
 from symdiag.tasks._completions import activations, costs, transforms
 from symdiag.tasks.retrain_options import ControlOptions, FileOptions
+from symdiag.training.config import Triple, parse_one_mixture
 
 __all__ = [
     "ComparisonOptions",
@@ -208,6 +209,15 @@ class PathOptions:
     noise: Annotated[float | None, Option("Noise std. Default: 1.", least=1e-12)] = None
     prior_std: Annotated[
         float | None, Option("Prior std, where the checkpoint has none.", least=1e-12)
+    ] = None
+    prior_mixture: Annotated[
+        Triple | None,
+        Option(
+            "Prior PI N(0, STD1²) + (1-PI) N(0, STD2²) of every weight.",
+            metavar="PI,STD1,STD2",
+            kind=str | None,
+            parse=parse_one_mixture,
+        ),
     ] = None
     samples: Annotated[int, Option("Weight draws at each point of the path.", least=1)] = 32
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from symdiag.errors import UsageError
 from symdiag.objectives.annealing import (
@@ -166,6 +166,40 @@ def parse_prior_std(texts: Sequence[str] | None) -> float | dict[str, float] | N
     return found.get("") if found.keys() <= {""} else found
 
 
+Triple = tuple[float, float, float]
+"""PI, STD1, STD2 of the prior PI·N(0, STD1²) + (1 − PI)·N(0, STD2²)."""
+
+
+def parse_prior_mixture(texts: Sequence[str] | None) -> Triple | dict[str, Triple] | None:
+    """``0.5,1,0.1`` and ``fc1=0.5,1,0.1``, as ``ModelConfig.prior_mixture``; the last of a name counts."""
+    pairs = (text.rpartition("=") for text in texts or ())
+    found = {name: _mixture(numbers) for name, _, numbers in pairs}
+    return found.get("") if found.keys() <= {""} else found
+
+
+def parse_one_mixture(text: str | None) -> Triple | None:
+    """``0.5,1,0.1``; UsageError otherwise."""
+    return None if text is None else _mixture(text)
+
+
+def _mixture(text: str) -> Triple:
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise UsageError(
+            f"--prior-mixture takes three numbers PI,STD1,STD2, not {text!r}",
+            code="bad-option",
+            hint=_MIXTURE_HINT,
+        )
+    weight, first, second = (_number("prior-mixture", part) for part in parts)
+    return weight, first, second
+
+
+_MIXTURE_HINT = (
+    "The prior of a weight is PI N(0, STD1²) + (1 - PI) N(0, STD2²), for example "
+    "--prior-mixture 0.5,1,0.1 (blitz: prior_pi, prior_sigma_1, prior_sigma_2)."
+)
+
+
 def _number(option: str, text: str) -> float:
     try:
         return float(text)
@@ -182,6 +216,8 @@ class ModelConfig:
         noise: Noise std, or "learn" (what None means); refused by likelihoods that have none.
         prior_std: Prior std of every tensor, or tensor or layer name → std, with "" for all others;
             None takes the checkpoint's prior.
+        prior_mixture: (π, s₁, s₂) of the prior π N(0, s₁²) + (1 − π) N(0, s₂²) of every weight, or
+            names as for ``prior_std``; each name in one of the two.
     """
 
     likelihood: Annotated[
@@ -204,19 +240,56 @@ class ModelConfig:
             parse=parse_prior_std,
         ),
     ] = None
+    prior_mixture: Annotated[
+        Triple | Mapping[str, Triple] | None,
+        Option(
+            "Prior PI N(0, STD1²) + (1-PI) N(0, STD2²), or LAYER=...; repeatable.",
+            metavar="PI,STD1,STD2",
+            kind=list[str] | None,
+            parse=parse_prior_mixture,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if isinstance(self.noise, float):
             _require(0 < self.noise < float("inf"), "noise", "a positive number or 'learn'")
-        for value in self.prior_by_name.values():
+        stds, mixtures = _by_name(self.prior_std), _by_name(self.prior_mixture)
+        for value in stds.values():
             _require(0 < value < float("inf"), "prior_std", "a positive number")
+        for mixture in mixtures.values():
+            _check_mixture(mixture)
+        for name in stds.keys() & mixtures.keys():
+            where = f"of {name}" if name else "of every weight"
+            raise UsageError(
+                f"--prior-std and --prior-mixture both give the prior {where}",
+                code="bad-option",
+                hint="Give one of the two, or name layers: --prior-mixture LAYER=PI,STD1,STD2.",
+            )
 
     @property
-    def prior_by_name(self) -> Mapping[str, float]:
-        """Name of a tensor or layer → prior std; the empty name stands for every other one."""
-        if self.prior_std is None:
-            return {}
-        return self.prior_std if isinstance(self.prior_std, Mapping) else {"": self.prior_std}
+    def prior_by_name(self) -> Mapping[str, float | Triple]:
+        """Name of a tensor or layer → prior std or mixture; the empty name stands for all others."""
+        return {**_by_name(self.prior_std), **_by_name(self.prior_mixture)}
+
+
+T = TypeVar("T")
+
+
+def _by_name(given: T | Mapping[str, T] | None) -> Mapping[str, T]:
+    if given is None:
+        return {}
+    return given if isinstance(given, Mapping) else {"": given}
+
+
+def _check_mixture(mixture: Triple) -> None:
+    numbers = tuple(mixture)
+    holds = len(numbers) == 3 and 0 <= numbers[0] <= 1
+    if not (holds and all(0 < std < float("inf") for std in numbers[1:])):
+        raise UsageError(
+            f"prior_mixture must be PI between 0 and 1 and two positive stds, got {numbers}",
+            code="bad-option",
+            hint=_MIXTURE_HINT,
+        )
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,7 @@ def _factors(problem: LearningProblem, q: Variational, weight: KlWeight) -> Tens
 
 
 def _weighted_kl(problem: LearningProblem, q: Variational, factors: Tensor) -> Tensor:
-    log_ratio = q.log_scale - torch.log(problem.flat_prior.scale)
-    shift = (q.loc - problem.flat_prior.loc) / problem.flat_prior.scale
-    terms = 0.5 * (torch.exp(2.0 * log_ratio) + shift.square() - 1.0) - log_ratio
+    terms = problem.flat_prior.kl_terms(q)
     return (factors * (terms if q.free is None else terms * q.free)).sum()
 
 

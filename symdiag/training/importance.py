@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -79,11 +80,9 @@ def _noise_chunks(problem: LearningProblem, config: EvaluationConfig) -> Iterato
 
 def _log_prior_ratio(problem: LearningProblem, q: Variational, noise: Tensor) -> Array:
     """log p(ω) − log q(ω) over the random weights of the draws with ``noise`` (s, D), (s,)."""
-    prior, free = problem.flat_prior, 1.0 if q.free is None else q.free.double()
-    draws = problem.draws(q, noise).double()
-    standard = (draws - prior.loc.double()) / prior.scale.double()  # (s, D)
-    log_ratio = (q.log_scale - torch.log(prior.scale)).double()
-    terms = 0.5 * (noise.double().square() - standard.square()) + log_ratio
+    free = 1.0 if q.free is None else q.free.double()
+    log_q = -0.5 * (noise.double().square() + math.log(2.0 * math.pi)) - q.log_scale.double()
+    terms = problem.flat_prior.log_density(problem.draws(q, noise)) - log_q  # (s, D)
     result: Array = (terms * free).sum(1).cpu().numpy()
     return result
 

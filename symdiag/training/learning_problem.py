@@ -15,8 +15,10 @@ from symdiag.arrays import Array
 from symdiag.errors import InputError, UnsupportedError
 from symdiag.objectives.likelihoods import check_noise, find_likelihood
 from symdiag.objectives.likelihoods.interface import Likelihood
-from symdiag.objectives.variational import FlatPrior, Layout, Variational
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.objectives.priors import FlatPrior, flat_prior
+from symdiag.objectives.variational import Layout, Variational
+from symdiag.posterior import Posterior
+from symdiag.priors import Prior
 from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
@@ -62,7 +64,7 @@ class LearningProblem:
     spec: PermutationSpec
     forward: Forward
     likelihood: Likelihood
-    prior: GaussianPrior
+    prior: Prior
     flat_prior: FlatPrior
     train: Points
     test: Points | None
@@ -82,6 +84,12 @@ class LearningProblem:
             device=self.device,
             leave_out=self.held,
         )
+
+    def under(self, prior: Prior) -> LearningProblem:
+        """The same problem with another prior."""
+        layout = Layout.of(self.posterior, self.held)
+        flat = flat_prior(prior, layout, dtype=self.dtype, device=self.device)
+        return dataclasses.replace(self, prior=prior, flat_prior=flat)
 
     def restarted(self, posterior: Posterior) -> LearningProblem:
         """The same problem, training from other means and stds of the same tensors."""
@@ -148,7 +156,7 @@ def build_problem(
         forward=forward,
         likelihood=likelihood,
         prior=prior,
-        flat_prior=FlatPrior.of(prior, Layout.of(posterior, held), dtype=dtype, device=device),
+        flat_prior=flat_prior(prior, Layout.of(posterior, held), dtype=dtype, device=device),
         train=points,
         test=None if test is None else prepare.points(test),
         log_noise=prepare.log_noise(points, model),

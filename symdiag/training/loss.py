@@ -10,8 +10,9 @@ from torch import Tensor
 
 from symdiag.objectives.element_term import group_term
 from symdiag.objectives.group_term import GroupTerm
+from symdiag.objectives.priors import total_kl
 from symdiag.objectives.terms import Objective
-from symdiag.objectives.variational import Variational, gaussian_kl
+from symdiag.objectives.variational import Variational
 from symdiag.training.config import TrainingConfig
 from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import batch_indices, generator_for
@@ -77,7 +78,7 @@ def loss_terms(
     draws = problem.draws(q, step_noise(problem, config, step, workers))
     scale = share.weight(share.total) * len(problem.train) / len(points)
     fit = problem.log_likelihood(q, draws, points).mean() * scale
-    kl = gaussian_kl(q, problem.flat_prior)
+    kl = total_kl(q, problem.flat_prior)
     term = objective.term(q, draws, generator_for(config.seed, "marginals", step), share)
     loss = config.kl_weight(step) * (kl + config.straddling_weight(step) * term) - fit
     return LossTerms(loss, fit, kl, term)
@@ -128,7 +129,7 @@ class Monitor:
         with torch.no_grad():
             draws = self.problem.draws(q, self._noise)
             fit = self.problem.log_likelihood(q, draws, self._points).sum()
-            kl = gaussian_kl(q, self.problem.flat_prior)
+            kl = total_kl(q, self.problem.flat_prior)
             entropy = self._entropy(q, draws)
         # summed over processes: all see the same numbers, hence stop at the same step
         own = (float(fit) / self._share.total, entropy, float(kl) / self.workers.world)

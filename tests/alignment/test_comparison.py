@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 from symdiag.alignment import align, function_gap, path_between, path_noise
 from symdiag.alignment.comparison import FunctionGap, churn, closeness, interpolate, judge
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import GaussianPrior
 from symdiag.symmetry.elements import Element
 
 

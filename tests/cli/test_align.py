@@ -161,6 +161,18 @@ def test_data_adds_the_path_and_the_barrier_disappears(pair, data, capsys):
     )
 
 
+def test_the_path_has_its_elbo_under_a_mixture_prior(pair, data, capsys):
+    given = ["--data", str(data), "--noise", "0.1", "--samples", "8"]
+    elbos = []
+    for prior in ("1,0.5,3", "0.5,0.5,3"):
+        code, report = run(capsys, "model.pt", "reference.pt", *given, "--prior-mixture", prior)
+        assert code == 0
+        assert report["data"]["has_prior"]
+        elbos.append(report["data"]["after"]["elbo"][0])
+    # half of it a wider Gaussian: not the same prior
+    assert abs(elbos[0] - elbos[1]) > 0.1
+
+
 def test_without_a_prior_the_report_says_so(pair, data, capsys):
     _, report = run(capsys, "model.pt", "reference.pt", "--data", str(data), "--noise", "0.1")
     assert report["data"]["has_prior"] is False

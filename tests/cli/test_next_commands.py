@@ -94,6 +94,8 @@ CASES = [
      "analyze"),
     (["wave-straddled.pt", "--activation", "relu", "--data", "wave.npz", "--noise", "0.3",
       "--prior-std", "1", "--test", "wave-test.npz", "--samples", "40"], "retrain"),
+    (["wave-straddled.pt", "--activation", "relu", "--data", "wave.npz", "--noise", "0.3",
+      "--prior-mixture", "0.5,1,0.1", "--samples", "40"], "retrain"),
     (["wave-straddled.pt", "--model", "twin:build", "--scale-transform", "softplus",
       "--samples", "40"], "retrain"),
 ]  # fmt: skip
@@ -117,6 +119,8 @@ def test_what_a_report_suggests_runs(folder, capsys, monkeypatch, arguments, wan
                 assert f"{option} {arguments[arguments.index(option) + 1]}" in " ".join(
                     command.split()
                 )
+        if "--prior-mixture" in arguments and "symdiag retrain" in command:
+            assert "--prior-mixture 0.5,1,0.1" in " ".join(command.split())
         run(command, capsys)
 
 

@@ -16,6 +16,7 @@ from training_examples import wave, write_checkpoint
 
 from symdiag import formats
 from symdiag.cli.main import main
+from symdiag.priors import ScaleMixturePrior
 from symdiag.report import format_names, from_dict, render
 from symdiag.report.schemas import schema_text
 from symdiag.training.config import EvaluationConfig, TrainingConfig
@@ -231,6 +232,8 @@ def test_worse_is_not_written_unless_asked(files, capsys):
         (["-o", "test.npz"], "exists"),
         (["--noise", "loud"], "bad-option"),
         (["--prior-std", "fc9=1"], "bad-option"),
+        (["--prior-mixture", "0.5,1,0.1"], "bad-option"),
+        (["--prior-mixture", "fc1=0.5,1"], "bad-option"),
         (["--likelihood", "cauchy"], "bad-option"),
         (["--likelihood", "categorical"], "bad-option"),
         (["--objective", "magic"], "bad-option"),
@@ -254,6 +257,25 @@ def test_unknown_prior_and_activation_are_asked_for(files, capsys):
     assert "error[prior-unknown]" in capsys.readouterr().err
     assert run(files, base=[*base, "--prior-std", "1"]) == 2
     assert "--activation" in capsys.readouterr().err
+
+
+def test_a_mixture_prior_is_trained_under_and_said(files, capsys):
+    base = [word for word in FAST if word not in ("--prior-std", "1")]
+    mixture = ["--prior-mixture", "0.5,1,0.05", "--prior-mixture", "fc2=.2,2,.5"]
+    code = run(files, *mixture, "--format", "json", "--control-runs", "1", "--anyway", base=base)
+    assert code in (0, 1)
+    report = json.loads(capsys.readouterr().out)
+    said = "0.5 N(0, 1²) + 0.5 N(0, 0.05²); fc2 0.2 N(0, 2²) + 0.8 N(0, 0.5²)"
+    assert report["settings"]["prior"] == said
+    posterior = formats.load(files / "model.pt")
+    both = {"fc1": ((0.5, 1.0), (0.5, 0.05)), "fc2": ((0.2, 2.0), (0.8, 0.5))}
+    prior = ScaleMixturePrior({n: both[n.partition(".")[0]] for n in posterior.names})
+    assert report["before"]["kl"] == pytest.approx(posterior.kl_to(prior), rel=1e-6)
+    for kind in ("before", "retrained"):
+        found = report[kind]
+        assert found["elbo"]["value"] == pytest.approx(
+            found["log_likelihood"]["value"] - found["kl"], rel=1e-9
+        )
 
 
 def test_divergence_has_its_code_and_a_usable_state(files, capsys):

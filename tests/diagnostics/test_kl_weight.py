@@ -9,12 +9,15 @@ import torch
 
 from symdiag.diagnostics.kl_weight import conventions, meter
 from symdiag.diagnostics.kl_weight.conventions import CONVENTIONS, Sizes, causes
-from symdiag.diagnostics.kl_weight.gradients import Trained, measure_gradients
+from symdiag.diagnostics.kl_weight.gradients import Gradients, Trained, measure_gradients
 from symdiag.diagnostics.kl_weight.regression import natural_slope, robust_slope
 from symdiag.network.architecture import Layer, Network
 from symdiag.network.functional import forward
 from symdiag.objectives.likelihoods import find_likelihood
-from symdiag.posterior import Covariance, GaussianPrior, Posterior
+from symdiag.objectives.priors import flat_prior, total_kl
+from symdiag.objectives.variational import Variational
+from symdiag.posterior import Covariance, Posterior
+from symdiag.priors import GaussianPrior, ScaleMixturePrior
 
 POINTS, INPUTS, NOISE, PRIOR = 40, 24, 0.7, 1.5
 
@@ -36,6 +39,35 @@ def optimum(factors):
     loc = np.linalg.solve(data + np.diag(pull), design.T @ y[:, 0] / NOISE**2)
     # σ² solves σ² h = T (1 − σ²/s²)
     return loc, np.sqrt(factors / (np.diag(data) + pull))
+
+
+MIXTURE = ScaleMixturePrior({n: ((0.5, 2.0), (0.5, 0.05)) for n in ("fc.weight", "fc.bias")})
+
+
+def optimum_under(prior, weight):
+    """Means and stds at the optimum of the same model under any prior, by Newton-like descent."""
+    x, y = problem()
+    design = torch.tensor(np.concatenate([x, np.ones((POINTS, 1))], axis=1))
+    target = torch.tensor(y[:, 0])
+    loc, scale = optimum(weight)
+    named = [{"fc.weight": v[None, :INPUTS], "fc.bias": v[INPUTS:]} for v in (loc, scale)]
+    q = Variational.of(Posterior(*named))
+    flat = flat_prior(prior, q.layout)
+    search = torch.optim.LBFGS(
+        [q.loc, q.log_scale], max_iter=2000, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def loss():
+        search.zero_grad()
+        residual = target - design @ q.loc
+        spread = (design.square() @ q.scale.square()).sum()
+        value = (residual.square().sum() + spread) / (2 * NOISE**2) + weight * total_kl(q, flat)
+        value.backward()
+        return value
+
+    search.step(loss)
+    assert max(float(p.grad.abs().max()) for p in (q.loc, q.log_scale)) < 1e-3 * max(1.0, weight)
+    return q.loc.detach().numpy(), q.scale.detach().numpy()
 
 
 def trained(loc, scale, *, chain=True, noise=NOISE, covariance=None):
@@ -91,6 +123,23 @@ def test_the_optimum_at_a_weight_reads_as_that_weight(weight):
     assert found.differs == (weight != 1.0)
     assert found.fit > 0.99
     assert found.convention == "summed"
+
+
+@pytest.mark.parametrize("weight", [0.1, 1.0, 9.0])
+@pytest.mark.parametrize("floor", [0.0, 1e-6])
+def test_the_optimum_under_a_mixture_reads_as_its_weight(weight, floor):
+    prior = dataclasses.replace(MIXTURE, floor=floor)
+    model = dataclasses.replace(trained(*optimum_under(prior, weight)), prior=prior)
+    found = meter.measure(model)
+    assert found.status == "ok"
+    assert found.value == pytest.approx(weight, rel=0.03)
+    assert found.lower < weight < found.upper
+    # the Gaussian of the same variance pulls otherwise
+    gaussian = {n: np.full(1, math.sqrt(0.5 * 2.0**2 + 0.5 * 0.05**2)) for n in prior.names}
+    wrong = dataclasses.replace(
+        model, prior=GaussianPrior({n: np.zeros(1) for n in prior.names}, gaussian)
+    )
+    assert meter.measure(wrong).status == "not-stationary"
 
 
 def test_stds_on_their_way_are_not_stationary():
@@ -183,6 +232,32 @@ def test_a_small_layer_of_another_weight_is_not_drowned_by_a_large_one():
         )
         assert found.status == status
         assert any("b.weight 2" in reason for reason in found.reasons) == (factor == 2.0)
+
+
+def test_a_layer_that_fell_back_on_the_prior_is_no_layer_of_another_weight():
+    """Stds left within .4 % of the prior's balance nowhere: a mean over layers fitted them by chance."""
+    rng = np.random.default_rng(4)
+    sizes = (260, 60, 20)
+    x = np.concatenate([0.004 * rng.standard_normal(260), rng.normal(-0.06, 0.01, 60)])
+    x = np.concatenate([x, -0.07 + 0.01 * rng.standard_normal(20)])
+    factor = np.repeat([26.0, 100.0, 100.0], sizes)
+    gradients = Gradients(
+        names=("fc1.weight", "fc2.weight", "fc2.bias"),
+        tensor=np.repeat(np.arange(3), sizes),
+        fit_log_std=factor * x,
+        fit_log_std_error=np.full(340, 0.004),
+        kl_log_std=x,
+        fit_mean=np.zeros(340),
+        fit_mean_error=np.full(340, 0.004),
+        kl_mean=np.zeros(340),
+        log_noise=0.0,
+        method="",
+        draws=1,
+    )
+    found = meter.assess(gradients, 120)
+    assert found.convention == "summed"
+    assert found.value == pytest.approx(100.0, rel=0.05)
+    assert [part.value is None for part in found.layers] == [True, False, False]
 
 
 def test_an_unknown_noise_scales_the_weight_and_leaves_the_squared_error_alone():

@@ -11,7 +11,7 @@ import torch
 
 from symdiag.errors import InputError
 from symdiag.formats import load
-from symdiag.posterior import GaussianPrior
+from symdiag.priors import GaussianPrior
 
 ZOO = Path(__file__).parents[1] / "data" / "zoo"
 EXPECTED = json.loads((ZOO / "expectations.json").read_text(encoding="utf-8"))

@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 import torch
 from library_checks import module_checks
+
+from symdiag import formats
 
 
 def gaussian(model):
@@ -27,12 +30,25 @@ def test_layers_whose_sigma_is_rho_and_their_prior(tmp_path, library):
     assert np.isclose(posterior.prior.scale["0.bias"], 0.3)
 
 
-def test_a_real_mixture_is_no_gaussian_prior(tmp_path, library):
-    import symdiag.formats as formats
-
+def test_a_mixture_prior_is_read_and_is_the_one_that_its_kl_has(tmp_path, library):
     layers = library("torch_uncertainty.layers.bayesian")
-    torch.save(
-        torch.nn.Sequential(layers.BayesLinear(3, 2, prior_pi=0.5)).state_dict(),
-        tmp_path / "mixture.pt",
+    torch.manual_seed(0)
+    # spread over spike, slab and between
+    layer = layers.BayesLinear(
+        30, 4, prior_sigma_1=1.0, prior_sigma_2=0.05, prior_pi=0.3, sigma_init=-2.0
     )
-    assert formats.load(tmp_path / "mixture.pt").prior is None
+    with torch.no_grad():
+        layer.weight_mu.mul_(torch.logspace(-1, 1, 30))
+    torch.save(torch.nn.Sequential(layer).state_dict(), tmp_path / "mixture.pt")
+    posterior = formats.load(tmp_path / "mixture.pt")
+    (weight, std), (rest, narrow) = posterior.prior.components["0.weight"]
+    assert [weight, std, rest, narrow] == pytest.approx([0.3, 1.0, 0.7, 0.05], rel=1e-6)
+    values = []
+    for _ in range(4000):
+        layer(torch.zeros(1, 30))
+        values.append(float(layer.log_variational_posterior - layer.log_prior))
+    # its −½ per weight (test_kl_conventions.py)
+    theirs = np.mean(values) + 0.5 * posterior.num_parameters
+    error = np.std(values) / np.sqrt(len(values))
+    assert posterior.kl_to(posterior.prior) == pytest.approx(theirs, abs=4 * error)
+    assert error < 0.3

@@ -14,7 +14,8 @@ from network_examples import DATA, ZOO, mlp_shapes, random_posterior
 
 from symdiag import analyze
 from symdiag.errors import UnsupportedError, UsageError
-from symdiag.posterior import GaussianPrior, Posterior, Source
+from symdiag.posterior import Posterior, Source
+from symdiag.priors import GaussianPrior
 from symdiag.symmetry.discovery import discover
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.symmetry.specfile import write_spec

@@ -6,7 +6,7 @@ from architectures import posterior_of_module
 from concatenations import CASES
 
 from symdiag import analyze
-from symdiag.posterior import GaussianPrior
+from symdiag.priors import GaussianPrior
 from symdiag.symmetry.discovery import uncovered_tensors
 from symdiag.symmetry.spec import Group, Member, PermutationSpec
 from symdiag.symmetry.tracing import trace_spec

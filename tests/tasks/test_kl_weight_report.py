@@ -77,6 +77,31 @@ def test_a_report_says_whether_the_kl_is_right(data, weight, code):
     assert ("minibatch of 8 of 30" in " ".join(text.split())) == bool(code)
 
 
+def test_under_a_mixture_prior_bounds_lie_below_the_evidence():
+    """One weight: the evidence is an integral over a line."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((12, 1))
+    y = 0.4 * x + NOISE * rng.standard_normal((12, 1))
+    grid = np.linspace(-6, 6, 240_001)
+    prior = 0.5 * stats.norm.pdf(grid, 0, 1.0) + 0.5 * stats.norm.pdf(grid, 0, 0.02)
+    fit = stats.norm.logpdf(y, x * grid[None, ::100], NOISE).sum(0)
+    # a quadratic in the weight: interpolated exactly by its three coefficients
+    fit = np.polyval(np.polyfit(grid[::100], fit, 2), grid)
+    evidence = np.log(np.trapezoid(prior * np.exp(fit), grid))
+    q = Posterior({"fc.weight": np.full((1, 1), 0.25)}, {"fc.weight": np.full((1, 1), 0.25)})
+    report = analyze(q, data=Dataset(x, y), noise=NOISE, prior_mixture=(0.5, 1.0, 0.02), samples=4)
+    density = stats.norm.pdf(grid, 0.25, 0.25)
+    kl = np.trapezoid(density * (stats.norm.logpdf(grid, 0.25, 0.25) - np.log(prior)), grid)
+    assert report.elbo.kl == pytest.approx(kl, rel=1e-6)
+    standard, bound = report.elbo.standard, report.elbo.importance.plain.bound
+    assert standard.value - 4 * standard.std_error < evidence
+    assert bound.value == pytest.approx(evidence, abs=4 * bound.std_error)
+    assert bound.std_error < 0.1
+    assert report.elbo.standard.value < bound.value
+    said = " ".join(report.elbo.kl_weight.assumptions)
+    assert "mixture prior 0.5 N(0, 1²) + 0.5 N(0, 0.02²), given" in said
+
+
 def test_a_finished_posterior_stays_where_it_is(data):
     report = analyze(posterior(data, 3.0), data=data, continue_steps=30, **OPTIONS)
     found = report.elbo.kl_weight.continued

@@ -8,8 +8,10 @@ import torch
 
 from symdiag import formats
 from symdiag.errors import InputError, SymmetryError, UnsupportedError, UsageError
-from symdiag.objectives.variational import FlatPrior, Layout, Variational, gaussian_kl
-from symdiag.posterior import Covariance, GaussianPrior, Posterior
+from symdiag.objectives.priors import flat_prior, total_kl
+from symdiag.objectives.variational import Layout, Variational
+from symdiag.posterior import Covariance, Posterior
+from symdiag.priors import GaussianPrior
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
 from symdiag.training.learning_problem import build_problem
@@ -56,13 +58,13 @@ def test_a_prior_that_tells_units_apart_is_refused(problem):
 
 def test_kl_is_the_closed_form_of_the_posterior(problem):
     q = problem.start()
-    assert gaussian_kl(q, problem.flat_prior).item() == pytest.approx(
+    assert total_kl(q, problem.flat_prior).item() == pytest.approx(
         problem.posterior.kl_to(problem.prior), rel=1e-12
     )
     scale = {k: v.copy() for k, v in problem.posterior.scale.items()}
     scale["fc2.bias"][:] = 0.0
     fixed = problem.posterior.replace(scale=scale)
-    assert gaussian_kl(Variational.of(fixed), problem.flat_prior).item() == pytest.approx(
+    assert total_kl(Variational.of(fixed), problem.flat_prior).item() == pytest.approx(
         fixed.kl_to(problem.prior)
     )
 
@@ -73,7 +75,7 @@ def test_round_trip_through_flat_vectors(problem):
         np.testing.assert_array_equal(back.loc[name], problem.posterior.loc[name])
         np.testing.assert_allclose(back.scale[name], problem.posterior.scale[name], rtol=1e-14)
     layout = Layout.of(problem.posterior)
-    prior = FlatPrior.of(problem.prior, layout)
+    prior = flat_prior(problem.prior, layout)
     assert prior.scale.shape == (layout.size,)
 
 

@@ -23,7 +23,8 @@ from symdiag.network import Network, forward_mlp
 from symdiag.network.functional import ACTIVATION_FUNCTIONS
 from symdiag.objectives.likelihoods.interface import Likelihood
 from symdiag.objectives.variational import Layout
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import Prior
 
 REPLICATES = 24
 """Independent estimates of every gradient; their spread is its Monte Carlo error."""
@@ -46,7 +47,7 @@ class Trained:
     """
 
     posterior: Posterior
-    prior: GaussianPrior
+    prior: Prior
     forward: Forward
     network: Network | None
     likelihood: Likelihood
@@ -70,10 +71,10 @@ class Gradients:
     tensor: IntArray
     fit_log_std: Array  # ∂E[log p]/∂log σ
     fit_log_std_error: Array
-    kl_log_std: Array  # σ²/s² − 1
+    kl_log_std: Array  # ∂KL/∂log σ: σ²/s² − 1 for a Gaussian prior
     fit_mean: Array  # σ ∂E[log p]/∂μ
     fit_mean_error: Array
-    kl_mean: Array  # σ (μ − m)/s²
+    kl_mean: Array  # σ ∂KL/∂μ: σ (μ − m)/s²
     log_noise: float
     method: str
     draws: int  # forward passes over the data
@@ -108,13 +109,10 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
     random = scale > 0
     fit_mean, fit_mean_error = _mean_and_error(np.stack(means)[:, random])
     fit_log_std, fit_log_std_error = _mean_and_error(np.stack(stds)[:, random])
-    loc, prior_loc, prior_scale = (
-        layout.join(part)[random]
-        for part in (trained.posterior.loc, trained.prior.loc, trained.prior.scale)
-    )
-    ratio = scale[random] / prior_scale
+    # also with correlations, for scaling a weight at fixed correlations: log|SCS| = 2 Σ log s
+    kl_log_std, kl_mean = (side[random] for side in _pulls(trained, layout))
     # as a slope per replicate: the outputs' noise moves the gradients of all weights together
-    along = np.stack(stds)[:, random] @ (ratio**2 - 1.0)
+    along = np.stack(stds)[:, random] @ kl_log_std
     shared, shared_error = (float(v[0]) for v in _mean_and_error(along[:, None]))
     sizes = [math.prod(shape) for _, shape in layout.shapes]
     return Gradients(
@@ -122,16 +120,28 @@ def measure_gradients(trained: Trained, *, seed: int = 0, work: float = _WORK) -
         tensor=np.repeat(np.arange(len(sizes)), sizes)[random],
         fit_log_std=fit_log_std,
         fit_log_std_error=fit_log_std_error,
-        # also with correlations, for scaling a weight at fixed correlations: log|SCS| = 2 Σ log s
-        kl_log_std=ratio**2 - 1.0,
+        kl_log_std=kl_log_std,
         fit_mean=fit_mean,
         fit_mean_error=fit_mean_error,
-        kl_mean=ratio * (loc - prior_loc) / prior_scale,
+        kl_mean=kl_mean,
         log_noise=log_noise,
         method=source.method,
         draws=REPLICATES * passes,
         shared_error=shared_error / max(abs(shared), 1e-300),
     )
+
+
+def _pulls(trained: Trained, layout: Layout) -> tuple[Array, Array]:
+    """Of the KL at log stds and means (D,); without meaning where a std is 0."""
+    found: list[dict[str, Array]] = [{}, {}]
+    for name, _ in layout.shapes:
+        scale = trained.posterior.scale[name]
+        pulls = trained.prior.pulls(
+            name, trained.posterior.loc[name], np.where(scale > 0, scale, 1.0)
+        )
+        for side, values in zip(found, pulls, strict=True):
+            side[name] = values
+    return layout.join(found[0]), layout.join(found[1])
 
 
 def _mean_and_error(replicates: Array) -> tuple[Array, Array]:

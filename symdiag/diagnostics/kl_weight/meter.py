@@ -24,6 +24,7 @@ from symdiag.diagnostics.kl_weight.conventions import (
     layer_of,
 )
 from symdiag.diagnostics.kl_weight.gradients import Gradients, Trained, measure_gradients
+from symdiag.diagnostics.kl_weight.parts import agree, by_tensor, part_of, span, tells
 from symdiag.diagnostics.kl_weight.regression import (
     Slope,
     explained,
@@ -40,8 +41,6 @@ _OFF_BALANCE = 0.3  # share of a state's distance from balance that shows in T
 _LEAST = 6.0  # log stds that tell
 _POINTS = 200  # kept for a figure
 _BETTER = 0.5  # a convention other than the sum must halve the half-width
-_APART = 0.25  # of log T, by which tensors of one weight may differ before they settle
-_LEAST_OF_TENSOR = 3.0
 _LEAST_SPAN = 4.0  # layers that have not settled may well differ by a factor of two
 
 
@@ -104,7 +103,7 @@ def assess(
     lines = [line for c in CONVENTIONS if (line := _line(gradients, c, sizes)) is not None]
     if not lines or lines[0].robust.informative < _LEAST:
         return _undetermined(gradients, assumptions)
-    layers = _layers(gradients)
+    layers = by_tensor(gradients)
     line = _chosen(lines, sizes, layers)
     # the average over weights of what multiplies their KL
     share = float(line.convention.share(sizes)[gradients.tensor].mean())
@@ -138,7 +137,7 @@ def assess(
         points=_sample(gradients, line, seed),
         intercept=crossed.intercept / line.slope if crossed else math.inf,
         intercept_error=crossed.intercept_error / line.slope if crossed else math.inf,
-        means=_part(
+        means=part_of(
             "means",
             robust_slope(line.kl_mean, gradients.fit_mean, gradients.fit_mean_error),
             share,
@@ -218,41 +217,16 @@ def _chosen(lines: list[_Line], sizes: Sizes, layers: tuple[Part, ...]) -> _Line
     Where one tensor tells nearly all, any factor on the others fits: a better fit is not enough.
     """
     plain = lines[0]
-    if _agree(layers, plain.convention.share(sizes)):
+    if agree(layers, plain.convention.share(sizes)):
         return plain
     others = [
         line
         for line in lines[1:]
         if line.half_width < _BETTER * plain.half_width
-        and _agree(layers, line.convention.share(sizes))
-        and _span(layers, line.convention.share(sizes)) >= _LEAST_SPAN
+        and agree(layers, line.convention.share(sizes))
+        and span(layers, line.convention.share(sizes)) >= _LEAST_SPAN
     ]
     return min(others, key=lambda line: line.half_width, default=plain)
-
-
-def _tells(part: Part) -> bool:
-    known = part.value is not None and part.value > 0.0
-    return known and part.informative >= _LEAST_OF_TENSOR
-
-
-def _span(layers: tuple[Part, ...], share: Array) -> float:
-    """By how much the factors of tensors that tell differ: largest over smallest."""
-    told = [share[index] for index, part in enumerate(layers) if _tells(part)]
-    return float(max(told) / min(told)) if told else 1.0
-
-
-def _agree(layers: tuple[Part, ...], share: Array) -> bool:
-    """Whether all tensors that tell have one factor, up to their errors, on these shares."""
-    told = [
-        (math.log(part.value / share[index]), part.std_error / part.value)
-        for index, part in enumerate(layers)
-        if part.value is not None and _tells(part)
-    ]
-    return all(
-        abs(one - other) <= _APART + 2.0 * math.hypot(error, error_of_other)
-        for one, error in told
-        for other, error_of_other in told
-    )
 
 
 def _status(line: _Line, sizes: Sizes, layers: tuple[Part, ...]) -> tuple[Status, tuple[str, ...]]:
@@ -269,8 +243,8 @@ def _status(line: _Line, sizes: Sizes, layers: tuple[Part, ...]) -> tuple[Status
     if apart > 0.5 * MAX_HALF_WIDTH:
         reasons.append(f"two ways of averaging over log stds differ by {apart:.0%}")
     # a large tensor alone makes a narrow interval, whatever a small one says
-    if not _agree(layers, line.convention.share(sizes)):
-        told = ", ".join(f"{part.name} {part.value:.2g}" for part in layers if _tells(part))
+    if not agree(layers, line.convention.share(sizes)):
+        told = ", ".join(f"{part.name} {part.value:.2g}" for part in layers if tells(part))
         reasons.append(f"no one weight for all tensors ({told})")
     elif line.half_width <= MAX_HALF_WIDTH:
         return "ok", ()
@@ -283,25 +257,9 @@ def _halves(gradients: Gradients, line: _Line, share: float, seed: int) -> tuple
     chosen = halves(len(line.kl), seed)
     fit, error = gradients.fit_log_std, gradients.fit_log_std_error
     return tuple(
-        _part(name, robust_slope(line.kl[half], fit[half], error[half]), share)
+        part_of(name, robust_slope(line.kl[half], fit[half], error[half]), share)
         for name, half in (("first half", chosen), ("second half", ~chosen))
     )
-
-
-def _layers(gradients: Gradients) -> tuple[Part, ...]:
-    """Tensor by tensor, the weight of its own KL, whatever the convention."""
-    found = []
-    for index, name in enumerate(gradients.names):
-        own = gradients.take(gradients.tensor == index)
-        slope = robust_slope(own.kl_log_std, own.fit_log_std, own.fit_log_std_error)
-        found.append(_part(name, slope, 1.0))
-    return tuple(found)
-
-
-def _part(name: str, slope: Slope | None, share: float) -> Part:
-    if slope is None or slope.informative < 1.0:
-        return Part(name, None, math.inf, 0.0 if slope is None else slope.informative)
-    return Part(name, slope.slope * share, slope.error * share, slope.informative)
 
 
 def _sample(gradients: Gradients, line: _Line, seed: int) -> tuple[tuple[float, float, float], ...]:

@@ -32,7 +32,8 @@ from symdiag.formats.transforms import (
     stored_transform,
     transform_named,
 )
-from symdiag.posterior import GaussianPrior, Ignored, Posterior
+from symdiag.posterior import Ignored, Posterior
+from symdiag.priors import GaussianPrior
 
 _GAINS = ("scale", "var", "variance")
 """Words that stand beside a plain weight for other things: a layer's gain, a running square."""

@@ -21,7 +21,8 @@ from symdiag.formats.interface import SHAPES_HINT, RawCheckpoint, ReadOptions, T
 from symdiag.formats.state_dict import find_state_dict
 from symdiag.formats.transforms import precision
 from symdiag.formats.tree import Path
-from symdiag.posterior import GaussianPrior, Posterior
+from symdiag.posterior import Posterior
+from symdiag.priors import GaussianPrior
 
 
 def _groups(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -40,7 +40,8 @@ from symdiag.formats.interface import RawCheckpoint, ReadOptions, Tree, to_float
 from symdiag.formats.state_dict import find_state_dict, tidy
 from symdiag.formats.transforms import precision
 from symdiag.formats.tree import Path, replaced
-from symdiag.posterior import GaussianPrior, Ignored, LaplaceTerms, Posterior
+from symdiag.posterior import Ignored, LaplaceTerms, Posterior
+from symdiag.priors import GaussianPrior
 
 _FILE, _MODEL = "file", "companion"
 _INNER = "model"  # where a pickled object, read as its state dict, keeps its network
