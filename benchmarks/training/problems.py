@@ -14,9 +14,9 @@ from symdiag.training.loop import RunSettings, train
 
 
 def mlp(
-    sizes: tuple[int, int, int], activation: str = "relu"
+    sizes: tuple[int, int, int], activation: str = "relu", *, signed: bool = False
 ) -> tuple[Posterior, PermutationSpec, Network]:
-    """A one-hidden-layer network: a blank posterior, its permutation group, its architecture."""
+    """A one-hidden-layer network: a blank posterior, its group (with sign flips?), its architecture."""
     inputs, width, outputs = sizes
     shapes = {
         "fc1.weight": (width, inputs),
@@ -32,7 +32,11 @@ def mlp(
         Layer("fc1", "linear", "fc1.weight", "fc1.bias", inputs, width, (width, inputs)),
         Layer("fc2", "linear", "fc2.weight", "fc2.bias", width, outputs, (outputs, width)),
     )
-    return blank, PermutationSpec((Group("fc1", width, members),)), Network(layers, activation)
+    return (
+        blank,
+        PermutationSpec((Group("fc1", width, members, signed),)),
+        Network(layers, activation),
+    )
 
 
 def wave_data(seed: int, count: int, noise: float = 0.3) -> Dataset:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import OrderedDict
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from benchmarks.training.problems import mlp, wave_data
 from symdiag.network import forward
 from symdiag.network.module import user_model
 from symdiag.objectives.terms import build_objective
-from symdiag.symmetry.spec import PermutationSpec
 from symdiag.training.config import ModelConfig, TrainingConfig
 from symdiag.training.data import Dataset
 from symdiag.training.learning_problem import build_problem, scratch
@@ -57,11 +55,7 @@ def seconds_per_step(
 
 def problem_of(sizes, data, likelihood, activation="relu", std=None, module=None):
     """A one-hidden-layer problem from random means; ``module`` computes it where given."""
-    blank, spec, network = mlp(sizes, activation)
-    if activation == "tanh":
-        group = spec.groups[0]
-        flipping = tuple(replace(member, flips=True) for member in group.members)
-        spec = PermutationSpec((replace(group, members=flipping, signed=True),))
+    blank, spec, network = mlp(sizes, activation, signed=activation == "tanh")
     run = lambda weights, inputs: forward(network, weights, None, inputs)  # noqa: E731
     model = ModelConfig(likelihood, 0.3 if likelihood == "gaussian" else None, 1.0)
     start = scratch(blank, 0)

@@ -76,7 +76,9 @@ class Cell:
         """Training from ``start``, or from standard normal means with stds of about ``std``."""
         train, test = self.data()
         sizes = (train.inputs.shape[1], self.width, 1)
-        blank, spec, network = mlp(sizes, self.activation)
+        # signs of tanh units flip as well: only ReLU has permutations alone
+        signed = self.activation == "tanh"
+        blank, spec, network = mlp(sizes, self.activation, signed=signed)
         if start is None:
             rng = np.random.default_rng([self.seed, self.width])
             loc = {k: rng.standard_normal(v.shape) for k, v in blank.loc.items()}

@@ -69,6 +69,7 @@ def estimate_straddling(
     effort: Effort | None = None,
     progress: Progress | None = None,
     workers: Workers | None = None,
+    least: Callable[[float], int] | None = None,
 ) -> Straddling:
     """Straddling entropy H(g|ω) and mutual information I = log|G| − H, per group and in total.
 
@@ -85,6 +86,7 @@ def estimate_straddling(
             ``budget.py``).
         progress: Called with (stage, fraction done).
         workers: Processes that share the batches of draws; the result is that of one process.
+        least: Draws to take at least, whatever the budget, where H is about so many nats.
 
     Returns:
         Estimates whose ``interval`` says what is promised. The total is Σ_l H_l, a lower bound on
@@ -105,6 +107,7 @@ def estimate_straddling(
         budget or DEFAULT_BUDGET,
         progress,
         workers or Workers(),
+        least,
     )
     per_group = {g.name: concatenate([b.groups[g.name] for b in batches]) for g in spec}
     bounds = deterministic_bounds(posterior, spec)
@@ -132,8 +135,9 @@ def _run(
     budget: float,
     progress: Progress | None,
     workers: Workers,
+    least: Callable[[float], int] | None,
 ) -> tuple[list[Batch], tuple[str, ...]]:
-    """All batches: a pilot, then what precision and budget ask for."""
+    """All batches: a pilot, then what precision, budget and ``least`` ask for."""
     fixed = _fixed_cost(estimator)
     cost = fixed + budgets.seconds(budgets.guessed_operations(estimator.spec, estimator.effort))
     chunk = _chunk(estimator.posterior, estimator.spec)
@@ -154,7 +158,12 @@ def _run(
         if certified
         else ["deterministic bounds not computed: they would take more than the budget"]
     )
-    if samples is None and not _refine(runner, fixed, budget, precision):
+    reached = samples is not None or _refine(runner, fixed, budget, precision)
+    if samples is None and least is not None:
+        runner.run(max(0, least(runner.spread()[0]) - runner.done))
+        mean, std = runner.spread()
+        reached = budgets.reached(std, mean, runner.done, precision)
+    if not reached:
         notes.append(
             "the target precision was not reached within the budget; raise --budget or --precision"
         )

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ _CHUNK_POINTS = 1024
 _LEAST, _LEAST_RARE = 64, 500
 _RARE = 2.0  # nats
 # and where every draw holds much of it: its mean and spread are soon known
-_LEAST_COMMON, _COMMON = 16, 20.0  # draws, nats
+_LEAST_COMMON, _COMMON = 8, 20.0  # draws, nats
 _LEVELS = (0.5, 0.9, 0.95)  # of predictive intervals
 
 
@@ -127,21 +126,22 @@ def certified_straddling(
     Near separation H is an average of rare large values: the spread of a few draws says little
     about its error.
     """
-    options: dict[str, Any] = {
-        "seed": config.seed,
-        "precision": config.precision,
-        "budget": config.budget,
-        "device": problem.device,
-    }
-    found = estimate_straddling(posterior, problem.spec, **options).total
     # a group without a permanent costs a sandwich a draw: hundreds of them would take minutes
-    rare = found.value < _RARE and all(group.is_matrix_permanent for group in problem.spec)
-    common = found.value > _COMMON
-    least = _LEAST_RARE if rare else _LEAST_COMMON if common else _LEAST
-    least = min(least, config.samples)
-    if len(problem.spec) and found.samples < least:
-        found = estimate_straddling(posterior, problem.spec, samples=least, **options).total
-    return found
+    quick = all(group.is_matrix_permanent for group in problem.spec)
+
+    def least(value: float) -> int:
+        draws = _LEAST_COMMON if value > _COMMON else _LEAST
+        return min(_LEAST_RARE if quick and value < _RARE else draws, config.samples)
+
+    return estimate_straddling(
+        posterior,
+        problem.spec,
+        seed=config.seed,
+        precision=config.precision,
+        budget=config.budget,
+        device=problem.device,
+        least=least,
+    ).total
 
 
 def symmetrized_bound(elbo: Estimate, entropy: Estimate, log_order: float) -> Estimate:

@@ -20,8 +20,7 @@ from symdiag.workers import Workers
 
 _DRAWS = 32
 _POINTS = 2048
-_ROWS = 256  # over which the permanents of one look spread, two draws at least
-_FEWEST = 2
+_ROWS = 256  # over which the permanents of one look spread, one draw at least
 _OF_ELEMENTS = 4  # draws of groups without a permanent
 _OWN_STREAM = 10_000  # weights from which a draw's noise costs more than a stream of its own
 
@@ -145,7 +144,7 @@ class Monitor:
             # watching must not cost more than training: fewer draws of wide groups, the same in
             # every look, so that what differs between two looks is the posterior
             sampled = isinstance(term, GroupTerm)
-            most = max(_FEWEST, _ROWS // group.width) if sampled else _OF_ELEMENTS
+            most = max(1, _ROWS // group.width) if sampled else _OF_ELEMENTS
             count = min(most, self._share.total)
             seen = draws[: self._share.here(count)]
             if isinstance(term, GroupTerm) and len(seen):
