@@ -24,23 +24,23 @@ def rows() -> list[dict]:
 
 def run(options) -> None:
     """Every route of a cell that has no results yet, seeds outermost: an early stop leaves pairs."""
-    keys = ("task", "activation", "width", "seed", "steps", "route")
+    keys = ("task", "activation", "width", "seed", "steps", "rate", "route")
     done = {tuple(row[key] for key in keys) for row in rows()}
     for seed in range(options.seeds):
         for task in options.tasks:
             for width in options.widths:
                 for activation in options.activations:
                     cell = KINDS[task](task, activation, width, seed)
-                    named = (task, activation, width, seed, 2 * options.steps)
+                    named = (task, activation, width, seed, 2 * options.steps, options.rate)
                     routes = [name for name in options.routes if (*named, name) not in done]
-                    one_cell(cell, options.steps, routes)
+                    one_cell(cell, options.steps, options.rate, routes)
 
 
-def one_cell(cell: Cell, steps: int, routes: list[str]) -> None:
+def one_cell(cell: Cell, steps: int, rate: float, routes: list[str]) -> None:
     """The routes of a cell; their lines are written together at its end."""
     lines = []
-    for route, problem, q, seconds in Routes(cell, steps).all(routes):
-        row = vars(cell) | {"route": route, "steps": 2 * steps, "seconds": seconds}
+    for route, problem, q, seconds in Routes(cell, steps, rate).all(routes):
+        row = vars(cell) | {"route": route, "steps": 2 * steps, "rate": rate, "seconds": seconds}
         row |= figures(problem, q, cell.seed)
         lines.append(
             json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
@@ -59,6 +59,9 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--routes", nargs="+", choices=ROUTES, default=ROUTES)
     parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument(
+        "--rate", type=float, default=0.03, help="peak learning rate, of all routes"
+    )
     options = parser.parse_args()
     if options.action == "run":
         run(options)

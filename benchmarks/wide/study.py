@@ -96,8 +96,8 @@ class Cell:
 class Routes:
     """Every way to a posterior that the study compares, each with ``2 * steps`` steps in all."""
 
-    def __init__(self, cell: Cell, steps: int, draws: int = 8) -> None:
-        self.cell, self.steps, self.draws = cell, steps, draws
+    def __init__(self, cell: Cell, steps: int, rate: float, draws: int = 8) -> None:
+        self.cell, self.steps, self.rate, self.draws = cell, steps, rate, draws
 
     def run(self, start, objective, *, std=1.0, steps=None, warm_up=False, weight=4.0):
         """Train from ``start`` (None: from scratch) → problem, posterior, CPU seconds."""
@@ -107,6 +107,7 @@ class Routes:
         config = TrainingConfig(
             objective=objective,
             steps=steps,
+            learning_rate=self.rate,
             draws=self.draws,
             patience=0,
             interval=max(1, steps // 5),

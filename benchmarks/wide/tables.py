@@ -40,9 +40,10 @@ def write(rows: list[dict]) -> None:
         "Intervals are Student's t over seeds, paired. Splits of Boston share points, which the interval does not know.",
         "",
     ]
-    for (task, activation, steps), group in cells(rows, "task", "activation", "steps").items():
+    by_cell = cells(rows, "task", "activation", "steps", "rate")
+    for (task, activation, steps, rate), group in by_cell.items():
         parts += [
-            f"## {task}, {activation}, {steps} steps",
+            f"## {task}, {activation}, {steps} steps at a rate of {rate}",
             "",
             *table(group),
             "",
@@ -208,8 +209,10 @@ def draw(rows: list[dict]) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "wide"})
-    # the number of steps that most cells were trained for: curves need equal ones
-    most = max(cells([r for r in rows if r["task"] == "two_dim"], "steps").values(), key=len)
+    # steps and rate that most cells were trained with: curves need equal ones
+    most = max(
+        cells([r for r in rows if r["task"] == "two_dim"], "steps", "rate").values(), key=len
+    )
     groups = cells(most, "task", "activation")
     figure = Figure(figsize=(10, 2.8 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 3, squeeze=False)

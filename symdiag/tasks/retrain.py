@@ -117,25 +117,27 @@ def retrain(
         # on the file's own weights: a start from scratch predicts nothing yet
         check_assumed_function(dataclasses.replace(problem, posterior=original), symmetry)
         config = training.resolved(len(problem.train), start.num_parameters)
-        entropy = certified_straddling(problem, original, evaluation)
+        entropy = certified_straddling(problem, original, evaluation, workers)
         # an interrupted run had something to gain when it began, and is owed its end
         gains = runs.anyway or files.resume or _can_gain(entropy, config, runs)
         if gains:
-            # every process trains; one of them evaluates, writes and reports
+            # every process trains and evaluates; one of them writes and reports
             trained = _trained(
                 problem, config, model_config, runs, files, evaluation, sinks, workers
             )
         else:
             log.debug("nothing to gain: H is at most %g nats", entropy.upper)
-        if not workers.writes:
-            return None
         unchanged = dataclasses.replace(problem, posterior=original)
-        before = evaluate(unchanged, unchanged.start(), evaluation, entropy=entropy)
+        before = evaluate(
+            unchanged, unchanged.start(), evaluation, entropy=entropy, workers=workers
+        )
         if gains:
-            outcome = _evaluated(problem, before, trained, evaluation)
+            outcome = _evaluated(problem, before, trained, evaluation, workers)
             posterior = trained.main.posterior(original)
         else:
             outcome, posterior = Outcome(before, {}, before), original
+        if not workers.writes:
+            return None
         keep = gains and (files.keep_worse or outcome.verdict not in _NOT_KEPT)
         written = _write(posterior, files, keep=keep)
         steps = trained.steps if gains else 0
@@ -202,11 +204,18 @@ def _sinks(
 
 
 def _evaluated(
-    problem: LearningProblem, before: Evaluation, trained: Trained, evaluation: EvaluationConfig
+    problem: LearningProblem,
+    before: Evaluation,
+    trained: Trained,
+    evaluation: EvaluationConfig,
+    workers: Workers,
 ) -> Outcome:
     log.debug("trained for %d steps; evaluating with %d draws", trained.steps, evaluation.samples)
-    controls = {run: evaluate(problem, q, evaluation) for run, q in trained.controls.items()}
-    return Outcome(before, controls, evaluate(problem, trained.main, evaluation))
+    controls = {
+        run: evaluate(problem, q, evaluation, workers=workers)
+        for run, q in trained.controls.items()
+    }
+    return Outcome(before, controls, evaluate(problem, trained.main, evaluation, workers=workers))
 
 
 def _write(posterior: Posterior, files: FileOptions, *, keep: bool) -> Path | None:

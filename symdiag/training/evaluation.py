@@ -74,7 +74,7 @@ def evaluate(
     """Evaluate ``q`` with draws that depend on the seed only: two posteriors' are paired.
 
     ``entropy`` is H(g|ω) where it is known already; ``noise`` (S, D) replaces the draws' own, to
-    pair posteriors of different widths. ``workers``: processes that share the forward passes.
+    pair posteriors of different widths. ``workers``: processes that share the draws, for H too.
     """
     workers = workers or Workers()
     posterior = q.posterior(problem.posterior)
@@ -86,7 +86,7 @@ def evaluate(
         covered = None if test is None else test.cdf
     log_likelihood = _estimate(fit)
     kl = posterior.kl_to(problem.prior)
-    entropy = entropy or certified_straddling(problem, posterior, config)
+    entropy = entropy or certified_straddling(problem, posterior, config, workers)
     return Evaluation(
         log_likelihood=log_likelihood,
         kl=kl,
@@ -106,20 +106,23 @@ def evaluate(
 
 
 def symmetrized_elbo(
-    problem: LearningProblem, q: Variational, config: EvaluationConfig
+    problem: LearningProblem, q: Variational, config: EvaluationConfig, workers: Workers
 ) -> Estimate:
     """L^G of ``q`` as ``evaluate`` has it, without all the rest."""
     posterior = q.posterior(problem.posterior)
     with torch.no_grad():
         draws = problem.draws(q, evaluation_noise(problem, config))
-        fit = _log_likelihoods(problem, q, draws, problem.train, Workers()).sum(1)
+        fit = _log_likelihoods(problem, q, draws, problem.train, workers).sum(1)
     elbo = shifted(_estimate(fit), -posterior.kl_to(problem.prior))
-    entropy = certified_straddling(problem, posterior, config)
+    entropy = certified_straddling(problem, posterior, config, workers)
     return symmetrized_bound(elbo, entropy, problem.spec.log_order)
 
 
 def certified_straddling(
-    problem: LearningProblem, posterior: Posterior, config: EvaluationConfig
+    problem: LearningProblem,
+    posterior: Posterior,
+    config: EvaluationConfig,
+    workers: Workers | None = None,
 ) -> Estimate:
     """H(g|ω) by the certified estimator, never from too few draws.
 
@@ -140,6 +143,7 @@ def certified_straddling(
         precision=config.precision,
         budget=config.budget,
         device=problem.device,
+        workers=workers,
         least=least,
     ).total
 

@@ -103,7 +103,7 @@ class Trained:
 
     main: Variational
     controls: dict[Control, Variational]
-    race: Raced | None  # in the process that writes
+    race: Raced | None
     steps: int  # of the main run
     history: dict[str, tuple[tuple[int, float, float], ...]]  # of each run, see ``RunState``
 
@@ -171,12 +171,14 @@ def _raced(
         )
         for start in settings.starts
     }
-    found: dict[Start, Estimate] = {}
-    if settings.workers.writes:
-        found = {s: symmetrized_elbo(problem, q, settings.evaluation) for s, q in finished.items()}
-    best = max(found, key=lambda start: found[start].value, default=None)
-    # every process goes on from the choice of the one that evaluated
-    winner = next(start for start in finished if settings.workers.any(start == best))
+    workers = settings.workers
+    found = {
+        start: symmetrized_elbo(problem, q, settings.evaluation, workers)
+        for start, q in finished.items()
+    }
+    best = max(found, key=lambda start: found[start].value)
+    # every process goes on from the choice of the first: theirs may differ by rounding
+    winner = next(s for s in finished if workers.any(workers.writes and s == best))
     q = finished[winner]
     ahead = dataclasses.replace(
         problem, posterior=q.posterior(problem.posterior), log_noise=float(q.log_noise.detach())

@@ -204,3 +204,23 @@ def test_a_group_that_shows_in_no_tensor_of_its_own_costs_its_whole_order():
     for order in (groups, groups[::-1]):
         found = chain_values(order, known, draws, values)
         assert found.value[0] == pytest.approx(truth, abs=1e-9)
+
+
+def test_as_many_draws_are_taken_as_the_value_calls_for():
+    """Whatever precision and budget say; the draws before are kept."""
+    posterior, spec = mlp((2, 6, 1), seed=1, std=0.7)
+    whole = estimate_straddling(posterior, spec, samples=4000, seed=2).total
+    asked = []
+
+    def least(value):
+        asked.append(value)
+        return 300
+
+    found = estimate_straddling(posterior, spec, seed=0, precision=1.0, least=least).total
+    assert found.samples == 300
+    assert asked == [pytest.approx(whole.value, abs=1.5)]
+    assert abs(found.value - whole.value) < 4 * math.hypot(found.std_error, whole.std_error)
+    enough = estimate_straddling(
+        posterior, spec, seed=0, precision=1.0, least=lambda value: 1
+    ).total
+    assert 1 < enough.samples < 300
