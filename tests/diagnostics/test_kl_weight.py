@@ -237,19 +237,19 @@ def test_a_small_layer_of_another_weight_is_not_drowned_by_a_large_one():
 def test_a_layer_that_fell_back_on_the_prior_is_no_layer_of_another_weight():
     """Stds left within .4 % of the prior's balance nowhere: a mean over layers fitted them by chance."""
     rng = np.random.default_rng(4)
-    sizes = (260, 60, 20)
+    sizes = (260, 60, 3)
     x = np.concatenate([0.004 * rng.standard_normal(260), rng.normal(-0.06, 0.01, 60)])
-    x = np.concatenate([x, -0.07 + 0.01 * rng.standard_normal(20)])
+    x = np.concatenate([x, -0.07 + 0.01 * rng.standard_normal(3)])
     factor = np.repeat([26.0, 100.0, 100.0], sizes)
     gradients = Gradients(
         names=("fc1.weight", "fc2.weight", "fc2.bias"),
         tensor=np.repeat(np.arange(3), sizes),
         fit_log_std=factor * x,
-        fit_log_std_error=np.full(340, 0.004),
+        fit_log_std_error=np.full(323, 0.004),
         kl_log_std=x,
-        fit_mean=np.zeros(340),
-        fit_mean_error=np.full(340, 0.004),
-        kl_mean=np.zeros(340),
+        fit_mean=np.zeros(323),
+        fit_mean_error=np.full(323, 0.004),
+        kl_mean=np.zeros(323),
         log_noise=0.0,
         method="",
         draws=1,

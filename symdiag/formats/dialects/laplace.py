@@ -253,9 +253,8 @@ def _spread(posterior: Posterior, state: _State) -> Posterior:
     # the dense factor would be (D, D); marginals need only the Kronecker factors
     if state.structure == "Kron" and size > DENSE_LIMIT:
         shapes = {name: posterior.loc[name].shape for name in names}
-        marginal = split(
-            np.sqrt(np.concatenate([kron_variances(*block) for block in _blocks(state)])), shapes
-        )
+        variances = np.concatenate([kron_variances(*block) for block in _blocks(state)])
+        marginal = split(np.sqrt(variances), shapes)
         note = f"correlations between {size} weights left out: more than {DENSE_LIMIT}"
         source = replace(posterior.source, notes=(*posterior.source.notes, note))
         return posterior.replace(scale={**posterior.scale, **marginal}, source=source)
