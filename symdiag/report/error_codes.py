@@ -257,7 +257,7 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "Arrays X and y with the data points on the first axis; the message says what was found."),
     ("prior-unknown", "The prior is not known",
      "Evidence needs a prior, and the checkpoint does not store one.",
-     "Give --prior-std."),
+     "Give --prior-std, or --prior-mixture for a scale mixture."),
     ("prior-not-invariant", "The prior treats interchangeable units differently",
      "The theory needs a prior that permutations leave alone.",
      "Give one prior for all units with --prior-std."),

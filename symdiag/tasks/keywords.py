@@ -106,7 +106,7 @@ _COMMAND = re.compile(r"\bsymdiag [a-z]+ ")
 # package.module:name, file.toml, a quoted name, or a value that some option is known to take
 _FLAG = re.compile(
     r"(?<![\w-])(?P<flag>--[A-Za-z][A-Za-z-]*|-o\b)"
-    r"(?: (?:(?P<bare>[\d.]*\d|[A-Z]{2,}\b)|(?P<text>\w[\w.]*:\w+|\w+\.[a-z]+\b|'[^']*'"
+    r"(?: (?:(?P<many>[A-Z\d.]+(?:,[A-Z\d.]*[A-Z\d])+)|(?P<bare>[\d.]*\d|[A-Z]{2,}\b)|(?P<text>\w[\w.]*:\w+|\w+\.[a-z]+\b|'[^']*'"
     r"|(?:cpu|cuda|relu|tanh|softplus|gaussian|categorical|poisson|bernoulli)\b)))?"
 )
 
@@ -114,6 +114,8 @@ _FLAG = re.compile(
 def _keyword(found: re.Match[str]) -> str:
     flag, names = found["flag"], _names()
     name = names.get(flag, flag.lstrip("-").replace("-", "_"))
+    if found["many"]:
+        return f"{name}=({found['many'].replace(',', ', ')})"
     if found["bare"]:
         return f"{name}={found['bare']}"
     if found["text"]:

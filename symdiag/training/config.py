@@ -263,7 +263,7 @@ class ModelConfig:
             raise UsageError(
                 f"--prior-std and --prior-mixture both give the prior {where}",
                 code="bad-option",
-                hint="Give one of the two, or name layers: --prior-mixture LAYER=PI,STD1,STD2.",
+                hint="Give one of the two for all weights, the other for layers by their names.",
             )
 
     @property

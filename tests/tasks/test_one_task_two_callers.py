@@ -267,6 +267,7 @@ def test_hints_that_are_commands_stay_commands():
     command = "symdiag retrain m.pt --data TRAIN.npz --K 5"
     assert as_keywords(command) == command
     assert as_keywords("give --K 5, or --no-control") == "give num_elements=5, or control=False"
+    assert as_keywords("so --prior-mixture 0.5,1,0.1 (PI") == "so prior_mixture=(0.5, 1, 0.1) (PI"
     assert as_keywords("a well-known --scale-transform") == "a well-known scale_transform="
     assert as_keywords("--assume-chain if it is one") == "assume_chain=True if it is one"
     assert as_keywords("use --activation relu or --spec a.toml") == (

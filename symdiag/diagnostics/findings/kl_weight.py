@@ -25,7 +25,7 @@ EXPLANATIONS = (
         action=(
             "Look at the loss: per minibatch of B of N points it should be the mean negative log "
             "likelihood plus KL/N, with the KL summed over all weights. Say --noise, --prior-std "
-            "and --batch-size as they were in training, so that the reading assumes less."
+            "(or --prior-mixture) and --batch-size as they were in training, so that the reading assumes less."
         ),
         reference="docs/kl-weight.md, 'What the meter reads'",
     ),
