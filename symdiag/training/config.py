@@ -29,6 +29,17 @@ def eased_kl_weight(steps: int, batch_size: int, num_points: int) -> float:
     return KL_WEIGHT_START if batch_size == num_points and steps >= LONG_RUN else 1.0
 
 
+def default_rate(num_parameters: int, *, full: bool) -> float:
+    """Peak learning rate; ``full``: without the noise of minibatches, which a large rate amplifies.
+
+    Wide nets have far to go: at 1e-2 thousands of full-batch steps leave them short of the optimum
+    (benchmarks/training/results.md, "A wide net through retrain").
+    """
+    if full and 1_000 < num_parameters <= 10_000:
+        return 3e-2
+    return 1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """Settings of one optimisation run. None means: decide from the problem (``resolved``).
@@ -105,9 +116,7 @@ class TrainingConfig:
         batch = min(batch, num_points)
         # -(-a // b) is the ceiling: at least 20 passes over the points
         steps = self.steps or max(LONG_RUN, 20 * -(-num_points // batch))
-        rate = self.learning_rate or (
-            1e-2 if num_parameters <= 10_000 else 3e-3 if num_parameters <= 100_000 else 1e-3
-        )
+        rate = self.learning_rate or default_rate(num_parameters, full=batch == num_points)
         draws = self.draws or (
             32 if num_parameters <= 1_000 else 16 if num_parameters <= 10_000 else 8
         )

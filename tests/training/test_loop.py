@@ -264,6 +264,9 @@ def test_defaults_follow_the_problem():
     assert (
         TrainingConfig(steps=100).resolved(60, 61).kl_weight_start == 1.0
     )  # too short for stds to shrink and grow back
+    # a wide net has far to go, and without minibatches a large rate costs nothing
+    assert TrainingConfig().resolved(100, 2_001).learning_rate == 3e-2
+    assert TrainingConfig(batch_size=20).resolved(100, 2_001).learning_rate == 1e-2
     large = TrainingConfig().resolved(60_000, 200_000)
     assert large.kl_weight_start == 1.0
     assert large.batch_size == 256
