@@ -7,6 +7,7 @@ from counted_work import grows_in_proportion
 from symdiag.errors import InputError, OutputError, UnsupportedError
 from symdiag.formats import interpret, to_raw
 from symdiag.formats.interface import RawCheckpoint, ReadOptions
+from symdiag.priors import ScaleMixturePrior
 
 RNG = np.random.default_rng(0)
 
@@ -386,7 +387,7 @@ def test_a_torch_blue_variable_without_std_is_deterministic():
     assert not posterior.scale["0.bias"].any()
 
 
-def test_a_mixture_prior_is_no_gaussian_prior():
+def test_a_mixture_prior_is_read_as_a_mixture():
     mean = np.ones((2, 2))
     tree = {
         "0.weight_mu": mean,
@@ -399,7 +400,9 @@ def test_a_mixture_prior_is_no_gaussian_prior():
         "0.weight_prior_dist.mus": np.zeros(2),
     }
     mixture["0.weight_prior_dist.sigmas"] = np.array([0.1, 0.4])
-    assert read({**tree, **mixture}).prior is None
+    prior = read({**tree, **mixture}).prior
+    assert isinstance(prior, ScaleMixturePrior)
+    assert prior.components == {"0.weight": ((0.5, 0.1), (0.5, 0.4))}
     assert read(tree).prior is None
 
 
