@@ -25,6 +25,9 @@ Units = Mapping[str, NDArray[np.bool_]]
 
 _DRAWS, _LEAST_DRAWS = 512, 32
 _NUMBERS, _PRODUCTS = 1e7, 2e9  # weights drawn, and multiplications, in one evaluation
+# weights drawn, and the widest layer's activations, at once: what the cache holds, more is handed back
+# to the system after each step
+_CHUNK = 500_000
 _NODES = 16  # of the quadrature over a pre-activation
 
 
@@ -90,7 +93,9 @@ class SampledChange:
         """Outputs (S, N, d) of the draws: the first half, then its reflections at the means."""
         generator = np.random.default_rng([self.seed, 13])
         loc = self.posterior.loc
-        chunk = max(1, int(_NUMBERS / 4 / max(1, self.posterior.num_parameters)))
+        widest = max((group.width for group in self.spec), default=1)
+        largest = max(1, self.posterior.num_parameters, len(self.inputs) * widest)
+        chunk = max(1, _CHUNK // largest)
         first, second = [], []
         left = self._draws // 2
         while left > 0:

@@ -107,9 +107,11 @@ def certify_cost(spec: PermutationSpec, max_exact: int) -> float:
     return sum(_CERTIFY * g.width**3 for g in spec if g.width > max_exact)
 
 
-def pilot_draws(cost: float, budget: float) -> int:
-    """Draws of the first batch: at most half of the budget, but never fewer than ``MIN_DRAWS``."""
-    return max(MIN_DRAWS, min(PILOT_DRAWS, int(0.5 * budget / max(cost, 1e-12))))
+def pilot_draws(cost: float, budget: float, share: float = 0.5) -> int:
+    """Draws of the first batch: at most ``share`` of the budget, but never fewer than
+    ``MIN_DRAWS``.
+    """
+    return max(MIN_DRAWS, min(PILOT_DRAWS, int(share * budget / max(cost, 1e-12))))
 
 
 def further_draws(

@@ -141,7 +141,9 @@ def _run(
     fixed = _fixed_cost(estimator)
     cost = fixed + budgets.seconds(budgets.guessed_operations(estimator.spec, estimator.effort))
     chunk = _chunk(estimator.posterior, estimator.spec)
-    pilot = samples if samples is not None else budgets.pilot_draws(cost, budget)
+    # half of the budget, or less where ``least`` sees to it that few draws are not trusted blindly
+    share = 0.5 if least is None else 0.125
+    pilot = samples if samples is not None else budgets.pilot_draws(cost, budget, share)
     certified = budgets.certified_draws(
         budgets.certify_cost(estimator.spec, estimator.effort.max_exact), budget, pilot
     )

@@ -27,8 +27,9 @@ from symdiag.training.learning_problem import LearningProblem, Points
 from symdiag.training.randomness import generator_for
 from symdiag.workers import Workers
 
-# activations of the widest layer at once: 16 MB, which the allocator keeps for the next ones
-_CHUNK = 2_000_000
+# activations of the widest layer at once, 4 MB: they stay in the cache, and the allocator keeps
+# them for the next ones instead of handing them back
+_CHUNK = 500_000
 _OUTPUTS = 12_500_000  # outputs held for the scores
 _CHUNK_POINTS = 1024
 # draws for H, and where H is so small that few draws may miss what makes it up
