@@ -8,10 +8,14 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.wide.real import Split
+from benchmarks.wide.real import DIGITS, REGRESSIONS, Digits, Split
 from benchmarks.wide.study import FUNCTIONS, ROUTES, Cell, Routes, figures
 
-KINDS = {**dict.fromkeys(FUNCTIONS, Cell), "boston": Split}
+KINDS = {
+    **dict.fromkeys(FUNCTIONS, Cell),
+    **dict.fromkeys(REGRESSIONS, Split),
+    **dict.fromkeys(DIGITS, Digits),
+}
 RESULTS = Path(__file__).parent / "results.jsonl"
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,13 +14,37 @@ from benchmarks.wide.study import Cell
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
 
-POINTS = 50
+POINTS, TEST_POINTS = 50, 1000
 NOISE = 0.3  # of standardised targets: about the RMSE of a good fit
+DIGITS_TEST = 1000
+
+
+def _boston():
+    from mlxtend.data import boston_housing_data
+
+    return boston_housing_data()
+
+
+def _shipped(name: str, **how):
+    # beside the package's code, which need not be imported (it wants jax)
+    found = importlib.util.find_spec("bde")
+    if found is None:
+        raise SystemExit("pip install --no-deps sklearn-contrib-bde")
+    table = np.loadtxt(Path(found.submodule_search_locations[0]) / "data" / name, **how)
+    return table[:, :-1], table[:, -1]
+
+
+REGRESSIONS: dict[str, Callable] = {
+    "boston": _boston,
+    "concrete": lambda: _shipped("concrete.data"),
+    "airfoil": lambda: _shipped("airfoil.csv", delimiter=",", skiprows=1),
+}
+DIGITS = {"mnist_500": 500, "mnist_4000": 4000}
 
 
 @dataclass(frozen=True)
 class Split(Cell):
-    """A random split of Boston housing: ``seed`` chooses it, and the start of training."""
+    """A random split of a regression: ``seed`` chooses it, and the start of training."""
 
     @property
     def model(self) -> ModelConfig:
@@ -24,14 +52,35 @@ class Split(Cell):
         return ModelConfig("gaussian", NOISE, 1.0)
 
     def data(self) -> tuple[Dataset, Dataset]:
-        """50 points to train on, all others for the test; both standardised by the training points."""
-        from mlxtend.data import boston_housing_data
-
-        x, y = boston_housing_data()
-        order = np.random.RandomState(self.seed).permutation(len(y))
+        """50 points to train on, up to 1000 others for the test; standardised by the training points."""
+        x, y = REGRESSIONS[self.task]()
+        order = np.random.RandomState(self.seed).permutation(len(y))[: POINTS + TEST_POINTS]
         x, y = x[order], y[order]
         center, spread = x[:POINTS].mean(0), x[:POINTS].std(0)
         # a column may be the same in all 50 points
         x = (x - center) / np.where(spread > 0, spread, 1.0)
         y = (y - y[:POINTS].mean()) / y[:POINTS].std()
         return Dataset(x[:POINTS], y[:POINTS]), Dataset(x[POINTS:], y[POINTS:])
+
+
+@dataclass(frozen=True)
+class Digits(Cell):
+    """MNIST digits 784-H-10: a random split of the 5000 images that mlxtend ships."""
+
+    outputs: ClassVar[int] = 10
+
+    @property
+    def model(self) -> ModelConfig:
+        """Likelihood and prior."""
+        return ModelConfig("categorical", None, 1.0)
+
+    def data(self) -> tuple[Dataset, Dataset]:
+        """1000 images for the test; pixels so scaled that an image has a length of about one."""
+        from mlxtend.data import mnist_data
+
+        x, y = mnist_data()
+        order = np.random.RandomState(self.seed).permutation(len(y))
+        # 9.4: the root mean square length of an image with pixels in [0, 1]
+        x, y = x[order] / 255.0 / 9.4, y[order].astype(float)
+        train, test = slice(DIGITS_TEST, DIGITS_TEST + DIGITS[self.task]), slice(DIGITS_TEST)
+        return Dataset(x[train], y[train]), Dataset(x[test], y[test])

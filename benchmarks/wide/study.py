@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class Cell:
     activation: str
     width: int
     seed: int
+    outputs: ClassVar[int] = 1
 
     @property
     def model(self) -> ModelConfig:
@@ -75,7 +77,7 @@ class Cell:
     def problem(self, start: Posterior | None, std: float = 1.0) -> LearningProblem:
         """Training from ``start``, or from standard normal means with stds of about ``std``."""
         train, test = self.data()
-        sizes = (train.inputs.shape[1], self.width, 1)
+        sizes = (train.inputs.shape[1], self.width, self.outputs)
         # signs of tanh units flip as well: only ReLU has permutations alone
         signed = self.activation == "tanh"
         blank, spec, network = mlp(sizes, self.activation, signed=signed)
