@@ -92,8 +92,10 @@ def main() -> None:
         _, status, usage = os.wait4(process.pid, 0)
         seconds = usage.ru_utime + usage.ru_stime
         print(f"{path}: exit {os.waitstatus_to_exitcode(status)}, {seconds:.0f} s of CPU")
-        if report.stat().st_size:
-            print(json.dumps(json.loads(report.read_text())["comparison"], indent=1))
+        found = json.loads(report.read_text())
+        print(f"  {found['verdict']}, against {found['compared_run']}:")
+        for change in found["changes"]:
+            print("  ", *change.values())
 
 
 if __name__ == "__main__":

@@ -85,17 +85,15 @@ def evaluate(
         fit = _log_likelihoods(problem, q, draws, problem.train, workers).sum(1)
         test, point_nll = _test_scores(problem, q, draws, workers)
         covered = None if test is None else test.cdf
-    log_likelihood = _estimate(fit)
     kl = posterior.kl_to(problem.prior)
     entropy = entropy or certified_straddling(problem, posterior, config, workers)
+    elbo, symmetrized = _bounds(problem, fit, kl, entropy)
     return Evaluation(
-        log_likelihood=log_likelihood,
+        log_likelihood=_estimate(fit),
         kl=kl,
-        elbo=shifted(log_likelihood, -kl),
+        elbo=elbo,
         straddling_entropy=entropy,
-        symmetrized=symmetrized_bound(
-            shifted(log_likelihood, -kl), entropy, problem.spec.log_order
-        ),
+        symmetrized=symmetrized,
         active_units=active_units(problem, posterior, config.seed),
         units=sum(group.width for group in problem.spec),
         noise_std=float(torch.exp(q.log_noise.detach())) if problem.likelihood.has_noise else None,
@@ -114,9 +112,16 @@ def symmetrized_elbo(
     with torch.no_grad():
         draws = problem.draws(q, evaluation_noise(problem, config))
         fit = _log_likelihoods(problem, q, draws, problem.train, workers).sum(1)
-    elbo = shifted(_estimate(fit), -posterior.kl_to(problem.prior))
     entropy = certified_straddling(problem, posterior, config, workers)
-    return symmetrized_bound(elbo, entropy, problem.spec.log_order)
+    return _bounds(problem, fit, posterior.kl_to(problem.prior), entropy)[1]
+
+
+def _bounds(
+    problem: LearningProblem, fit: Array, kl: float, entropy: Estimate
+) -> tuple[Estimate, Estimate]:
+    """L and L^G."""
+    elbo = shifted(_estimate(fit), -kl)
+    return elbo, symmetrized_bound(elbo, entropy, problem.spec.log_order)
 
 
 def certified_straddling(
