@@ -126,7 +126,8 @@ def split_rhat(draws: Mapping[str, Array], chains: int) -> Rhat | None:
     halves = np.concatenate([by_chain[:, :half], by_chain[:, -half:]])  # (2C, half, D)
     within = halves.var(axis=1, ddof=1).mean(axis=0)
     between = halves.mean(axis=1).var(axis=0, ddof=1)
-    varies = (within > 0) | (between > 0)
+    # not by the variance, which rounding of the mean leaves above 0 where all draws are one number
+    varies = np.ptp(flat, axis=0) > 0
     if not varies.any():
         return None
     with np.errstate(divide="ignore"):
@@ -143,10 +144,10 @@ def two_mode_share(draws: Mapping[str, Array]) -> float | None:
     20 draws.
     """
     flat = np.concatenate([v.reshape(len(v), -1) for v in draws.values()], axis=1)
-    std = flat.std(axis=0)
-    if len(flat) < MIN_DRAWS_FOR_MODES or not (std > 0).any():
+    flat = flat[:, np.ptp(flat, axis=0) > 0]
+    if len(flat) < MIN_DRAWS_FOR_MODES or flat.shape[1] == 0:
         return None
-    standard = (flat - flat.mean(axis=0))[:, std > 0] / std[std > 0]
+    standard = (flat - flat.mean(axis=0)) / flat.std(axis=0)
     return _best_split(np.sort(_main_direction(standard)))
 
 

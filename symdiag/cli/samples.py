@@ -38,7 +38,8 @@ def samples(
 
     Says how much of their spread was relabelling.
 
-    Exits 1 when more draws than --max-switching are off the majority labelling, 2 without a report.
+    Exits 1 when more draws than --max-switching are off the majority labelling, and not by chance;
+    2 without a report.
     """
     out = resolve_output(shown, [*paths, written.output])
     from symdiag.tasks.samples import analyze_samples

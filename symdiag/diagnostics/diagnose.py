@@ -119,9 +119,12 @@ class _Part:
         draws = sensitivity_draws(posterior.num_parameters, group.width)
         found = sensitivity(posterior, group, draws=draws, generator=generator, device=device)
         clusters = find_clusters(
-            found.confusion, found.matrices[:_CLUSTER_DRAWS], generator=generator
+            found.confusion,
+            found.matrices[:_CLUSTER_DRAWS],
+            found.signs[:_CLUSTER_DRAWS],
+            generator=generator,
         )
-        small = replace(found, matrices=found.matrices[:0])
+        small = replace(found, matrices=found.matrices[:0], signs=found.signs[:0])
         apart = separations(posterior, group, device)
         return cls(result, small, apart, clusters, signals(posterior, result.group, network))
 

@@ -82,6 +82,7 @@ def components(confusion: NDArray[np.float64]) -> list[tuple[int, ...]]:
 def find_clusters(
     confusion: NDArray[np.float64],
     matrices: NDArray[np.float64],
+    signs: NDArray[np.float64],
     *,
     generator: np.random.Generator,
     effort: Effort = _EFFORT,
@@ -93,16 +94,19 @@ def find_clusters(
     Args:
         confusion: P(π(i) = j | ω) averaged over draws, (n, n).
         matrices: Relative log-density matrices of some draws, (S, n, n).
+        signs: Entropy of the sign within each entry, nats, (S, n, n).
         generator: Randomness of the permanents.
         effort: How hard they are worked on.
     """
     result = []
     for units in components(confusion):
         # (S, k, k): the cluster's own rows and columns; everyone else keeps their label.
-        block = np.ascontiguousarray(matrices[:, units][:, :, units])
+        block, inner = (np.ascontiguousarray(a[:, units][:, :, units]) for a in (matrices, signs))
+        # Few draws: each one's own entropy of labels scatters less than its log permanent, and
+        # cannot exceed log k!.
         entropy = log_permanent(
-            block, generator=generator, effort=effort, bounds=False
-        ).value.mean()
+            block, generator=generator, effort=effort, bounds=False, inner_entropy=inner
+        ).rao_blackwellised.mean()
         # H ≥ 0 holds for the expectation; a mean over few draws may fall below.
         result.append(Cluster(units, False, float(max(entropy, 0.0))))
     return tuple(result)

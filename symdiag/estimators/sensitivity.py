@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from symdiag.arrays import Array
-from symdiag.estimators.densities import SlotDensity, log_add, unit_blocks
+from symdiag.estimators.densities import SlotDensity, log_add, sign_entropy, unit_blocks
 from symdiag.permanents import DEFAULT, Effort, marginals
 from symdiag.posterior import Posterior
 from symdiag.symmetry.spec import Group, Member
@@ -40,6 +40,7 @@ class Sensitivity:
     draws: int
     method: str
     matrices: Array  # (at most `draws`, n, n) log-density matrices seen, for cluster entropies
+    signs: Array  # entropy of the sign within each of their entries, nats; 0 without flips
 
 
 def sensitivity(
@@ -76,6 +77,7 @@ def sensitivity(
         draws=count,
         method="+".join(dict.fromkeys(first.methods + second.methods)),
         matrices=np.concatenate(first.matrices + second.matrices),
+        signs=np.concatenate(first.signs + second.signs),
     )
 
 
@@ -94,6 +96,7 @@ class _Half:
         self.count = 0
         self.methods: list[str] = []
         self.matrices: list[Array] = []
+        self.signs: list[Array] = []
 
     def _blocks(self, arrays: Mapping[str, Tensor], member: Member) -> Tensor:
         return unit_blocks(arrays[member.tensor], member, self.group.width)
@@ -110,6 +113,8 @@ class _Half:
         array = matrices.cpu().numpy()
         if sum(m.size for m in self.matrices) < _KEPT_ENTRIES:
             self.matrices.append(array)
+            inner = None if flipped is None else sign_entropy(kept, flipped).cpu().numpy()
+            self.signs.append(np.zeros_like(array) if inner is None else inner)
         result = marginals(array, generator=generator, effort=effort)
         probabilities = torch.from_numpy(result.probabilities).to(matrices)
         signed = (

@@ -214,7 +214,7 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "Name the module with --model package.module:factory."),
     ("spec-mismatch", "The permutation spec does not fit the tensors",
      "A group's width does not match an axis, or two groups claim the same one.",
-     "Correct the spec; `symdiag inspect --write-spec` writes the inferred one."),
+     "Correct the spec; `symdiag inspect FILE --write-spec spec.toml` writes the inferred one."),
     ("symmetry-violated", "A claimed symmetry does not hold",
      "Applying a group element changed the network's outputs, so figures for that group would be "
      "wrong.",
@@ -249,7 +249,7 @@ _ROWS: tuple[tuple[str, str, str, str], ...] = (
      "Give the groups with --spec; the model is then only used to check them."),
     ("bad-spec", "The permutation spec is not valid",
      "It is no TOML, or names tensors and axes that do not exist.",
-     "`symdiag inspect --write-spec` writes the inferred one; docs/spec-file.md describes the "
+     "`symdiag inspect FILE --write-spec spec.toml` writes the inferred one; docs/spec-file.md describes the "
      "format."),
     # data and training
     ("bad-data", "The data set cannot be used",

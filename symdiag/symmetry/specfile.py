@@ -32,9 +32,7 @@ _MEMBER_KEYS: dict[str, type] = {
     "flips": bool,
     "start": int,
 }
-_HINT = (
-    "docs/spec-file.md describes the format; `symdiag inspect FILE --write-spec` writes an example"
-)
+_HINT = "docs/spec-file.md describes the format; `symdiag inspect FILE --write-spec spec.toml` writes an example"
 
 
 def bad_spec(message: str) -> UsageError:

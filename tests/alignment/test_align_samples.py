@@ -232,3 +232,13 @@ def test_two_mode_share_of_known_shapes():
     assert two_mode_share({"w": wide}) > 0.9
     assert two_mode_share({"w": np.ones((50, 1))}) is None
     assert two_mode_share({"w": generator.standard_normal((19, 1))}) is None
+
+
+def test_a_weight_that_never_varies_says_nothing_whatever_rounding_its_mean_has():
+    """Twenty times 0.1 has a mean other than 0.1: a variance that is not 0, and no spread."""
+    fixed = {"w": np.full((20, 3), 0.1), "v": np.full((20, 2), 1.7)}
+    assert two_mode_share(fixed) is None
+    assert split_rhat(fixed, 2) is None
+    varying = {"u": np.random.default_rng(5).normal(size=(20, 2))}
+    assert two_mode_share({**varying, **fixed}) == pytest.approx(two_mode_share(varying))
+    assert split_rhat({**varying, **fixed}, 2) == split_rhat(varying, 2)

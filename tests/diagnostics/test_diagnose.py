@@ -91,7 +91,10 @@ def test_many_units_that_exchange_are_one_cluster_however_rarely_any_two_do(many
 
 def test_no_clusters_when_nothing_exchanges():
     generator = np.random.default_rng(0)
-    assert find_clusters(np.eye(6), np.zeros((1, 6, 6)), generator=generator) == ()
+    assert (
+        find_clusters(np.eye(6), np.zeros((1, 6, 6)), np.zeros((1, 6, 6)), generator=generator)
+        == ()
+    )
 
 
 def test_effective_modes_is_exp_h_and_never_overflows():
@@ -115,3 +118,18 @@ def test_units_report_their_own_shifts_with_their_sign():
     straddling = estimate_straddling(posterior, spec, samples=64, seed=0)
     narrow, wide = diagnose(posterior, spec, straddling, seed=0).groups[0].neurons
     assert narrow.log_std_shift < 0.0 < wide.log_std_shift
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_cluster_never_holds_more_than_its_labels_and_signs(signed):
+    """Identical units in draws that scatter: every labelling is equally likely, log |G| to rounding."""
+    weight = np.zeros((4, 1)) if signed else np.full((4, 1), 2.0)
+    group = Group("h", 4, (Member("w", 0), Member("v", 1)), signed)
+    loc = {"w": weight, "v": weight.T.copy()}
+    # stds a per cent apart: log permanents of single draws lie on both sides of log |G|
+    scale = {"w": 1.0 + 1e-2 * np.arange(4.0)[:, None], "v": np.ones((1, 4))}
+    posterior, spec = Posterior(loc, scale), PermutationSpec((group,))
+    straddling = estimate_straddling(posterior, spec, samples=64, seed=0)
+    (cluster,) = diagnose(posterior, spec, straddling, seed=0).groups[0].clusters
+    most = math.log(24.0) + 4.0 * math.log(2.0) * signed
+    assert most - 0.01 < cluster.straddling_entropy <= most + 1e-9

@@ -103,6 +103,8 @@ def test_nothing_to_prune_writes_nothing(tmp_path):
         MODELS / "wave-healthy.pt", activation="relu", output=tmp_path / "x.pt", samples=64
     )
     assert done.report.verdict == "nothing to prune"
+    # no narrower net, no removed noise: nothing is said of them
+    assert "narrower net is" not in str(done.report)
     assert done.report.output is None
     assert not (tmp_path / "x.pt").exists()
     assert [s.name for s in done.report.stages] == ["before"]

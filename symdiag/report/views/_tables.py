@@ -210,7 +210,7 @@ def importance_rows(found: Importance) -> list[tuple[str, str]]:
     rows = [("Pareto k of p/q", _tail(found.plain))]
     last = f"not computed: {found.left_out}" if found.symmetrized is None else _tail(best)
     rows.append(("Pareto k of p/q^G", last))
-    bound = f"{number(best.bound.value, 2)} nats, surely above {number(best.bound.lower, 2)}"
+    bound = f"{number(best.bound.value, 2)} nats, above {number(best.bound.lower, 2)} with 95 %"
     rows.append(("log p(Y|X) at least", f"{bound} ({best.bound.samples} weights)"))
     return rows
 

@@ -20,7 +20,11 @@ def document(report: PruneReport) -> Document:
         headline=headline(report),
         sections=(
             Section("Wide and narrower", (_table(report),)),
-            Section("What this compares", (Paragraph(report.statement),)),
+            *(
+                (Section("What this compares", (Paragraph(report.statement),)),)
+                if report.verdict == "pruned"
+                else ()
+            ),
             Section("Written", (Paragraph(_written(report)),)),
             Section("Settings", (_settings(report),), detail=True),
         ),

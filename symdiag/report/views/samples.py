@@ -235,6 +235,11 @@ def _next(report: SamplesReport) -> str:
             "units are spread so widely that they take each other's places. Compare and average their "
             "predictions; means, stds and R-hat of the weights of units that move say nothing."
         )
+    if report.distinct == 1:
+        return (
+            "These draws show nothing of a posterior: find out why one network was saved again and "
+            "again."
+        )
     but = (
         "" if report.off == 0 else f", but for the {percent(report.off, 1.0)} of draws that are off"
     )
