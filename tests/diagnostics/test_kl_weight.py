@@ -186,6 +186,19 @@ def test_an_average_within_tensors_is_told_from_a_sum():
     assert found.value == pytest.approx(2 * kappa / (INPUTS + 4), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("bias", "convention", "status"),
+    [(30.0, "tensor-mean", "ok"), (8.0, "summed", "not-stationary"), (1.25, "summed", "ok")],
+)
+def test_the_bias_of_one_output_tells_an_average_from_a_sum(bias, convention, status):
+    """The optimum under 30/24 on each of 24 weights and ``bias`` on the one bias: 30 is the average's."""
+    factors = np.append(np.full(INPUTS, 30.0 / INPUTS), bias)
+    found = meter.measure(trained(*optimum(factors)))
+    assert (found.convention, found.status) == (convention, status)
+    if status == "ok":
+        assert found.value == pytest.approx(factors.mean(), rel=0.02)
+
+
 def test_layers_that_differ_by_two_are_not_settled_rather_than_averaged():
     """Means over layers of sizes 25 and 12 would give it, and so would one that lags behind."""
     gradients = measure_gradients(trained(*optimum(1.0)))

@@ -24,7 +24,7 @@ from symdiag.diagnostics.kl_weight.conventions import (
     layer_of,
 )
 from symdiag.diagnostics.kl_weight.gradients import Gradients, Trained, measure_gradients
-from symdiag.diagnostics.kl_weight.parts import agree, by_tensor, part_of, span, tells
+from symdiag.diagnostics.kl_weight.parts import agree, by_tensor, part_of, span, tells, with_small
 from symdiag.diagnostics.kl_weight.regression import (
     Slope,
     explained,
@@ -104,7 +104,7 @@ def assess(
     if not lines or lines[0].robust.informative < _LEAST:
         return _undetermined(gradients, assumptions)
     layers = by_tensor(gradients)
-    line = _chosen(lines, sizes, layers)
+    line = _chosen(lines, sizes, layers, with_small(gradients, layers))
     # the average over weights of what multiplies their KL
     share = float(line.convention.share(sizes)[gradients.tensor].mean())
     value = line.slope * share
@@ -211,20 +211,28 @@ def _unsettled(gradients: Gradients, kl: Array, kl_mean: Array, slope: float) ->
     return math.sqrt(max(0.0, squares + math.sqrt(variance)) / scale)
 
 
-def _chosen(lines: list[_Line], sizes: Sizes, layers: tuple[Part, ...]) -> _Line:
+def _chosen(
+    lines: list[_Line], sizes: Sizes, layers: tuple[Part, ...], small: tuple[Part, ...]
+) -> _Line:
     """The sum over weights, unless tensors disagree with it and agree with another convention.
 
     Where one tensor tells nearly all, any factor on the others fits: a better fit is not enough.
+    Those of a few weights (in ``small``) are asked where nothing else speaks against a sum that is
+    no balance.
     """
     plain = lines[0]
-    if agree(layers, plain.convention.share(sizes)):
-        return plain
+    share = plain.convention.share(sizes)
+    told = layers
+    if agree(layers, share):
+        if plain.half_width <= MAX_HALF_WIDTH or agree(small, share):
+            return plain
+        told = small
     others = [
         line
         for line in lines[1:]
         if line.half_width < _BETTER * plain.half_width
-        and agree(layers, line.convention.share(sizes))
-        and span(layers, line.convention.share(sizes)) >= _LEAST_SPAN
+        and agree(told, line.convention.share(sizes))
+        and span(told, line.convention.share(sizes)) >= _LEAST_SPAN
     ]
     return min(others, key=lambda line: line.half_width, default=plain)
 

@@ -13,6 +13,7 @@ from symdiag.diagnostics.kl_weight.result import Part
 
 _APART = 0.25  # of log T, by which tensors of one weight may differ before they settle
 _LEAST_OF_TENSOR = 3.0
+_SMALL_ERROR = 0.1  # relative, below which a handful of weights may tell
 _LEAST_PULL = 0.02  # RMS over a tensor: no optimiser settles stds to a percent of the prior's
 
 
@@ -25,6 +26,26 @@ def by_tensor(gradients: Gradients) -> tuple[Part, ...]:
         back = np.linalg.norm(own.kl_log_std) < _LEAST_PULL * math.sqrt(len(own.kl_log_std))
         slope = robust_slope(own.kl_log_std, own.fit_log_std, own.fit_log_std_error)
         found.append(part_of(name, None if back else slope, 1.0))
+    return tuple(found)
+
+
+def with_small(gradients: Gradients, layers: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The same, where tensors too small for a regression tell what their few weights measure to a tenth.
+
+    The bias of a single output is one weight, and may be all that tells averages within tensors
+    from a sum: 1-20-1 has three tensors of 20.
+    """
+    found = []
+    for index, part in enumerate(layers):
+        own = gradients.take(gradients.tensor == index)
+        x, y, error = own.kl_log_std, own.fit_log_std, own.fit_log_std_error
+        power = float((x**2).sum())
+        if tells(part) or power <= _LEAST_PULL**2 * len(x):
+            found.append(part)
+            continue
+        value, spread = float((x * y).sum()) / power, float(np.linalg.norm(x * error)) / power
+        known = value > 0.0 and spread < _SMALL_ERROR * value
+        found.append(Part(part.name, value, spread, _LEAST_OF_TENSOR) if known else part)
     return tuple(found)
 
 
