@@ -181,6 +181,7 @@ def test_precision_and_budget_decide_the_number_of_draws():
     tight = estimate_straddling(posterior, spec, precision=0.05)
     assert tight.samples > loose.samples
     assert 2 * tight.total.std_error < 0.07
+    assert not any("precision" in note for note in (*loose.notes, *tight.notes))
     poor = estimate_straddling(posterior, spec, precision=0.001, budget=0.02)
     assert any("precision" in note for note in poor.notes)
 

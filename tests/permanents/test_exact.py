@@ -1,11 +1,14 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from permanent_cases import REGIMES, brute_force, brute_marginals, regime, ryser
 
 from symdiag.errors import UsageError
+from symdiag.permanents import exact
 from symdiag.permanents.exact import exact_log_permanent, exact_marginals, small_log_permanents
+from symdiag.permanents.scaling import _two_sum
 
 
 @pytest.mark.parametrize("name", REGIMES)
@@ -71,3 +74,19 @@ def test_many_tiny_permanents_at_once_match_every_permutation(n):
     matrices[rng.random(matrices.shape) < 0.15] = -np.inf
     expected = [brute_force(matrix) for matrix in matrices]
     np.testing.assert_allclose(small_log_permanents(matrices), expected, rtol=1e-12, atol=1e-11)
+
+
+def test_the_largest_size_is_still_done(monkeypatch):
+    monkeypatch.setattr(exact, "LARGEST", 3)
+    assert exact.scaled_permanent(np.ones((3, 3)))[0] == 6.0
+    with pytest.raises(UsageError, match="up to 3 x 3, not 4 x 4"):
+        exact.scaled_permanent(np.ones((4, 4)))
+
+
+def test_a_sum_and_its_rounding_error_are_exact_together():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 50)) * 10.0 ** rng.integers(-12, 12, (2, 50))
+    total, error = _two_sum(a, b)
+    for left, right, s, e in zip(a, b, total, error, strict=True):
+        assert Fraction(left) + Fraction(right) == Fraction(s) + Fraction(e)
+        assert s == left + right

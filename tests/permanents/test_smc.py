@@ -8,6 +8,7 @@ from symdiag.permanents import (
     assignment_log_prob,
     sample_assignments,
     smc,
+    threads,
     typical_log_permanents,
 )
 from symdiag.permanents.exact import exact_log_permanent, exact_marginals
@@ -166,3 +167,16 @@ def test_equivariant_under_column_permutations():
         assignment_log_prob(matrix[:, columns], inverse[orders]),
         atol=1e-9,
     )
+
+
+def test_a_generator_that_was_given_a_key_gives_the_same_again():
+    """It cannot spawn: its children are seeded by its draws."""
+    matrix = np.random.default_rng(0).standard_normal((2, 30, 30))
+
+    def values():
+        generator = np.random.Generator(np.random.Philox(key=5))
+        return [part.random(3).tolist() for part in threads._children(generator, len(matrix))]
+
+    assert values() == values()
+    first, second = values()
+    assert first != second

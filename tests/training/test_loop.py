@@ -253,8 +253,13 @@ def test_settings_out_of_range(options):
     with pytest.raises(UsageError) as caught:
         TrainingConfig(**options)
     assert caught.value.code == "bad-option"
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="noise must be a positive number or 'learn'"):
         ModelConfig(noise=0.0)
+    with pytest.raises(UsageError, match="prior_std must be a positive number"):
+        ModelConfig(prior_std=-1.0)
+    # the bounds themselves are in range
+    TrainingConfig(steps=1, draws=1, num_elements=2, seed=0, patience=0)
+    ModelConfig(noise=0.3, prior_std=1.0)
 
 
 def test_defaults_follow_the_problem():

@@ -77,6 +77,14 @@ def test_differences_are_paired_and_signed():
     assert found["straddling_entropy"].upper == pytest.approx(-1.6)
     assert found["test_nll"].value == 0.0
     assert set(found) >= {"kl", "active_units", "rmse", "calibration_error"}
+    scores = Scores(0.5, "rmse", 0.3, 0.05)
+    found = {
+        d.name: d
+        for d in differences(before, dataclasses.replace(after, active_units=5, test=scores))
+    }
+    assert found["active_units"].value == 2.0
+    assert found["rmse"].value == pytest.approx(-0.1)
+    assert found["calibration_error"].value == pytest.approx(0.03)
     assert "test_nll" not in {d.name for d in differences(evaluation(common, test=False), after)}
 
 
