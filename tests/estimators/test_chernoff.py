@@ -187,3 +187,15 @@ def test_bound_lies_above_the_sampled_entropy(std, signed):
     assert bound.value >= sampled.lower
     assert bound.value <= 5.0 * sampled.upper + 1e-3
     assert Units.of(posterior, spec.groups[0], ("l0.weight",)).loc.shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "elements"), [([1.0, -1.0], 2), ([1.0, 1.0], 2), ([1.0, 2.0], 1), ([0.0, 0.0], 8)]
+)
+def test_deterministic_weights_allow_what_a_flip_makes_equal(fixed, elements):
+    """w ~ N(0, 1) alike in both units, so H is the log of how many elements keep the fixed weights."""
+    posterior = Posterior(
+        {"w": np.zeros(2), "d": np.array(fixed)}, {"w": np.ones(2), "d": np.zeros(2)}
+    )
+    group = Group("h", 2, (Member("w", 0), Member("d", 0)), True)
+    assert chernoff_bound(posterior, group).value == pytest.approx(math.log(elements), abs=1e-9)

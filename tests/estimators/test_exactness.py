@@ -157,3 +157,15 @@ def test_gradient_of_the_densities_matches_differences(limit, monkeypatch):
         for n in names
     ]
     assert torch.autograd.gradcheck(total, inputs, eps=1e-6, atol=1e-6)
+
+
+def test_a_single_entry_that_the_expansion_cannot_resolve_is_recomputed(monkeypatch):
+    """Two units 2e8 apart: products of 1e16 leave nothing of the quarter between a mean and its draw."""
+    monkeypatch.setattr(densities, "_DIRECT_LIMIT", 0)
+    loc = torch.tensor([[-1e8], [1e8]], dtype=torch.float64)
+    x = torch.tensor([[[-1e8], [1e8 + 0.5]]], dtype=torch.float64)
+    # the other unit's weight says next to nothing, so that its error matters to nobody
+    precision = torch.tensor([[1e-18], [1.0]], dtype=torch.float64)
+    found = squared_distances(loc, precision, x)[0]
+    assert found[1, 1].item() == 0.25
+    assert found[0].abs().max().item() < 0.05
