@@ -102,7 +102,13 @@ def retrain_command(
     return shlex.join([*words, "-o", f"fixed{Path(path).suffix}"])
 
 
-def prune_command(posterior: Posterior, symmetry: Symmetry, reading: ReadingOptions) -> str:
+def prune_command(
+    posterior: Posterior,
+    symmetry: Symmetry,
+    reading: ReadingOptions,
+    given: DataOptions,
+    model: ModelConfig,
+) -> str:
     """Writing the narrower posterior; empty where ``prune`` would refuse the network or the file."""
     # An assumed chain may be another network: only the module settles that.
     known = symmetry.provenance.is_settled and symmetry.forward is not None
@@ -111,6 +117,9 @@ def prune_command(posterior: Posterior, symmetry: Symmetry, reading: ReadingOpti
         return ""
     path = posterior.source.path
     words = ["symdiag", "prune", path, *read_with(reading)]
+    if isinstance(given.data, str | Path):
+        words += [*given_arguments(given), *given_arguments(model)]
+        words += _missing_prior(posterior, symmetry, model)
     return shlex.join([*words, "-o", f"small{Path(path).suffix}"])
 
 

@@ -143,7 +143,7 @@ def analysis(
     commands = (
         analyze_command(read, reading, diagnosis),
         retrain_command(read, symmetry, reading, given, model_config),
-        prune_command(read, symmetry, reading),
+        prune_command(read, symmetry, reading, given, model_config),
     )
     baseline = _baseline(posterior, weights, diagnosis.infonce, samples, seed)
     report = Report(

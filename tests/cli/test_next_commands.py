@@ -119,7 +119,10 @@ def test_what_a_report_suggests_runs(folder, capsys, monkeypatch, arguments, wan
                 assert f"{option} {arguments[arguments.index(option) + 1]}" in " ".join(
                     command.split()
                 )
-        if "--prior-mixture" in arguments and "symdiag retrain" in command:
+        trains = any(f"symdiag {name} " in command for name in ("retrain", "prune"))
+        if "--data" in arguments and trains:
+            assert {"--data", "--noise"} <= set(shlex.split(command)), command
+        if "--prior-mixture" in arguments and trains:
             assert "--prior-mixture 0.5,1,0.1" in " ".join(command.split())
         run(command, capsys)
 
