@@ -57,23 +57,23 @@ SCRIPTS = {
 }
 
 
-def _file(name: str) -> Path:
-    """Of the package, without importing it."""
+def shipped(name: str) -> Path:
+    """A file of sklearn-contrib-bde, found without importing the package (it wants jax)."""
     found = importlib.util.find_spec("bde")
-    assert found is not None
-    assert found.submodule_search_locations is not None
+    if found is None or found.submodule_search_locations is None:
+        raise SystemExit("pip install --no-deps sklearn-contrib-bde")
     return Path(found.submodule_search_locations[0]) / "data" / name
 
 
 def data(name: str) -> Dataset:
     """Standardised, as each script splits it."""
     if name == "wide":
-        table = np.loadtxt(_file("concrete.data"))
+        table = np.loadtxt(shipped("concrete.data"))
         rows = table[np.random.RandomState(0).choice(len(table), 927, replace=False)]
         spread = rows.std(0)
         table = (rows - rows.mean(0)) / spread
     else:
-        table = np.loadtxt(_file("airfoil.csv"), delimiter=",", skiprows=1)
+        table = np.loadtxt(shipped("airfoil.csv"), delimiter=",", skiprows=1)
         table = ((table - table.mean(0)) / table.std(0))[:1024]
     return Dataset(table[:, :-1], table[:, -1:])
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from benchmarks.judge.published import shipped
 from benchmarks.wide.study import Cell
 from symdiag.training.config import ModelConfig
 from symdiag.training.data import Dataset
@@ -26,11 +25,7 @@ def _boston():
 
 
 def _shipped(name: str, **how):
-    # beside the package's code, which need not be imported (it wants jax)
-    found = importlib.util.find_spec("bde")
-    if found is None:
-        raise SystemExit("pip install --no-deps sklearn-contrib-bde")
-    table = np.loadtxt(Path(found.submodule_search_locations[0]) / "data" / name, **how)
+    table = np.loadtxt(shipped(name), **how)
     return table[:, :-1], table[:, -1]
 
 
